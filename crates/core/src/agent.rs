@@ -1,0 +1,185 @@
+//! What an agent's description says, once it has been read and checked.
+//!
+//! The YAML form with its defaults and error messages lives with the sources; this is
+//! the form that is stored, digested, and sent to runner and shim.
+
+use std::collections::BTreeMap;
+
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+use crate::ids::AgentName;
+use crate::limits::Limits;
+use crate::value::Ms;
+
+/// A checked description of something that can be run.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct AgentSpec {
+    /// The agent's name.
+    pub name: AgentName,
+    /// One line for people.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub description: Option<String>,
+    /// How the agent is spoken to.
+    pub driver: Driver,
+    /// Variables for the agent's process. Values may hold `${env:X}` and `${secret:X}`,
+    /// resolved by the runner at start and never stored.
+    #[serde(default)]
+    pub env: BTreeMap<String, String>,
+    /// Where the first workspace comes from.
+    #[serde(default)]
+    pub workspace: WorkspaceFrom,
+    /// How long a stop waits before it uses force.
+    #[serde(default)]
+    pub stop: Graces,
+    /// What happens to processes an agent leaves behind when it ends by itself.
+    #[serde(default)]
+    pub leftovers: Leftovers,
+    /// Limits, unless the session has its own.
+    #[serde(default)]
+    pub limits: Limits,
+    /// Labels a runner must have.
+    #[serde(default)]
+    pub runner_labels: BTreeMap<String, String>,
+    /// JSON Schema of a run's `input`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub input_schema: Option<Value>,
+    /// JSON Schema of a run's result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
+}
+
+impl AgentSpec {
+    /// Whether one process serves many runs.
+    pub fn lifecycle(&self) -> Lifecycle {
+        match &self.driver {
+            Driver::Command(command) => command.lifecycle,
+        }
+    }
+}
+
+/// How an agent is spoken to.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Driver {
+    /// A program: prompt in, text or JSON lines out.
+    Command(CommandSpec),
+}
+
+/// A program and how it is fed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct CommandSpec {
+    /// The program and its arguments; no shell is involved.
+    pub command: Vec<String>,
+    /// How the prompt reaches it.
+    #[serde(default)]
+    pub prompt_via: PromptVia,
+    /// What its standard output is.
+    #[serde(default)]
+    pub stdout: Stdout,
+    /// One process a run, or one for all.
+    #[serde(default)]
+    pub lifecycle: Lifecycle,
+}
+
+/// How the prompt reaches a program.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum PromptVia {
+    /// On standard input, then end of file.
+    #[default]
+    Stdin,
+    /// As the last argument.
+    Arg,
+    /// In the variable `GREENROOM_PROMPT`.
+    Env,
+}
+
+/// What a program's standard output is.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Stdout {
+    /// Text: the agent's message.
+    #[default]
+    Text,
+    /// JSON lines: an object of a known `type` is that event, another line is message text.
+    Jsonl,
+}
+
+/// One process a run, or one for all.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Lifecycle {
+    /// Started for each run, ended by its answer.
+    #[default]
+    PerRun,
+    /// Stays up between runs; fed one JSON line a run.
+    Persistent,
+}
+
+/// Where the first workspace comes from.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "from", rename_all = "snake_case")]
+pub enum WorkspaceFrom {
+    /// An empty folder.
+    #[default]
+    Empty,
+    /// A folder of the runner's machine.
+    Dir {
+        /// Absolute path on the runner's machine.
+        path: String,
+        /// Copied at the start, or worked in where it is.
+        mode: DirMode,
+    },
+}
+
+/// How a folder becomes a workspace.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum DirMode {
+    /// Copied when the session first starts.
+    #[default]
+    Copy,
+    /// Worked in where it is; it is never removed with the session.
+    InPlace,
+}
+
+/// How long a stop waits before it uses force.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct Graces {
+    /// For the driver's own cancel.
+    pub cancel_grace_ms: Ms,
+    /// From the first SIGTERM to the kill.
+    pub grace_ms: Ms,
+}
+
+impl Default for Graces {
+    fn default() -> Self {
+        Self { cancel_grace_ms: Ms::secs(2), grace_ms: Ms::secs(10) }
+    }
+}
+
+/// What happens to processes an agent leaves behind when it ends by itself.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Leftovers {
+    /// They are ended and counted.
+    #[default]
+    Sweep,
+    /// They stay, and with them the compute, until a stop.
+    Keep,
+}
+
+/// The description a session was created with: what a resume must find again.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct AgentPin {
+    /// The agent's name.
+    pub name: AgentName,
+    /// Which description of that name, counted by the coordinator from 1.
+    pub version: u32,
+    /// Where it came from, as `kind:key` (for example `file:/etc/agents/fixer.yaml`).
+    pub source: String,
+    /// SHA-256 of the description, hexadecimal.
+    pub digest: String,
+}

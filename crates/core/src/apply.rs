@@ -1,0 +1,267 @@
+//! Folding facts into a session. Total: whatever the log says is so.
+
+use serde_json::Value;
+
+use crate::fact::{Changes, Closed, Created, Fact, Output};
+use crate::ids::{Epoch, Generation, RunId};
+use crate::receipt::StopReason;
+use crate::record::OutputKind;
+use crate::run::{Head, HeadState};
+use crate::session::*;
+use crate::value::Timestamp;
+
+impl Session {
+    /// The session that its first fact describes. That fact is entry 1 of its log.
+    pub fn begin(created: &Created, at: Timestamp) -> Self {
+        Self {
+            uid: created.uid,
+            id: created.id.clone(),
+            owner: created.owner.clone(),
+            shared: created.shared,
+            title: created.title.clone(),
+            labels: created.labels.clone(),
+            agent: created.agent.clone(),
+            traits: created.traits,
+            limits: created.limits.clone(),
+            parent: created.parent,
+            depth: created.depth,
+            children: 0,
+            callback: created.callback,
+            created_at: at,
+            updated_at: at,
+            last_active_at: at,
+            life: Life::Kept,
+            compute: None,
+            ended: None,
+            last_epoch: Epoch(0),
+            generation: Generation(0),
+            home: None,
+            abandoned: Vec::new(),
+            hold: None,
+            wants_compute: false,
+            blocked: None,
+            queue: Default::default(),
+            tree_stopped: false,
+            usage: Usage::default(),
+            conversation: None,
+            last_seq: 1,
+            version: 1,
+        }
+    }
+
+    fn turn(&mut self) {
+        self.generation = Generation(self.generation.0 + 1);
+    }
+
+    fn end_run(&mut self, run: RunId) {
+        self.queue.retain(|waiting| waiting.id != run);
+        if let Some(compute) = &mut self.compute
+            && compute.head.as_ref().is_some_and(|head| head.run.id == run)
+        {
+            compute.head = None;
+            // A process a run: with its run over, this compute takes no other, unless
+            // what it left behind is to be kept.
+            compute.closing |= !self.traits.persistent && !self.traits.keeps_leftovers;
+        }
+    }
+
+    fn set_head(&mut self, run: RunId, state: HeadState) {
+        if let Some(head) = self.compute.as_mut().and_then(|c| c.head.as_mut())
+            && head.run.id == run
+        {
+            head.state = state;
+        }
+    }
+
+    fn close(&mut self, closed: &Closed) {
+        if closed.how == HowEnded::Interrupted(InterruptReason::Abandoned) {
+            self.abandoned.push(closed.receipt.epoch);
+        }
+        self.last_epoch = self.last_epoch.max(closed.receipt.epoch);
+        self.compute = None;
+        self.ended = Some(Ended { how: closed.how, receipt: closed.receipt.clone() });
+        self.turn();
+    }
+
+    fn update(&mut self, changes: &Changes) {
+        if let Some(title) = &changes.title {
+            self.title = (!title.is_empty()).then(|| title.clone());
+        }
+        if let Some(labels) = &changes.labels {
+            self.labels = labels.clone();
+        }
+        if let Some(limits) = &changes.limits {
+            self.limits = self.limits.overlaid(limits);
+        }
+        if let Some(shared) = changes.shared {
+            self.shared = shared;
+        }
+    }
+
+    fn count(&mut self, output: &Output) {
+        if output.kind != OutputKind::Usage {
+            return;
+        }
+        let number = |key: &str| output.data.get(key).and_then(Value::as_u64).unwrap_or(0);
+        let cost = output.data.get("cost_usd").and_then(Value::as_f64).unwrap_or(0.0).max(0.0);
+        let usage = &mut self.usage;
+        usage.input_tokens = usage.input_tokens.saturating_add(number("input_tokens"));
+        usage.output_tokens = usage.output_tokens.saturating_add(number("output_tokens"));
+        usage.cost_micro_usd = usage.cost_micro_usd.saturating_add((cost * 1e6) as u64);
+    }
+}
+
+/// Folds one fact into the session, as the next entry of its log.
+pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
+    let s = session;
+    s.last_seq += 1;
+    if fact.is_output() {
+        s.last_active_at = s.last_active_at.max(at);
+    } else {
+        s.version += 1;
+        s.updated_at = s.updated_at.max(at);
+    }
+    match fact {
+        Fact::Created(_) | Fact::Status { .. } | Fact::LogGap { .. } | Fact::Unmatched { .. } => {}
+        Fact::Output(output) => s.count(output),
+        Fact::Updated(changes) => s.update(changes),
+        Fact::Blocked { reason } => s.blocked = *reason,
+        Fact::Placed { epoch, runner } | Fact::EpochAdopted { epoch, runner } => {
+            s.last_epoch = *epoch;
+            s.home = Some(*runner);
+            s.blocked = None;
+            s.wants_compute = false;
+            s.compute = Some(Compute {
+                epoch: *epoch,
+                runner: *runner,
+                ready: matches!(fact, Fact::EpochAdopted { .. }),
+                head: None,
+                wanted: Wanted::Up,
+                closing: false,
+                silent: false,
+                unconfirmed: false,
+            });
+            s.turn();
+        }
+        Fact::EpochsKnown { epoch } => s.last_epoch = s.last_epoch.max(*epoch),
+        Fact::Ready { .. } => {
+            if let Some(compute) = &mut s.compute {
+                compute.ready = true;
+            }
+        }
+        Fact::Closing { .. } => {
+            if let Some(compute) = &mut s.compute {
+                compute.closing = true;
+            }
+        }
+        Fact::Stopping { stop, ends_run, .. } => {
+            if let Some(compute) = &mut s.compute {
+                compute.unconfirmed = false;
+                compute.wanted = Wanted::Down(Stopping {
+                    order: stop.clone(),
+                    requested_at: at,
+                    ends_run: *ends_run,
+                });
+                s.turn();
+            }
+        }
+        Fact::StopJoined { by, reason, grace_ms, ends_run, again, .. } => {
+            if let Some(compute) = &mut s.compute
+                && let Wanted::Down(stopping) = &mut compute.wanted
+            {
+                let order = &mut stopping.order;
+                if !order.requested_by.contains(by) {
+                    order.requested_by.push(by.clone());
+                }
+                order.grace_ms = order.grace_ms.min(*grace_ms);
+                stopping.ends_run |= *ends_run;
+                if reason.holds() && (!order.reason.holds() || *reason == StopReason::Deleted) {
+                    order.reason = *reason;
+                }
+                if *again {
+                    order.attempt += 1;
+                    compute.unconfirmed = false;
+                }
+                s.turn();
+            }
+        }
+        Fact::StopUnconfirmed { .. } => {
+            if let Some(compute) = &mut s.compute {
+                compute.unconfirmed = true;
+            }
+        }
+        Fact::Stopped(closed)
+        | Fact::Finished(closed)
+        | Fact::Failed(closed)
+        | Fact::Interrupted(closed) => s.close(closed),
+        Fact::LateReceipt { receipt } => {
+            s.abandoned.retain(|epoch| *epoch != receipt.epoch);
+            s.turn();
+        }
+        Fact::Held { why } => {
+            s.hold = Some(*why);
+            s.wants_compute = false;
+        }
+        Fact::Resumed { .. } => {
+            s.hold = None;
+            s.tree_stopped = false;
+        }
+        Fact::ComputeWanted { .. } => s.wants_compute = true,
+        Fact::Unreachable { .. } => {
+            if let Some(compute) = &mut s.compute {
+                compute.silent = true;
+            }
+        }
+        Fact::Reachable { .. } => {
+            if let Some(compute) = &mut s.compute {
+                compute.silent = false;
+            }
+        }
+        Fact::TreeStopped { .. } => s.tree_stopped = true,
+        Fact::WorkspaceLost { .. } => {
+            s.home = None;
+            s.abandoned.clear();
+        }
+        Fact::Expired => s.life = Life::Expired,
+        Fact::Restored { .. } => s.life = Life::Kept,
+        Fact::Deleting { .. } => {
+            s.life = Life::Deleting;
+            s.turn();
+        }
+        Fact::Removed => s.life = Life::Removed,
+        Fact::RunQueued(queued) => {
+            s.last_active_at = s.last_active_at.max(at);
+            if queued.first {
+                s.queue.push_front(queued.run.clone());
+            } else {
+                s.queue.push_back(queued.run.clone());
+            }
+        }
+        Fact::RunDispatched { run, .. } => {
+            let at_head = s.queue.iter().position(|waiting| waiting.id == *run);
+            if let (Some(compute), Some(index)) = (&mut s.compute, at_head)
+                && let Some(run) = s.queue.remove(index)
+            {
+                compute.head = Some(Head { run, state: HeadState::Dispatched });
+                s.blocked = None;
+                s.turn();
+            }
+        }
+        Fact::RunRequeued { run } => {
+            if let Some(compute) = &mut s.compute
+                && let Some(head) = compute.head.take_if(|head| head.run.id == *run)
+            {
+                s.queue.push_front(head.run);
+            }
+        }
+        Fact::RunStarted { run } => s.set_head(*run, HeadState::Running),
+        Fact::RunWaiting { run } => s.set_head(*run, HeadState::Waiting),
+        Fact::RunCompleted { run, .. }
+        | Fact::RunFailed { run, .. }
+        | Fact::RunStopped { run, .. }
+        | Fact::RunWithdrawn { run, .. } => s.end_run(*run),
+        Fact::ChildCreated { .. } => s.children += 1,
+        Fact::ChildRemoved { .. } => s.children = s.children.saturating_sub(1),
+        Fact::ChildCompleted(_) => s.last_active_at = s.last_active_at.max(at),
+    }
+}

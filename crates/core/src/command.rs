@@ -1,0 +1,333 @@
+//! Commands: wishes and reports, before anything is decided about them.
+
+use std::collections::BTreeMap;
+
+use serde_json::Value;
+
+use crate::fact::{Changes, Output};
+use crate::ids::*;
+use crate::receipt::{Receipt, StopReason};
+use crate::record::Record;
+use crate::run::{PendingRun, RunStatus};
+use crate::session::Blocked;
+use crate::value::{Ms, Timestamp};
+
+/// Who asks, and whether it is a person. Only a person's prompt lifts a hold.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Actor {
+    /// Name of the principal, as it is shown.
+    pub name: String,
+    /// A person or a program that acts for one, as opposed to an agent or Greenroom itself.
+    pub person: bool,
+}
+
+impl Actor {
+    /// A person, or a program that acts for one.
+    pub fn person(name: impl Into<String>) -> Self {
+        Self { name: name.into(), person: true }
+    }
+
+    /// An agent, or Greenroom itself.
+    pub fn machine(name: impl Into<String>) -> Self {
+        Self { name: name.into(), person: false }
+    }
+}
+
+/// What is asked of a session, or reported about it.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Command {
+    /// Change title, labels, limits, sharing.
+    Update(Changes),
+    /// Accept a run.
+    Prompt(Prompt),
+    /// A place is free: take it, if one is still needed. Refused as `NotNeeded` otherwise.
+    Grant {
+        /// Whose place.
+        runner: RunnerId,
+    },
+    /// No place is free; say why the session waits.
+    Block(Blocked),
+    /// End the compute, or keep what waits from starting one.
+    Stop(Stop),
+    /// End one run; the queue goes on.
+    StopRun {
+        /// Which.
+        run: RunId,
+        /// Identity for the stop, should the compute have to end for it.
+        stop: StopId,
+        /// Who asks.
+        by: Actor,
+        /// Time from the first SIGTERM to the kill; the agent's own where absent.
+        grace: Option<Ms>,
+    },
+    /// Take back a run that was not dispatched.
+    Withdraw {
+        /// Which.
+        run: RunId,
+        /// Who asks.
+        by: Actor,
+    },
+    /// Lift the hold; bring a persistent agent up.
+    Resume {
+        /// Who asks.
+        by: Actor,
+    },
+    /// Close the epoch by a person's word.
+    Abandon {
+        /// Who says so.
+        by: Actor,
+        /// Why they say so.
+        reason: String,
+    },
+    /// Stop, then remove everything.
+    Delete {
+        /// Identity for the stop.
+        stop: StopId,
+        /// Who asks.
+        by: Actor,
+    },
+    /// Its time to live has passed.
+    Expire {
+        /// Identity for the stop.
+        stop: StopId,
+    },
+    /// The runner says that the files are gone, or no runner ever had any.
+    FilesGone,
+    /// Its home runner was removed by force: its workspace is lost.
+    HomeLost {
+        /// The runner.
+        runner: RunnerId,
+        /// Who removed it.
+        by: Actor,
+    },
+    /// A stop's deadline has passed.
+    StopOverdue {
+        /// Of which compute.
+        epoch: Epoch,
+        /// Of which try.
+        attempt: u32,
+    },
+    /// Journal records, in the order of their stream.
+    Records(Vec<Record>),
+    /// A receipt that came ahead of its journal.
+    Receipt(Box<Receipt>),
+    /// The runner cannot prove that a compute has ended.
+    Unproven {
+        /// Which.
+        epoch: Epoch,
+        /// What was found.
+        evidence: String,
+    },
+    /// The runner has closed this epoch, or a later one, before, and holds no receipt of it.
+    Fenced {
+        /// The epoch it was told to start.
+        epoch: Epoch,
+        /// The highest epoch it has closed.
+        floor: Epoch,
+        /// Which runner.
+        runner: RunnerId,
+    },
+    /// The runner has a live compute that is newer than the log.
+    Adopt {
+        /// Its epoch.
+        epoch: Epoch,
+        /// The runner.
+        runner: RunnerId,
+    },
+    /// Journal entries the runner no longer has.
+    Lost {
+        /// Of which compute.
+        epoch: Epoch,
+        /// First index.
+        from: u64,
+        /// Last index.
+        to: u64,
+    },
+    /// The runner of its compute has been silent for its whole time limit.
+    RunnerSilent {
+        /// Which runner.
+        runner: RunnerId,
+    },
+    /// The runner of its compute has spoken again.
+    RunnerSeen {
+        /// Which runner.
+        runner: RunnerId,
+    },
+    /// A session of its agent creates a child.
+    SpawnChild {
+        /// The child.
+        child: SessionUid,
+        /// Its name.
+        id: SessionId,
+        /// Its agent.
+        agent: AgentName,
+        /// How far and wide a tree may grow.
+        bounds: TreeBounds,
+    },
+    /// A child is removed.
+    ChildRemoved {
+        /// The child.
+        child: SessionUid,
+    },
+    /// A run of a child has ended; tell the agent by a run of its own.
+    ChildEnded {
+        /// The child.
+        child: SessionUid,
+        /// Its name.
+        id: SessionId,
+        /// Its run.
+        run: RunId,
+        /// How that ended.
+        status: RunStatus,
+        /// The run that carries the news.
+        as_run: RunId,
+        /// What it says.
+        prompt: String,
+    },
+    /// Something said in the session by Greenroom itself.
+    Say(Output),
+}
+
+/// A run to accept.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Prompt {
+    /// Its identity.
+    pub run: PendingRun,
+    /// What it asks, as text.
+    pub prompt: Option<String>,
+    /// What it asks, as a document.
+    pub input: Option<Value>,
+    /// Who asks.
+    pub by: Actor,
+    /// What happens when the session is busy.
+    pub mode: Mode,
+    /// Lift a hold even while the stop is under way.
+    pub resume: bool,
+    /// Go to the head of the queue.
+    pub first: bool,
+    /// Identity for the stop of the run it interrupts.
+    pub stop: StopId,
+}
+
+/// What a prompt does when the session is busy.
+#[derive(
+    Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Mode {
+    /// Wait in line.
+    #[default]
+    Enqueue,
+    /// Stop the run in progress and go first.
+    Interrupt,
+    /// Be refused.
+    Reject,
+}
+
+/// A stop to decide on.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Stop {
+    /// Its identity, should it be the first.
+    pub id: StopId,
+    /// Why.
+    pub reason: StopReason,
+    /// Who asks.
+    pub by: Actor,
+    /// Their words.
+    pub text: Option<String>,
+    /// Time from the first SIGTERM to the kill; the agent's own where absent.
+    pub grace: Option<Ms>,
+    /// Withdraw what waits.
+    pub discard_queue: bool,
+    /// Children are stopped too, and none may be created.
+    pub tree: bool,
+}
+
+/// How far and wide a tree of sessions may grow.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TreeBounds {
+    /// Levels below the topmost session.
+    pub depth: u32,
+    /// Children of one session that exist at once.
+    pub children: u32,
+}
+
+/// What a session is created with.
+#[derive(Debug, Clone, PartialEq)]
+pub struct Create {
+    /// Its first fact.
+    pub created: crate::fact::Created,
+    /// Its first run, if any.
+    pub prompt: Option<Prompt>,
+}
+
+/// When it is decided. The core compares no times; it only writes them down.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Now(pub Timestamp);
+
+/// Why a command is refused. Nothing has changed.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Refusal {
+    /// A prompt of mode `reject` met a busy session.
+    #[error("the session is busy ({status}); send the prompt with mode \"enqueue\" to wait in line")]
+    SessionBusy {
+        /// How it stands.
+        status: &'static str,
+    },
+    /// Nothing is held and nothing can be brought up.
+    #[error("there is nothing to resume: the session is not held, and its agent starts with a prompt")]
+    NothingToResume,
+    /// The run was dispatched already.
+    #[error("the run was handed to its agent already and can only be stopped")]
+    RunStarted,
+    /// The run has ended.
+    #[error("the run has ended ({status})")]
+    RunEnded {
+        /// How it ended, or `ended`.
+        status: &'static str,
+    },
+    /// The session is being removed.
+    #[error("the session is being removed")]
+    Deleting,
+    /// No compute is in doubt.
+    #[error("there is no compute in doubt to abandon: the session is {status}")]
+    NothingToAbandon {
+        /// How it stands.
+        status: &'static str,
+    },
+    /// A tree stop is committed here.
+    #[error("the parent session is stopped with its tree; resume it before it creates children")]
+    ParentStopping,
+    /// The tree is deep enough.
+    #[error("a session tree may be {0} levels deep at most")]
+    TooDeep(u32),
+    /// The tree is wide enough.
+    #[error("a session may have {0} children at most; delete some first")]
+    TooManyChildren(u32),
+    /// The place is not needed any more.
+    #[error("no place is needed")]
+    NotNeeded,
+}
+
+impl Refusal {
+    /// The stable word of the API.
+    pub fn code(&self) -> &'static str {
+        match self {
+            Self::SessionBusy { .. } => "session_busy",
+            Self::NothingToResume => "nothing_to_resume",
+            Self::RunStarted => "run_started",
+            Self::RunEnded { .. } => "run_ended",
+            Self::Deleting => "session_deleting",
+            Self::NothingToAbandon { .. } => "nothing_to_abandon",
+            Self::ParentStopping => "parent_stopping",
+            Self::TooDeep(_) => "tree_too_deep",
+            Self::TooManyChildren(_) => "too_many_children",
+            Self::NotNeeded => "not_needed",
+        }
+    }
+}
+
+/// Labels a runner has, against labels an agent asks for.
+pub fn labels_fit(asked: &BTreeMap<String, String>, have: &BTreeMap<String, String>) -> bool {
+    asked.iter().all(|(key, value)| have.get(key) == Some(value))
+}

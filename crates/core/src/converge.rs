@@ -1,0 +1,116 @@
+//! What a runner does when an assignment meets what it has.
+//!
+//! Pure and level-triggered: called again with the same arguments after the action is
+//! done, it answers [`Action::Nothing`]. Three fences keep old messages harmless: the
+//! *generation* (nothing older than what was obeyed), the *epoch fence* (nothing at or
+//! below the highest closed epoch is started), and the *closed record* (that highest
+//! epoch is on disk before a receipt is answered).
+
+use crate::assignment::{Assignment, Order, StopOrder};
+use crate::ids::{Epoch, Generation, RunId};
+
+/// What a runner has of one session.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
+pub struct Local {
+    /// The highest epoch durably recorded as closed. 0 for none.
+    pub floor: Epoch,
+    /// The highest generation obeyed since the runner started.
+    pub seen: Generation,
+    /// The compute that is not closed.
+    pub live: Option<LocalCompute>,
+}
+
+/// A compute of this runner that is not closed.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct LocalCompute {
+    /// Its number.
+    pub epoch: Epoch,
+    /// The run that was handed to it last.
+    pub run: Option<RunId>,
+    /// The stop it was given: its grace and its try.
+    pub stop: Option<StopOrder>,
+}
+
+/// What to do.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub enum Action {
+    /// All is as it should be, or the message is older than what was obeyed.
+    Nothing,
+    /// Bring this compute up.
+    Start {
+        /// Its number.
+        epoch: Epoch,
+    },
+    /// Give the live compute this run.
+    HandRun {
+        /// The run.
+        run: RunId,
+    },
+    /// Give the live compute this stop.
+    Stop {
+        /// How.
+        stop: StopOrder,
+    },
+    /// Record the epoch as closed without ever starting it, then answer a receipt.
+    CloseUnstarted {
+        /// Its number.
+        epoch: Epoch,
+        /// The stop that asked for it.
+        stop: StopOrder,
+    },
+    /// The epoch is closed here: answer its receipt, or the floor where that is all there is.
+    AnswerClosed {
+        /// Its number.
+        epoch: Epoch,
+    },
+    /// The coordinator has the receipt: the control folder may go. The floor stays.
+    Forget {
+        /// Its number.
+        epoch: Epoch,
+    },
+    /// Remove the session's files, and say so.
+    RemoveFiles,
+}
+
+/// Decides what a runner does about one assignment.
+pub fn converge(local: &Local, assignment: &Assignment) -> Action {
+    if assignment.generation < local.seen {
+        return Action::Nothing;
+    }
+    let epoch = assignment.epoch;
+    let closed = epoch <= local.floor;
+    let live = local.live.as_ref();
+    let this = live.filter(|compute| compute.epoch == epoch);
+    match (&assignment.order, this) {
+        (Order::Up { run }, Some(compute)) => match run {
+            // A compute that was told to stop takes nothing more.
+            Some(run) if compute.run != Some(*run) && compute.stop.is_none() => {
+                Action::HandRun { run: *run }
+            }
+            _ => Action::Nothing,
+        },
+        (Order::Up { .. }, None) if closed => Action::AnswerClosed { epoch },
+        // An older compute is still there: it ends first, by its own order.
+        (Order::Up { .. }, None) if live.is_some() => Action::Nothing,
+        (Order::Up { .. }, None) => Action::Start { epoch },
+        (Order::Down { stop }, Some(compute)) => match &compute.stop {
+            Some(given) if !is_news(given, stop) => Action::Nothing,
+            _ => Action::Stop { stop: stop.clone() },
+        },
+        (Order::Down { .. }, None) if closed => Action::AnswerClosed { epoch },
+        (Order::Down { .. }, None) if live.is_some() => Action::Nothing,
+        (Order::Down { stop }, None) => Action::CloseUnstarted { epoch, stop: stop.clone() },
+        (Order::Closed, None) if closed => Action::Forget { epoch },
+        // Never under a live compute, whatever the message says.
+        (Order::Gone, None) if live.is_none() => Action::RemoveFiles,
+        (Order::Closed | Order::Gone, _) => Action::Nothing,
+    }
+}
+
+/// Whether a stop says more than the one that was given: a shorter grace, another try, or
+/// somebody else who asks.
+fn is_news(given: &StopOrder, stop: &StopOrder) -> bool {
+    stop.grace_ms < given.grace_ms
+        || stop.attempt > given.attempt
+        || stop.requested_by.len() > given.requested_by.len()
+}

@@ -1,0 +1,153 @@
+//! Prompts, places, and what lifts a hold.
+
+use crate::command::{Actor, Mode, Prompt, Refusal, Stop};
+use crate::fact::{ChildCompleted, Fact, RunQueued};
+use crate::ids::{RunId, RunnerId, SessionId, SessionUid};
+use crate::receipt::StopReason;
+use crate::run::{PendingRun, RunStatus};
+use crate::session::{Life, Need, Wanted};
+
+use super::Plan;
+
+impl Plan {
+    pub(super) fn refuse_deleting(&self) -> Result<(), Refusal> {
+        match self.session.life {
+            Life::Deleting | Life::Removed => Err(Refusal::Deleting),
+            Life::Kept | Life::Expired => Ok(()),
+        }
+    }
+
+    pub(super) fn prompt(&mut self, prompt: Prompt) -> Result<(), Refusal> {
+        self.refuse_deleting()?;
+        let busy = self.session.compute.as_ref().is_some_and(|compute| {
+            compute.head.is_some() || compute.closing || compute.wanted != Wanted::Up
+        });
+        if prompt.mode == Mode::Reject && (busy || !self.session.queue.is_empty()) {
+            return Err(Refusal::SessionBusy { status: self.session.status().as_str() });
+        }
+        let interrupts = prompt.mode == Mode::Interrupt;
+        self.restore(&prompt.by);
+        self.emit(Fact::RunQueued(Box::new(RunQueued {
+            run: prompt.run,
+            prompt: prompt.prompt,
+            input: prompt.input,
+            by: prompt.by.name.clone(),
+            first: prompt.first || interrupts,
+        })));
+        // A person who asks after the receipt has seen the stop. One who asks while it is
+        // under way may not have, and must say that the work should go on.
+        let after_receipt = prompt.by.person && self.session.compute.is_none();
+        if after_receipt || prompt.resume {
+            self.lift(&prompt.by);
+        }
+        if interrupts {
+            self.interrupt(prompt.stop, &prompt.by);
+        }
+        Ok(())
+    }
+
+    /// Ends the run in progress so that the one at the head of the queue can go on.
+    fn interrupt(&mut self, id: crate::ids::StopId, by: &Actor) {
+        let Some(compute) = &self.session.compute else { return };
+        if compute.wanted != Wanted::Up || compute.head.is_none() {
+            return;
+        }
+        let stop = Stop {
+            id,
+            reason: StopReason::User,
+            by: by.clone(),
+            text: Some("interrupted by a later prompt".to_owned()),
+            grace: None,
+            discard_queue: false,
+            tree: false,
+        };
+        self.take_down(&stop);
+    }
+
+    pub(super) fn lift(&mut self, by: &Actor) {
+        if self.session.hold.is_some() || self.session.tree_stopped {
+            self.emit(Fact::Resumed { by: by.name.clone() });
+        }
+    }
+
+    pub(super) fn restore(&mut self, by: &Actor) {
+        if self.session.life == Life::Expired {
+            self.emit(Fact::Restored { by: by.name.clone() });
+        }
+    }
+
+    pub(super) fn resume(&mut self, by: &Actor) -> Result<(), Refusal> {
+        self.refuse_deleting()?;
+        let liftable = self.session.hold.is_some() || self.session.life == Life::Expired;
+        // A compute that is on its way down does not count: its successor is what is asked.
+        let up = self.session.compute.as_ref().is_some_and(|c| c.wanted == Wanted::Up && !c.closing);
+        let startable =
+            self.session.traits.persistent && !up && !self.session.wants_compute;
+        if !liftable && !startable {
+            return Err(Refusal::NothingToResume);
+        }
+        self.restore(by);
+        self.lift(by);
+        if startable && self.session.queue.is_empty() {
+            self.emit(Fact::ComputeWanted { by: by.name.clone() });
+        }
+        Ok(())
+    }
+
+    pub(super) fn withdraw(&mut self, run: RunId, by: &Actor) -> Result<(), Refusal> {
+        if self.session.queue.iter().any(|waiting| waiting.id == run) {
+            self.emit(Fact::RunWithdrawn { run, by: by.name.clone() });
+            return Ok(());
+        }
+        match self.session.current_run() {
+            Some((head, _)) if head == run => Err(Refusal::RunStarted),
+            _ => Err(Refusal::RunEnded { status: "ended" }),
+        }
+    }
+
+    /// A place on a runner is given: the next compute is placed there, or the warm one takes
+    /// its turn. What is dispatched is committed with it, before anything is sent.
+    pub(super) fn grant(&mut self, runner: RunnerId) -> Result<(), Refusal> {
+        match self.session.need() {
+            Some(Need::Place { home, .. }) if home.is_none_or(|home| home == runner) => {
+                let epoch = self.session.last_epoch.next();
+                self.emit(Fact::Placed { epoch, runner });
+            }
+            Some(Need::Turn { runner: at }) if at == runner => {}
+            _ => return Err(Refusal::NotNeeded),
+        }
+        self.dispatch();
+        Ok(())
+    }
+
+    fn dispatch(&mut self) {
+        let next = self.session.queue.front().map(|run| run.id);
+        if let (Some(run), Some(compute)) = (next, &self.session.compute) {
+            let epoch = compute.epoch;
+            self.emit(Fact::RunDispatched { run, epoch });
+        }
+    }
+
+    pub(super) fn child_ended(
+        &mut self,
+        child: SessionUid,
+        id: SessionId,
+        run: RunId,
+        status: RunStatus,
+        as_run: RunId,
+        prompt: String,
+    ) {
+        if self.refuse_deleting().is_err() {
+            return;
+        }
+        let by = format!("child {id}");
+        self.emit(Fact::ChildCompleted(Box::new(ChildCompleted { child, id, run, status, as_run })));
+        self.emit(Fact::RunQueued(Box::new(RunQueued {
+            run: PendingRun { id: as_run, callback: self.session.callback, created_at: self.now.0 },
+            prompt: Some(prompt),
+            input: None,
+            by,
+            first: false,
+        })));
+    }
+}

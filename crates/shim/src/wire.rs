@@ -1,0 +1,124 @@
+//! Messages on a shim's socket: one JSON object a line, both ways.
+
+use std::collections::BTreeMap;
+
+use greenroom_core::assignment::StopOrder;
+use greenroom_core::{Epoch, Receipt, RunId, SessionUid};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+
+/// What a runner (or `greenroom local`) says to a shim.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum ToShim {
+    /// First on every connection.
+    Hello {
+        /// Highest protocol the speaker knows.
+        protocol: u32,
+        /// Its build.
+        build: String,
+    },
+    /// The agent's whole environment, secrets included. The compute comes up on it.
+    /// Kept in memory only. Repeats change nothing.
+    Env {
+        /// Names and values.
+        env: BTreeMap<String, String>,
+    },
+    /// The compute cannot come up; end with `start_error`.
+    CannotStart {
+        /// What is wrong, and with what.
+        error: String,
+    },
+    /// The run to begin. Repeats change nothing.
+    Run {
+        /// The run.
+        run: RunId,
+        /// What it asks.
+        input: RunInput,
+    },
+    /// End the compute. Repeats change nothing; another may only shorten it.
+    Stop {
+        /// How.
+        stop: StopOrder,
+    },
+    /// A kind this build does not know; answered by nothing.
+    #[serde(other)]
+    Unknown,
+}
+
+/// What a shim says.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(tag = "say", rename_all = "snake_case")]
+pub enum FromShim {
+    /// First on every connection.
+    Hello {
+        /// Protocol of this shim.
+        protocol: u32,
+        /// Its build.
+        build: String,
+        /// The session.
+        uid: SessionUid,
+        /// The compute.
+        epoch: Epoch,
+        /// The shim's process.
+        pid: u32,
+        /// How far it is.
+        phase: ShimPhase,
+        /// The run it was given last.
+        run: Option<RunId>,
+        /// Last journal index that is on disk.
+        durable: u64,
+    },
+    /// The journal is on disk up to this index.
+    Durable {
+        /// Last index that is on disk.
+        index: u64,
+    },
+    /// Text as it comes, never logged; the first thing dropped under pressure.
+    Delta {
+        /// The run.
+        run: RunId,
+        /// Which of the run's texts.
+        part: u32,
+        /// Byte offset of `text` in that part.
+        offset: u64,
+        /// The text.
+        text: String,
+    },
+    /// The compute is proven ended; the receipt is on disk.
+    Closed {
+        /// The evidence.
+        receipt: Box<Receipt>,
+    },
+    /// The folder's own disk is full and the receipt could not be written, or the end
+    /// could not be proven in time. The shim goes on trying.
+    Unproven {
+        /// What was found.
+        evidence: String,
+    },
+    /// A kind this build does not know.
+    #[serde(other)]
+    Unknown,
+}
+
+/// How far a compute is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum ShimPhase {
+    /// Waits for the agent's environment.
+    AwaitingEnv,
+    /// Can take a run, or has one.
+    Up,
+    /// Is being ended.
+    Ending,
+}
+
+/// What a run asks.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum RunInput {
+    /// Text.
+    Prompt(String),
+    /// A JSON document.
+    Input(Value),
+}
