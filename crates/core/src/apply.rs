@@ -24,6 +24,7 @@ impl Session {
             traits: created.traits,
             limits: created.limits.clone(),
             parent: created.parent,
+            parent_id: created.parent_id.clone(),
             depth: created.depth,
             children: 0,
             callback: created.callback,

@@ -158,6 +158,9 @@ pub struct Created {
     pub limits: Limits,
     #[serde(default)]
     pub parent: Option<SessionUid>,
+    /// The name the parent had when this was created.
+    #[serde(default)]
+    pub parent_id: Option<SessionId>,
     #[serde(default)]
     pub depth: u32,
     #[serde(default)]

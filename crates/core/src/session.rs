@@ -38,6 +38,9 @@ pub struct Session {
     pub limits: Limits,
     /// The session that created it.
     pub parent: Option<SessionUid>,
+    /// The name that session had.
+    #[serde(default)]
+    pub parent_id: Option<SessionId>,
     /// How many parents are above it.
     pub depth: u32,
     /// Children that exist.

@@ -1,0 +1,310 @@
+//! The link between runner and coordinator: everything is started by the runner.
+//!
+//! | call | what |
+//! |---|---|
+//! | `POST /v1/link/enroll` | a join token becomes the runner's own credential, once |
+//! | `POST /v1/link/sync` | long poll: heartbeat, acknowledgement, list and wake-up in one |
+//! | `POST /v1/link/records` | NDJSON of journal records; idempotent |
+//! | `GET /v1/link/computes/{uid}/{epoch}` | the body of an assignment: [`ComputeBody`] |
+//! | `GET /v1/link/runs/{run}` | the body of a dispatched run: [`RunBody`] |
+//! | `GET /v1/link/streams/{id}` | the bytes a client sends (an upload) |
+//! | `POST /v1/link/streams/{id}` | the bytes a client gets; a [`StreamHead`] line first |
+//!
+//! Absence is never a command: what a reply does not name is left as it is.
+
+use std::collections::BTreeMap;
+
+use greenroom_core::agent::AgentSpec;
+use greenroom_core::record::Writer;
+use greenroom_core::{
+    Assignment, Epoch, Generation, Limits, Receipt, RunId, RunnerId, SessionId,
+    SessionUid, StoreId, StreamId,
+};
+use serde::{Deserialize, Serialize};
+use serde_json::Value;
+use utoipa::ToSchema;
+
+/// Body of `enroll`, sent with a join token as bearer.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EnrollRequest {
+    /// The runner's own id, made by it and kept with its data.
+    pub runner_id: RunnerId,
+    /// What it is.
+    pub info: RunnerInfo,
+}
+
+/// Answer of `enroll`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct EnrollReply {
+    /// The runner's own bearer from now on. Said once.
+    pub credential: String,
+    /// The only store it obeys.
+    pub store_id: StoreId,
+}
+
+/// What a runner says of itself.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RunnerInfo {
+    /// Its name, for people.
+    pub name: String,
+    /// Name of its machine.
+    pub host: String,
+    /// What it runs on: `linux x86_64`.
+    pub platform: String,
+    /// Its build.
+    pub version: String,
+    /// Labels for placement.
+    #[serde(default)]
+    pub labels: BTreeMap<String, String>,
+    /// Runs it takes at once; unlimited where absent.
+    #[serde(default)]
+    pub slots: Option<u32>,
+    /// How far a session is kept from everything else: `none`, `landlock`, `uid`.
+    pub isolation: String,
+    /// What its probe found, by doing.
+    pub probe: Probe,
+}
+
+/// What a runner's probe found, by doing.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Probe {
+    /// Computes are put into a control group by `clone3` and ended by `cgroup.kill`.
+    pub cgroup_kill: bool,
+    /// By what memory limits are kept: `cgroup2`, `cgroup1`, `sampling`.
+    pub memory: String,
+    /// By what process limits are kept: `cgroup2`, `cgroup1`, `sampling`.
+    pub pids: String,
+    /// Where computes live.
+    pub cgroup: Option<String>,
+    /// Whether agents outlive this runner here.
+    pub outlives_runner: bool,
+    /// What is not as it should be, and why, for people.
+    #[serde(default)]
+    pub notes: Vec<String>,
+}
+
+/// Body of `sync`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SyncRequest {
+    /// The only store this runner obeys; another answers 409 `foreign_store`.
+    pub store_id: StoreId,
+    /// Counts starts of this runner, kept in its data folder. A lower one is refused.
+    pub instance: u64,
+    /// Everything up to this revision has been obeyed. 0 asks for all.
+    pub since_rev: u64,
+    /// How long to wait for news, in milliseconds; 15 000 at most.
+    pub wait_ms: u64,
+    /// On the first call, and when it has changed.
+    #[serde(default)]
+    pub info: Option<RunnerInfo>,
+    /// Takes nothing new.
+    #[serde(default)]
+    pub draining: bool,
+    /// Whether `computes` names all that this runner has. Never read as a command.
+    #[serde(default)]
+    pub full: bool,
+    /// Computes that changed since the last answered call, or all.
+    #[serde(default)]
+    pub computes: Vec<ObservedCompute>,
+    /// Sessions whose files are removed, on `gone`.
+    #[serde(default)]
+    pub removed: Vec<SessionUid>,
+}
+
+/// What a runner sees of one compute.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ObservedCompute {
+    /// The session.
+    pub uid: SessionUid,
+    /// Its compute.
+    pub epoch: Epoch,
+    /// The generation this reflects.
+    pub generation: Generation,
+    /// How it is.
+    pub state: ObservedState,
+    /// The first journal index of the shim that is still here, where something is.
+    #[serde(default)]
+    pub first_index: Option<u64>,
+}
+
+/// How a compute is, as its runner sees it.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "is", rename_all = "snake_case")]
+pub enum ObservedState {
+    /// It lives, or is coming up.
+    Live,
+    /// It is closed, and this is why. Sent ahead of the journal when that is behind.
+    Closed {
+        /// The evidence.
+        receipt: Box<Receipt>,
+    },
+    /// It is closed, or a later one is, and the receipt is no longer here.
+    Fenced {
+        /// The highest epoch closed here.
+        floor: Epoch,
+    },
+    /// It may be gone, and it cannot be proven.
+    Unproven {
+        /// What was found.
+        evidence: String,
+    },
+}
+
+/// Answer of `sync`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SyncReply {
+    /// The store that speaks.
+    pub store_id: StoreId,
+    /// The revision this brings the runner to.
+    pub rev: u64,
+    /// Assignments that changed since `since_rev`.
+    #[serde(default)]
+    pub assignments: Vec<Assignment>,
+    /// Transfers to dial.
+    #[serde(default)]
+    pub opens: Vec<OpenStream>,
+    /// Journal indexes that are durable here, for the computes the request named.
+    #[serde(default)]
+    pub marks: Vec<Mark>,
+    /// Live computes the request named that this store does not know. They are kept.
+    #[serde(default)]
+    pub unclaimed: Vec<SessionUid>,
+    /// The runner should take nothing new.
+    #[serde(default)]
+    pub drain: bool,
+}
+
+/// A stream of a journal is durable at the coordinator up to an index.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Mark {
+    /// The session.
+    pub uid: SessionUid,
+    /// Its compute.
+    pub epoch: Epoch,
+    /// Whose stream.
+    pub writer: Writer,
+    /// Contiguous from 1 up to here.
+    pub index: u64,
+}
+
+/// Answer of `records`. A record at or below a mark is a double and is dropped; one that
+/// leaves a hole is not taken, and the mark says where to go on.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RecordsReply {
+    /// The marks of every stream the request named.
+    pub marks: Vec<Mark>,
+}
+
+/// A live frame, sent beside records as NDJSON lines of `{"delta": …}`. Never logged.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Delta {
+    /// The session.
+    pub uid: SessionUid,
+    /// The run.
+    pub run: RunId,
+    /// Which of the run's texts.
+    pub part: u32,
+    /// Byte offset of `text` in that part.
+    pub offset: u64,
+    /// The text.
+    pub text: String,
+}
+
+/// One line of `records`.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RecordLine {
+    /// A journal record.
+    Record(Box<greenroom_core::Record>),
+    /// A live frame.
+    Delta(Delta),
+}
+
+/// The body of an assignment. It never changes for its epoch.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct ComputeBody {
+    /// The session's name.
+    pub session: SessionId,
+    /// The agent as it was pinned.
+    pub agent: AgentSpec,
+    /// Limits in force when it was placed.
+    pub limits: Limits,
+    /// Greenroom's own variables for the agent: `GREENROOM_URL`, `GREENROOM_SESSION`,
+    /// `GREENROOM_TOKEN` (of role `agent`) and others. A secret: never written to disk.
+    pub env: BTreeMap<String, String>,
+}
+
+/// The body of a run.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct RunBody {
+    /// What it asks, as text.
+    #[serde(default)]
+    pub prompt: Option<String>,
+    /// What it asks, as a document.
+    #[serde(default)]
+    pub input: Option<Value>,
+}
+
+/// A transfer to dial. Forgotten 30 s after it was asked for.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct OpenStream {
+    /// Its identity.
+    pub stream: StreamId,
+    /// The session whose files it is about.
+    pub uid: SessionUid,
+    /// Where to dial; the coordinator's own address where absent.
+    #[serde(default)]
+    pub reply_to: Option<String>,
+    /// What to do.
+    pub kind: StreamKind,
+}
+
+/// What a transfer does, beneath the session's workspace.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(tag = "do", rename_all = "snake_case")]
+pub enum StreamKind {
+    /// List a folder: answers JSON `FileList`.
+    List {
+        /// Path beneath the workspace.
+        path: String,
+    },
+    /// One entry: answers JSON `FileInfo`.
+    Stat {
+        /// Path beneath the workspace.
+        path: String,
+    },
+    /// Read a regular file: answers its bytes.
+    Read {
+        /// Path beneath the workspace.
+        path: String,
+    },
+    /// Write a regular file from the bytes of `GET …/streams/{id}`: answers JSON `FileInfo`.
+    Write {
+        /// Path beneath the workspace.
+        path: String,
+    },
+    /// Make a folder and those above it: answers JSON `FileInfo`.
+    Mkdir {
+        /// Path beneath the workspace.
+        path: String,
+    },
+    /// Remove a file or folder.
+    Remove {
+        /// Path beneath the workspace.
+        path: String,
+        /// Also a folder that is not empty.
+        recursive: bool,
+    },
+}
+
+/// First line of what a runner posts to a stream; the bytes follow.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct StreamHead {
+    /// What went wrong, where something did.
+    #[serde(default)]
+    pub problem: Option<crate::Problem>,
+    /// How many bytes follow, where that is known.
+    #[serde(default)]
+    pub length: Option<u64>,
+}
+

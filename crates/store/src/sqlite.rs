@@ -1,0 +1,3 @@
+//! SQLite.
+/// The store.
+pub struct SqliteStore;
