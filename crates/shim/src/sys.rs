@@ -16,36 +16,36 @@ fn check(result: c_int) -> io::Result<c_int> {
 #[derive(Debug)]
 pub(crate) struct Plan<'a> {
     /// What to execute: absolute, or relative to `directory`.
-    pub program: &'a CStr,
+    pub(crate) program: &'a CStr,
     /// Its arguments, name first.
-    pub argv: &'a [CString],
+    pub(crate) argv: &'a [CString],
     /// Its environment.
-    pub envp: &'a [CString],
+    pub(crate) envp: &'a [CString],
     /// Its working directory.
-    pub directory: &'a CStr,
+    pub(crate) directory: &'a CStr,
     /// Its standard input, output and error.
-    pub stdio: [BorrowedFd<'a>; 3],
+    pub(crate) stdio: [BorrowedFd<'a>; 3],
     /// The cgroup v2 it is born in.
-    pub cgroup: Option<BorrowedFd<'a>>,
+    pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// Whether it must wait before it executes anything, until [`Spawned::go`].
-    pub held: bool,
+    pub(crate) held: bool,
 }
 
 /// A process that was just made.
 #[derive(Debug)]
 pub(crate) struct Spawned {
     /// Its number.
-    pub pid: Pid,
+    pub(crate) pid: Pid,
     /// Its handle: never another process.
-    pub pidfd: OwnedFd,
+    pub(crate) pidfd: OwnedFd,
     /// Says why the program could not be executed, or ends when it was.
-    pub report: OwnedFd,
+    pub(crate) report: OwnedFd,
     hold: Option<OwnedFd>,
 }
 
 impl Spawned {
     /// Lets a held process go on.
-    pub fn go(&mut self) -> io::Result<()> {
+    pub(crate) fn go(&mut self) -> io::Result<()> {
         if let Some(hold) = self.hold.take() {
             rustix::io::write(&hold, &[1])?;
         }
@@ -267,12 +267,12 @@ pub(crate) fn paused_child(cgroup: Option<BorrowedFd<'_>>) -> io::Result<PausedC
 
 impl PausedChild {
     /// Its number.
-    pub fn pid(&self) -> i32 {
+    pub(crate) fn pid(&self) -> i32 {
         self.pid.as_raw_pid()
     }
 
     /// Whether it is dead (it may not be reaped yet).
-    pub fn has_ended(&self) -> io::Result<bool> {
+    pub(crate) fn has_ended(&self) -> io::Result<bool> {
         let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
         let mut fds =
             [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
@@ -280,7 +280,7 @@ impl PausedChild {
     }
 
     /// Kills and reaps it, and nobody else's child.
-    pub fn end(&self) {
+    pub(crate) fn end(&self) {
         use rustix::fd::AsFd;
         use rustix::process::{WaitId, WaitIdOptions, pidfd_send_signal, waitid};
         let _ = pidfd_send_signal(&self.pidfd, Signal::KILL);
@@ -334,14 +334,14 @@ pub(crate) struct Signals {
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub(crate) struct Came {
     /// A child ended.
-    pub child: bool,
+    pub(crate) child: bool,
     /// Somebody wants us to go.
-    pub term: bool,
+    pub(crate) term: bool,
 }
 
 impl Signals {
     /// From now on SIGCHLD and SIGTERM come by descriptor; HUP, INT and PIPE not at all.
-    pub fn take() -> io::Result<Self> {
+    pub(crate) fn take() -> io::Result<Self> {
         // SAFETY: sets of signals of our own; dispositions without handlers.
         unsafe {
             for signal in [libc::SIGHUP, libc::SIGINT, libc::SIGPIPE] {
@@ -362,12 +362,12 @@ impl Signals {
     }
 
     /// For poll.
-    pub fn fd(&self) -> &OwnedFd {
+    pub(crate) fn fd(&self) -> &OwnedFd {
         &self.fd
     }
 
     /// Takes all that came.
-    pub fn read(&self) -> Came {
+    pub(crate) fn read(&self) -> Came {
         const SIZE: usize = std::mem::size_of::<libc::signalfd_siginfo>();
         let mut came = Came::default();
         let mut buffer = [0u8; SIZE * 8];
