@@ -1,1 +1,39 @@
-//! placeholder
+//! The end-to-end suite: the real `greenroom` binary, real processes, the outward contract.
+//!
+//! Nothing here uses a crate of the product. HTTP, server-sent events and the search for
+//! processes are written again, so that the tests judge the product's own client and its own
+//! counting too. Nothing waits by sleeping: a test waits for an event, a line, a file
+//! descriptor or the end of a process.
+
+#![forbid(unsafe_code)]
+
+pub mod agents;
+pub mod cli;
+pub mod events;
+pub mod http;
+pub mod invariants;
+pub mod procs;
+pub mod room;
+pub mod session;
+pub mod sse;
+
+pub use cli::Ran;
+pub use http::{Api, Reply};
+pub use room::{Greenroom, binary};
+pub use serde_json::{Value, json};
+pub use sse::{Frame, Sse};
+
+use std::time::Duration;
+
+/// How long a test waits for something that should come at once.
+pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Whether the full counts are asked for (`GREENROOM_SOAK=1`).
+pub fn soak() -> bool {
+    std::env::var("GREENROOM_SOAK").is_ok_and(|value| value == "1")
+}
+
+/// The count for a normal run, or the full one of a soak.
+pub fn scaled(normal: usize, full: usize) -> usize {
+    if soak() { full } else { normal }
+}

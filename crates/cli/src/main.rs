@@ -1,1 +1,60 @@
-fn main() {}
+//! `greenroom`: coordinator, runner, shim and command line in one binary.
+#![forbid(unsafe_code)]
+
+mod args;
+mod commands;
+mod context;
+mod data;
+mod ending;
+mod error;
+mod human;
+mod receipt;
+mod show;
+mod ui;
+mod watch;
+
+use std::ffi::OsStr;
+use std::path::Path;
+use std::process::ExitCode;
+
+use clap::Parser;
+
+use args::{Cli, Command};
+use context::Context;
+
+fn main() -> ExitCode {
+    let mut args = std::env::args_os().skip(1);
+    // Before anything else: a shim has one thread, no runtime, and no time to lose.
+    if args.next().as_deref() == Some(OsStr::new("shim"))
+        && let Some(dir) = args.next()
+        && !dir.as_encoded_bytes().starts_with(b"-")
+    {
+        return greenroom_shim::main(Path::new(&dir));
+    }
+    let cli = Cli::parse();
+    let context = Context::new(cli.global);
+    match run(&context, cli.command) {
+        Ok(code) => code.into(),
+        Err(error) => {
+            context.ui.complain(&error);
+            error.code().into()
+        }
+    }
+}
+
+fn run(context: &Context, command: Command) -> Result<error::Code, error::CliError> {
+    let serves = matches!(command, Command::Up(_) | Command::Serve(_) | Command::Runner(_));
+    let mut builder = match serves {
+        true => tokio::runtime::Builder::new_multi_thread(),
+        // A client waits for one thing at a time.
+        false => tokio::runtime::Builder::new_current_thread(),
+    };
+    let runtime = builder
+        .enable_all()
+        .build()
+        .map_err(|error| error::CliError::failed(format!("cannot start a runtime: {error}")))?;
+    let done = runtime.block_on(commands::run(context, command));
+    // A blocking read of standard input must not keep the process.
+    runtime.shutdown_background();
+    done
+}

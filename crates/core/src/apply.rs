@@ -63,14 +63,19 @@ impl Session {
             // A process a run: with its run over, this compute takes no other, unless
             // what it left behind is to be kept.
             compute.closing |= !self.traits.persistent && !self.traits.keeps_leftovers;
+            self.turn();
+        }
+        if self.queue.is_empty() {
+            self.blocked = None;
         }
     }
 
     fn set_head(&mut self, run: RunId, state: HeadState) {
-        if let Some(head) = self.compute.as_mut().and_then(|c| c.head.as_mut())
-            && head.run.id == run
+        if let Some(compute) = &mut self.compute
+            && let Some(head) = compute.head.as_mut().filter(|head| head.run.id == run)
         {
             head.state = state;
+            compute.began = true;
         }
     }
 
@@ -80,6 +85,7 @@ impl Session {
         }
         self.last_epoch = self.last_epoch.max(closed.receipt.epoch);
         self.compute = None;
+        self.blocked = None;
         self.ended = Some(Ended { how: closed.how, receipt: closed.receipt.clone() });
         self.turn();
     }
@@ -108,7 +114,7 @@ impl Session {
         let usage = &mut self.usage;
         usage.input_tokens = usage.input_tokens.saturating_add(number("input_tokens"));
         usage.output_tokens = usage.output_tokens.saturating_add(number("output_tokens"));
-        usage.cost_micro_usd = usage.cost_micro_usd.saturating_add((cost * 1e6) as u64);
+        usage.cost_micro_usd = usage.cost_micro_usd.saturating_add((cost * 1e6).round() as u64);
     }
 }
 
@@ -137,6 +143,7 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
                 runner: *runner,
                 ready: matches!(fact, Fact::EpochAdopted { .. }),
                 head: None,
+                began: false,
                 wanted: Wanted::Up,
                 closing: false,
                 silent: false,
@@ -144,7 +151,10 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
             });
             s.turn();
         }
-        Fact::EpochsKnown { epoch } => s.last_epoch = s.last_epoch.max(*epoch),
+        Fact::EpochsKnown { epoch } => {
+            s.last_epoch = s.last_epoch.max(*epoch);
+            s.turn();
+        }
         Fact::Ready { .. } => {
             if let Some(compute) = &mut s.compute {
                 compute.ready = true;
@@ -181,6 +191,7 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
                 }
                 if *again {
                     order.attempt += 1;
+                    stopping.requested_at = at;
                     compute.unconfirmed = false;
                 }
                 s.turn();
@@ -222,6 +233,7 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
         Fact::WorkspaceLost { .. } => {
             s.home = None;
             s.abandoned.clear();
+            s.turn();
         }
         Fact::Expired => s.life = Life::Expired,
         Fact::Restored { .. } => s.life = Life::Kept,
@@ -229,7 +241,10 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
             s.life = Life::Deleting;
             s.turn();
         }
-        Fact::Removed => s.life = Life::Removed,
+        Fact::Removed => {
+            s.life = Life::Removed;
+            s.turn();
+        }
         Fact::RunQueued(queued) => {
             s.last_active_at = s.last_active_at.max(at);
             if queued.first {
@@ -253,6 +268,7 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
                 && let Some(head) = compute.head.take_if(|head| head.run.id == *run)
             {
                 s.queue.push_front(head.run);
+                s.turn();
             }
         }
         Fact::RunStarted { run } => s.set_head(*run, HeadState::Running),

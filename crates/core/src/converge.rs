@@ -1,7 +1,8 @@
 //! What a runner does when an assignment meets what it has.
 //!
-//! Pure and level-triggered: called again with the same arguments after the action is
-//! done, it answers [`Action::Nothing`]. Three fences keep old messages harmless: the
+//! Pure and level-triggered: called again after the action is done, it answers
+//! [`Action::Nothing`], or one of the answers that may be repeated at will
+//! ([`Action::AnswerClosed`], [`Action::Forget`], [`Action::RemoveFiles`]). Three fences keep old messages harmless: the
 //! *generation* (nothing older than what was obeyed), the *epoch fence* (nothing at or
 //! below the highest closed epoch is started), and the *closed record* (that highest
 //! epoch is on disk before a receipt is answered).
@@ -13,10 +14,15 @@ use crate::ids::{Epoch, Generation, RunId};
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
 pub struct Local {
     /// The highest epoch durably recorded as closed. 0 for none.
+    ///
+    /// A compute whose supervisor is gone and whose end cannot be proven counts too: nothing
+    /// here can end it any more, it must never be started again, and it must not stand in
+    /// the way of a later epoch, which exists only once a person has vouched for the end of
+    /// this one. The runner answers for it with what it found instead of a receipt.
     pub floor: Epoch,
     /// The highest generation obeyed since the runner started.
     pub seen: Generation,
-    /// The compute that is not closed.
+    /// The compute that is not closed: its supervisor lives, or may.
     pub live: Option<LocalCompute>,
 }
 
@@ -36,7 +42,8 @@ pub struct LocalCompute {
 pub enum Action {
     /// All is as it should be, or the message is older than what was obeyed.
     Nothing,
-    /// Bring this compute up.
+    /// Bring this compute up. That there is such an epoch also says that the coordinator has
+    /// settled every epoch below it, but for those it names with an order of their own.
     Start {
         /// Its number.
         epoch: Epoch,
@@ -58,17 +65,20 @@ pub enum Action {
         /// The stop that asked for it.
         stop: StopOrder,
     },
-    /// The epoch is closed here: answer its receipt, or the floor where that is all there is.
+    /// The epoch is closed here: answer its receipt; or what was found, where there is no
+    /// proof; or the floor, where that is all there is.
     AnswerClosed {
         /// Its number.
         epoch: Epoch,
     },
-    /// The coordinator has the receipt: the control folder may go. The floor stays.
+    /// The coordinator has the receipt: the control folder may go once its journal is
+    /// acknowledged too. The floor stays.
     Forget {
         /// Its number.
         epoch: Epoch,
     },
-    /// Remove the session's files, and say so.
+    /// Remove the session's files, and say so. The floor outlives them: it keeps a late
+    /// message from starting an agent of a session that is gone.
     RemoveFiles,
 }
 
@@ -100,7 +110,11 @@ pub fn converge(local: &Local, assignment: &Assignment) -> Action {
         (Order::Down { .. }, None) if closed => Action::AnswerClosed { epoch },
         (Order::Down { .. }, None) if live.is_some() => Action::Nothing,
         (Order::Down { stop }, None) => Action::CloseUnstarted { epoch, stop: stop.clone() },
-        (Order::Closed, None) if closed => Action::Forget { epoch },
+        // An epoch that no runner was ever given is above the floor; what is below it is
+        // settled all the same.
+        (Order::Closed, None) if local.floor > Epoch(0) => {
+            Action::Forget { epoch: epoch.min(local.floor) }
+        }
         // Never under a live compute, whatever the message says.
         (Order::Gone, None) if live.is_none() => Action::RemoveFiles,
         (Order::Closed | Order::Gone, _) => Action::Nothing,

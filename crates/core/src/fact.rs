@@ -317,7 +317,10 @@ impl Fact {
     pub fn from_event(event: &Event) -> Result<Self, NotAFact> {
         if let Some(kind) = OutputKind::of(&event.kind) {
             let late = event.data.get("late").and_then(Value::as_bool).unwrap_or(false);
-            let data = event.data.clone();
+            let mut data = event.data.clone();
+            if late && let Value::Object(fields) = &mut data {
+                fields.remove("late");
+            }
             return Ok(Self::Output(Output { kind, run: event.run, data, late }));
         }
         let unit = matches!(event.kind.as_str(), "session.expired" | "session.removed");

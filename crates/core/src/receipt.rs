@@ -132,6 +132,14 @@ impl Receipt {
     pub const SCOPE: &str = "processes of this compute; those started through other daemons \
         (docker, systemd, cron, ssh) are not covered";
 
+    /// Whether it says that nothing is left, and by what that is known. A person's word
+    /// closes an epoch too, but it proves nothing.
+    pub fn is_proven(&self) -> bool {
+        self.survivors == 0
+            && self.reason != EndReason::Abandoned
+            && self.proof.iter().any(|proof| proof.means != Means::None)
+    }
+
     /// A receipt about a compute that never had a process.
     pub fn without_process(
         epoch: Epoch,

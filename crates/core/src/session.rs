@@ -123,6 +123,9 @@ pub struct Compute {
     pub ready: bool,
     /// The run it was given.
     pub head: Option<Head>,
+    /// Whether its agent has seen any run at all.
+    #[serde(default)]
+    pub began: bool,
     /// What is wanted of it. Goes from up to down once.
     pub wanted: Wanted,
     /// It is ending though nobody asked.
@@ -148,7 +151,7 @@ pub enum Wanted {
 pub struct Stopping {
     /// What the runner is told.
     pub order: StopOrder,
-    /// When it was first asked for.
+    /// When it was asked for: first, or again after a deadline had passed.
     pub requested_at: Timestamp,
     /// Whether the run that was its head ends stopped. An idle stop ends none.
     pub ends_run: bool,
@@ -288,7 +291,9 @@ impl Session {
 
     /// What its runners should do, one for each compute that is not forgotten.
     pub fn assignments(&self) -> Vec<(RunnerId, Assignment)> {
-        let Some(home) = self.home else { return Vec::new() };
+        let Some(home) = self.home.filter(|_| self.life != Life::Removed) else {
+            return Vec::new();
+        };
         let assign = |epoch, order| Assignment {
             uid: self.uid,
             epoch,
@@ -322,7 +327,7 @@ impl Session {
     }
 
     /// The stop that a runner is told when it returns with an epoch a person has closed.
-    fn late_stop(&self, epoch: Epoch) -> StopOrder {
+    pub(crate) fn late_stop(&self, epoch: Epoch) -> StopOrder {
         StopOrder {
             // Derived, so that every repetition names the same stop.
             id: StopId(uuid::Uuid::from_u128(self.uid.0.as_u128() ^ u128::from(epoch.0))),
@@ -334,7 +339,15 @@ impl Session {
         }
     }
 
-    /// The head run: the one its compute has, else the first that waits.
+    /// The run a stop would end: the one its compute has, else the first of a queue that
+    /// goes on by itself. What is held is behind a stop already.
+    pub fn head_run(&self) -> Option<RunId> {
+        let given = self.compute.as_ref().and_then(|c| c.head.as_ref()).map(|head| head.run.id);
+        let goes_on = self.hold.is_none() && self.life == Life::Kept;
+        given.or_else(|| self.queue.front().filter(|_| goes_on).map(|run| run.id))
+    }
+
+    /// The run to show: the one its compute has, else the first that waits, held or not.
     pub fn current_run(&self) -> Option<(RunId, RunStatus)> {
         match self.compute.as_ref().and_then(|c| c.head.as_ref()) {
             Some(head) => Some((head.run.id, head.state.into())),

@@ -5,11 +5,28 @@
 //! everything below the shim belongs to the compute, "no child left" is a proof.
 #![deny(unsafe_code)]
 
+mod agent;
 pub mod cgroup;
 pub mod clock;
 pub mod control;
+mod ending;
 pub mod journal;
+mod ladder;
+mod lifecycle;
 pub mod local;
+mod log;
+mod outcome;
+mod output;
+mod proc;
+mod socket;
 pub mod spec;
+mod streams;
+mod supervise;
 mod sys;
+mod text;
+mod tree;
+pub mod unsupervised;
 pub mod wire;
+
+pub use supervise::main;
+pub use unsupervised::{Unproven, close_unsupervised};

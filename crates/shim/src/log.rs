@@ -55,12 +55,6 @@ impl Log {
         Ok(index)
     }
 
-    /// Appends an entry and syncs.
-    pub(crate) fn append_durable(&mut self, body: &RecordBody) -> io::Result<u64> {
-        self.append(body)?;
-        self.sync()
-    }
-
     /// Syncs all there is.
     pub(crate) fn sync(&mut self) -> io::Result<u64> {
         self.synced_at = clock::now();

@@ -301,7 +301,7 @@ mod tests {
         let event = Emit::Output {
             kind: OutputKind::ToolCall,
             data: json!({"name": "ls"}),
-            bytes: 34,
+            bytes: 33,
         };
         let expected = [
             message(0, 0, "hello\n"),

@@ -65,6 +65,23 @@ pub(crate) fn descendants(root: i32) -> Vec<Process> {
     found
 }
 
+/// Our own children, zombies too, without looking at the whole machine. Empty where the
+/// kernel does not tell.
+pub(crate) fn own_children() -> Vec<i32> {
+    let pid = std::process::id();
+    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
+    let list = list.unwrap_or_default();
+    list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+}
+
+/// Sends a signal to a child of ours that was not reaped since it was listed: until it
+/// is, nobody else can have its number.
+pub(crate) fn send_to_child(pid: i32, signal: Signal) {
+    if let Some(pid) = Pid::from_raw(pid) {
+        let _ = rustix::process::kill_process(pid, signal);
+    }
+}
+
 /// Sends a signal to exactly this process, or to none.
 pub(crate) fn send(process: Process, signals: &[Signal]) -> bool {
     let Some(pid) = Pid::from_raw(process.pid) else { return false };

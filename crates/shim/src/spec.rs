@@ -65,3 +65,18 @@ pub struct HostIdentity {
     /// `/proc/self/ns/pid`, as its link reads.
     pub pid_namespace: String,
 }
+
+impl HostIdentity {
+    /// This machine, now. What cannot be read is empty, and proves nothing.
+    pub fn current() -> Self {
+        let read = |path: &str| {
+            std::fs::read_to_string(path).map(|text| text.trim().to_owned()).unwrap_or_default()
+        };
+        let pid_namespace = std::fs::read_link("/proc/self/ns/pid");
+        Self {
+            machine_id: read("/etc/machine-id"),
+            boot_id: read("/proc/sys/kernel/random/boot_id"),
+            pid_namespace: pid_namespace.map(|p| p.display().to_string()).unwrap_or_default(),
+        }
+    }
+}

@@ -84,6 +84,9 @@ pub(crate) fn read_report(report: &OwnedFd) -> io::Result<Option<Option<(Stage, 
     }
 }
 
+/// From linux/sched.h; it does not fit the type libc gives its constant.
+const CLONE_INTO_CGROUP: u64 = 0x2_0000_0000;
+
 /// `clone3` as fork, with a pidfd and optionally right into a cgroup. 0 is the child.
 ///
 /// # Safety
@@ -97,7 +100,7 @@ unsafe fn clone_process(cgroup: Option<BorrowedFd<'_>>) -> io::Result<(i32, RawF
     args.pidfd = (&raw mut pidfd) as u64;
     args.exit_signal = libc::SIGCHLD as u64;
     if let Some(cgroup) = cgroup {
-        args.flags |= libc::CLONE_INTO_CGROUP as u64;
+        args.flags |= CLONE_INTO_CGROUP;
         args.cgroup = cgroup.as_raw_fd() as u64;
     }
     // SAFETY: args is valid and of the size given; no CLONE_VM, so the child has its own stack.

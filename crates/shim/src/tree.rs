@@ -1,6 +1,7 @@
 //! The process tree of a compute: its control groups, what lives in it, and the two
 //! means by which it is known to be gone.
 
+use std::collections::HashSet;
 use std::fs::File;
 use std::os::unix::fs::FileExt;
 
@@ -136,21 +137,19 @@ impl Tree {
     /// Stops what walks find until they find nothing new, then kills it. Without the
     /// stopping first, a tree that forks faster than it is walked is never caught.
     pub(crate) fn stop_and_kill(&mut self) -> usize {
-        let mut caught: Vec<Process> = Vec::new();
+        stop_children();
+        let mut caught = HashSet::new();
         for _ in 0..5 {
-            let mut found = self.count();
-            found.retain(|process| !caught.contains(process) && process.state != b'T');
-            if found.is_empty() {
+            let found = self.count();
+            let new: Vec<_> =
+                found.iter().filter(|p| caught.insert((p.pid, p.start))).collect();
+            if new.is_empty() {
                 break;
             }
-            for process in &found {
+            for process in new {
                 proc::send(*process, &[Signal::STOP]);
             }
-            caught.extend(found.into_iter().map(|p| Process { state: b'T', ..p }));
-            caught.sort_by_key(|process| (process.pid, process.start));
-            caught.dedup_by_key(|process| (process.pid, process.start));
         }
-        // Those that were stopped before count too.
         self.members().iter().filter(|process| proc::send(**process, &[Signal::KILL])).count()
     }
 
@@ -209,6 +208,24 @@ impl Tree {
             if let Err(error) = result {
                 eprintln!("greenroom shim: {} stays: {error}", path.display());
             }
+        }
+    }
+}
+
+/// Stops our own children where they stand. A process that forks and exits for ever is
+/// always one of them, and too quick for a walk over the machine.
+fn stop_children() {
+    let mut caught = HashSet::new();
+    for _ in 0..500 {
+        let mut calm = true;
+        for pid in proc::own_children() {
+            if caught.insert(pid) {
+                proc::send_to_child(pid, Signal::STOP);
+                calm = false;
+            }
+        }
+        if calm {
+            return;
         }
     }
 }

@@ -2,6 +2,8 @@
 //! conformance suite says what any other store must do.
 #![forbid(unsafe_code)]
 
+#[cfg(feature = "conformance")]
+pub mod conformance;
 pub mod model;
 pub mod sqlite;
 
@@ -43,6 +45,12 @@ pub enum StoreError {
         /// Newest schema of this build.
         known: i64,
     },
+    /// There is no such runner.
+    #[error("no such runner")]
+    NoRunner,
+    /// The cursor was not made by this list.
+    #[error("the cursor does not belong to this list: begin again without one")]
+    BadCursor,
     /// The runner's instance counter is below the newest: an older process speaks.
     #[error("a newer process of this runner is connected")]
     OldInstance,

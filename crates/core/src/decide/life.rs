@@ -10,14 +10,7 @@ use super::Plan;
 
 impl Plan {
     pub(super) fn delete(&mut self, id: StopId, by: &Actor) {
-        if self.refuse_deleting().is_err() {
-            return;
-        }
-        let waiting: Vec<RunId> = self.session.queue.iter().map(|run| run.id).collect();
-        for run in waiting {
-            self.emit(Fact::RunWithdrawn { run, by: by.name.clone() });
-        }
-        self.take_down(&Stop {
+        let stop = Stop {
             id,
             reason: StopReason::Deleted,
             by: by.clone(),
@@ -25,7 +18,19 @@ impl Plan {
             grace: None,
             discard_queue: false,
             tree: false,
-        });
+        };
+        if self.refuse_deleting().is_err() {
+            // It is under way; where its stop could not be proven, it is tried again.
+            if self.session.compute.as_ref().is_some_and(|compute| compute.unconfirmed) {
+                self.take_down(&stop);
+            }
+            return;
+        }
+        let waiting: Vec<RunId> = self.session.queue.iter().map(|run| run.id).collect();
+        for run in waiting {
+            self.emit(Fact::RunWithdrawn { run, by: by.name.clone() });
+        }
+        self.take_down(&stop);
         self.emit(Fact::Deleting { by: by.name.clone() });
         self.remove_if_nowhere();
     }
@@ -68,7 +73,7 @@ impl Plan {
         }
         if self.session.compute.is_some() {
             self.close_by_word(by, "its runner was removed by force");
-            if self.session.hold.is_none() {
+            if self.session.hold.is_none() && self.refuse_deleting().is_ok() {
                 self.emit(Fact::Held { why: Hold::Stop });
             }
         }

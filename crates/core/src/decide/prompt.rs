@@ -20,7 +20,8 @@ impl Plan {
     pub(super) fn prompt(&mut self, prompt: Prompt) -> Result<(), Refusal> {
         self.refuse_deleting()?;
         let busy = self.session.compute.as_ref().is_some_and(|compute| {
-            compute.head.is_some() || compute.closing || compute.wanted != Wanted::Up
+            let in_doubt = compute.silent || compute.unconfirmed;
+            compute.head.is_some() || compute.closing || in_doubt || compute.wanted != Wanted::Up
         });
         if prompt.mode == Mode::Reject && (busy || !self.session.queue.is_empty()) {
             return Err(Refusal::SessionBusy { status: self.session.status().as_str() });
@@ -36,8 +37,8 @@ impl Plan {
         })));
         // A person who asks after the receipt has seen the stop. One who asks while it is
         // under way may not have, and must say that the work should go on.
-        let after_receipt = prompt.by.person && self.session.compute.is_none();
-        if after_receipt || prompt.resume {
+        let stopping = self.session.compute.as_ref().is_some_and(|c| c.wanted != Wanted::Up);
+        if prompt.resume || (prompt.by.person && !stopping) {
             self.lift(&prompt.by);
         }
         if interrupts {
@@ -78,7 +79,8 @@ impl Plan {
 
     pub(super) fn resume(&mut self, by: &Actor) -> Result<(), Refusal> {
         self.refuse_deleting()?;
-        let liftable = self.session.hold.is_some() || self.session.life == Life::Expired;
+        let held = self.session.hold.is_some() || self.session.tree_stopped;
+        let liftable = held || self.session.life == Life::Expired;
         // A compute that is on its way down does not count: its successor is what is asked.
         let up = self.session.compute.as_ref().is_some_and(|c| c.wanted == Wanted::Up && !c.closing);
         let startable =

@@ -1,11 +1,12 @@
 //! Reports from runners: what was observed, however late and however often it arrives.
 
+use crate::assignment::StopOrder;
 use crate::fact::{Closed, Fact, Output};
 use crate::ids::{Epoch, RunId, RunnerId};
 use crate::receipt::{EndReason, LastRun, Means, Receipt, StopReason};
 use crate::record::{Outcome, Record, RecordBody, RunError};
 use crate::run::HeadState;
-use crate::session::{FailReason, Hold, HowEnded, InterruptReason, Life, Wanted};
+use crate::session::{Compute, FailReason, Hold, HowEnded, InterruptReason, Life, Wanted};
 
 use super::Plan;
 
@@ -19,15 +20,15 @@ impl Plan {
             }
             RecordBody::Receipt { receipt } => self.receipt(*receipt),
             RecordBody::Gap { from, to } => self.emit(Fact::LogGap { epoch, from, to }),
-            // What an epoch had to say of runs is in its receipt, which is in already.
+            RecordBody::Unknown => self.unmatched(epoch, RecordBody::Unknown),
+            // What an epoch had to say of its runs is in its receipt, which is in already;
+            // but not where a person's word stands in its place.
+            body if self.session.abandoned.contains(&epoch) => self.unmatched(epoch, body),
             _ if !current => {}
             RecordBody::Ready => self.ready(epoch),
             RecordBody::Closing { reason } => self.emit(Fact::Closing { epoch, reason }),
             RecordBody::RunStarted { run } => self.run_started(epoch, run),
             RecordBody::RunEnded { run, outcome } => self.run_ended(epoch, run, outcome),
-            RecordBody::Unknown => {
-                self.emit(Fact::Unmatched { epoch, body: Box::new(RecordBody::Unknown) });
-            }
         }
     }
 
@@ -42,7 +43,16 @@ impl Plan {
         Some((head.run.id, head.state))
     }
 
+    /// A log restored from an older copy may still have in its queue what the compute has
+    /// begun since. The compute is right.
+    fn catch_up(&mut self, epoch: Epoch, run: RunId) {
+        if self.head().is_none() && self.session.queue.iter().any(|waiting| waiting.id == run) {
+            self.emit(Fact::RunDispatched { run, epoch });
+        }
+    }
+
     fn run_started(&mut self, epoch: Epoch, run: RunId) {
+        self.catch_up(epoch, run);
         match self.head() {
             Some((head, HeadState::Dispatched)) if head == run => {
                 self.ready(epoch);
@@ -55,6 +65,7 @@ impl Plan {
     }
 
     fn run_ended(&mut self, epoch: Epoch, run: RunId, outcome: Outcome) {
+        self.catch_up(epoch, run);
         if self.head().is_some_and(|(head, _)| head == run) {
             self.end_run(run, outcome);
         } else {
@@ -74,19 +85,34 @@ impl Plan {
         });
     }
 
-    /// Closes the epoch a receipt names: the current one, or one that a person had closed.
-    /// A receipt for an epoch that is closed already says nothing new.
+    /// A runner's receipt closes the epoch it names: the current one, or one that a person
+    /// had closed. For an epoch that is closed already it says nothing new, and one that
+    /// proves nothing closes nothing.
     pub(super) fn receipt(&mut self, receipt: Receipt) {
-        let current = self.session.compute.as_ref().is_some_and(|c| c.epoch == receipt.epoch);
-        if !current {
-            if self.session.abandoned.contains(&receipt.epoch) {
-                self.emit(Fact::LateReceipt { receipt: Box::new(receipt) });
-            }
-            return;
+        let epoch = receipt.epoch;
+        if !receipt.is_proven() {
+            let survivors = receipt.survivors;
+            self.unproven(epoch, format!("a receipt without proof came ({survivors} survivors)"));
+        } else if self.current(epoch).is_some() {
+            self.close(receipt);
+        } else if self.session.abandoned.contains(&epoch) {
+            self.emit(Fact::LateReceipt { receipt: Box::new(receipt) });
         }
-        let asked = self.session.compute.as_ref().is_some_and(|c| c.wanted != Wanted::Up);
-        let how = self.how_ended(receipt.reason);
-        self.settle_head(how, &receipt);
+    }
+
+    fn current(&self, epoch: Epoch) -> Option<&Compute> {
+        self.session.compute.as_ref().filter(|compute| compute.epoch == epoch)
+    }
+
+    /// Closes the current epoch.
+    pub(super) fn close(&mut self, receipt: Receipt) {
+        let Some(compute) = &self.session.compute else { return };
+        let asked = compute.wanted != Wanted::Up;
+        let began = compute.began || receipt.last_run.is_some();
+        let how = self.how_ended(&receipt);
+        let given_back = self.settle_head(how, &receipt);
+        // An agent that ends before it takes its first run would do so again and again.
+        let fruitless = given_back && !began;
         let waits = !self.session.queue.is_empty();
         self.emit(Fact::closed(Closed { how, receipt: Box::new(receipt) }));
         let hold = match how {
@@ -94,19 +120,20 @@ impl Plan {
             // since. Limits and stops on the machine itself are first heard of here.
             HowEnded::Stopped(reason) if reason.holds() && !asked => Some(Hold::Stop),
             HowEnded::Failed(reason) if reason.holds() && waits => Some(Hold::Failure),
+            HowEnded::Failed(_) | HowEnded::Finished if fruitless => Some(Hold::Failure),
             _ => None,
         };
-        if let Some(why) = hold.filter(|_| self.session.hold.is_none()) {
+        let free = self.session.hold.is_none() && self.refuse_deleting().is_ok();
+        if let Some(why) = hold.filter(|_| free) {
             self.emit(Fact::Held { why });
         }
-        if self.session.life == Life::Deleting {
-            self.remove_if_nowhere();
-        }
+        self.remove_if_nowhere();
     }
 
     /// What the end counts as. A stop that was asked for gives its name to whatever end came
     /// after it; a person's word alone never counts as a proven stop.
-    fn how_ended(&self, reason: EndReason) -> HowEnded {
+    fn how_ended(&self, receipt: &Receipt) -> HowEnded {
+        let reason = receipt.reason;
         if reason == EndReason::Abandoned {
             return HowEnded::Interrupted(InterruptReason::Abandoned);
         }
@@ -122,6 +149,8 @@ impl Plan {
             EndReason::Shutdown => HowEnded::Stopped(StopReason::Shutdown),
             EndReason::Parent => HowEnded::Stopped(StopReason::Parent),
             EndReason::Deleted => HowEnded::Stopped(StopReason::Deleted),
+            // It has finished only if it has answered what it began.
+            EndReason::Done if self.unanswered(receipt) => HowEnded::Failed(FailReason::Exit),
             EndReason::Done => HowEnded::Finished,
             EndReason::Exit => HowEnded::Failed(FailReason::Exit),
             EndReason::Signal => HowEnded::Failed(FailReason::Signal),
@@ -135,25 +164,43 @@ impl Plan {
         }
     }
 
-    /// Ends or gives back the run the compute had. One that the agent may have seen is never
-    /// run again by itself.
-    fn settle_head(&mut self, how: HowEnded, receipt: &Receipt) {
-        let Some((run, state)) = self.head() else { return };
+    /// Whether the compute has begun a run and has not answered it.
+    fn unanswered(&self, receipt: &Receipt) -> bool {
+        let Some((run, state)) = self.head() else { return false };
+        match receipt.last_run.as_ref().filter(|last| last.run == run) {
+            Some(last) => last.outcome.is_none(),
+            None => state != HeadState::Dispatched,
+        }
+    }
+
+    /// Ends the run the compute had, or gives it back and says so. One that the agent may
+    /// have seen is never run again by itself.
+    fn settle_head(&mut self, how: HowEnded, receipt: &Receipt) -> bool {
+        let Some((run, state)) = self.head() else { return false };
         let last = receipt.last_run.as_ref().filter(|last| last.run == run);
+        if last.is_some() {
+            // The receipt has overtaken the journal.
+            self.run_started(receipt.epoch, run);
+        }
         if let Some(LastRun { outcome: Some(outcome), .. }) = last {
-            return self.end_run(run, outcome.clone());
+            self.end_run(run, outcome.clone());
+            return false;
         }
         let ends_run = self.session.compute.as_ref().is_some_and(|compute| {
             matches!(&compute.wanted, Wanted::Down(stopping) if stopping.ends_run)
         });
         if ends_run {
-            return self.end_run(run, Outcome::Stopped { error: None });
+            self.end_run(run, Outcome::Stopped { error: None });
+            return false;
         }
         let began = state != HeadState::Dispatched || last.is_some();
-        // Whether an abandoned compute began its run nobody knows; it is not tried again.
-        let unknown = receipt.reason == EndReason::Abandoned;
+        // Whether a compute began its run nobody knows, where a person's word closes it or a
+        // record without details; it is not tried again.
+        let unknown = receipt.reason == EndReason::Abandoned
+            || receipt.proof.iter().any(|proof| proof.means == Means::RunnerRecord);
         if !began && !unknown && how != HowEnded::Failed(FailReason::StartError) {
-            return self.emit(Fact::RunRequeued { run });
+            self.emit(Fact::RunRequeued { run });
+            return true;
         }
         let detail = receipt.detail.as_deref();
         let error = |code: &str, text: &str| RunError::new(code, detail.unwrap_or(text));
@@ -176,6 +223,7 @@ impl Plan {
                 error: error("interrupted", "the compute was interrupted; the run is not repeated by itself"),
             },
         });
+        false
     }
 
     pub(super) fn unproven(&mut self, epoch: Epoch, evidence: String) {
@@ -192,44 +240,53 @@ impl Plan {
     /// The runner will not start this epoch: its own record says it is closed. That record
     /// is the proof, and what it knows is the new floor.
     pub(super) fn fenced(&mut self, epoch: Epoch, floor: Epoch, runner: RunnerId) {
-        let current = self
-            .session
-            .compute
-            .as_ref()
-            .is_some_and(|compute| compute.epoch == epoch && compute.runner == runner);
-        if !current || floor < epoch {
+        if self.session.home != Some(runner) || floor < epoch {
             return;
         }
-        let receipt = Receipt::without_process(
-            epoch,
-            EndReason::Lost,
-            self.now.0,
-            Means::RunnerRecord,
-            &format!("epoch {floor} is closed in the runner's own record"),
-        );
-        self.receipt(receipt);
-        if self.session.last_epoch < floor {
+        let receipt = self.by_record(epoch, format!("epoch {floor} is closed in the runner's own record"));
+        if self.current(epoch).is_some() {
+            self.close(receipt);
+        } else if self.session.abandoned.contains(&epoch) {
+            self.emit(Fact::LateReceipt { receipt: Box::new(receipt) });
+        }
+        // With a compute of a later number there is nothing to learn; it may be live.
+        if self.session.compute.is_none() && self.session.last_epoch < floor {
             self.emit(Fact::EpochsKnown { epoch: floor });
         }
     }
 
+    fn by_record(&self, epoch: Epoch, result: String) -> Receipt {
+        let means = Means::RunnerRecord;
+        let mut receipt =
+            Receipt::without_process(epoch, EndReason::Lost, self.now.0, means, &result);
+        receipt.detail = Some(
+            "the log is older than the runner's record (it was restored from a backup); \
+             how far the run came is unknown, and it is not repeated by itself"
+                .to_owned(),
+        );
+        receipt
+    }
+
     /// The runner has a newer compute than the log: the log was restored from a backup. The
-    /// live one is the truth.
+    /// live one is the truth. A runner that is not the session's home has no say.
     pub(super) fn adopt(&mut self, epoch: Epoch, runner: RunnerId) {
-        if epoch <= self.session.last_epoch {
+        let at_home = self.session.home.is_none_or(|home| home == runner);
+        if epoch <= self.session.last_epoch || !at_home || self.session.life == Life::Removed {
             return;
         }
         if let Some(compute) = &self.session.compute {
-            let receipt = Receipt::without_process(
-                compute.epoch,
-                EndReason::Lost,
-                self.now.0,
-                Means::RunnerRecord,
-                &format!("the runner has gone on to epoch {epoch}"),
-            );
-            self.receipt(receipt);
+            let result = format!("the runner has gone on to epoch {epoch}");
+            let receipt = self.by_record(compute.epoch, result);
+            self.close(receipt);
         }
         self.emit(Fact::EpochAdopted { epoch, runner });
+        let reason = match self.session.life {
+            Life::Kept => return,
+            Life::Expired => StopReason::Limit,
+            Life::Deleting | Life::Removed => StopReason::Deleted,
+        };
+        let stop = StopOrder { reason, ..self.session.late_stop(epoch) };
+        self.emit(Fact::Stopping { epoch, stop, ends_run: true, reason: None });
     }
 
     pub(super) fn silent(&mut self, runner: RunnerId) {

@@ -13,25 +13,38 @@ use super::Plan;
 
 impl Plan {
     pub(super) fn stop(&mut self, stop: Stop) {
-        let head = self.session.current_run().map(|(run, _)| run);
+        // An idle stop and a prompt race. Whichever is committed second sees the other, and
+        // here that means that there is nothing idle to stop any more.
+        if stop.reason == StopReason::Idle && self.session.status() != Status::Idle {
+            return;
+        }
+        let head = self.session.head_run();
         if stop.discard_queue {
             self.discard_behind(head, &stop.by);
         }
         if stop.tree && !self.session.tree_stopped {
             self.emit(Fact::TreeStopped { by: stop.by.name.clone() });
         }
-        let ends = if self.session.compute.is_some() {
+        let unplaced = matches!(self.session.status(), Status::New | Status::Queued);
+        let ends = if let Some(compute) = &self.session.compute {
+            let given = compute.head.is_some();
+            if let Some(run) = head.filter(|_| stop.reason.holds() && !given) {
+                self.emit(Fact::RunStopped { run, error: None });
+            }
             self.take_down(&stop);
             true
-        } else if matches!(self.session.status(), Status::New | Status::Queued) {
-            self.close_unplaced(&stop);
+        } else if unplaced && stop.reason.holds() {
+            self.close_unplaced(&stop, head);
             true
         } else {
+            // A machine that goes down ends what is live; what waits for a place waits on.
             false
         };
-        // At rest there is nothing to end, but what waits must go on waiting.
-        let waits = ends || !self.session.queue.is_empty();
-        if stop.reason.holds() && waits && self.session.hold.is_none() {
+        // At rest there is nothing to end, but what waits must go on waiting, and what the
+        // children of a stopped tree have to tell must not start their parent again.
+        let waits = ends || stop.tree || !self.session.queue.is_empty();
+        let may_hold = stop.reason.holds() && self.refuse_deleting().is_ok();
+        if may_hold && waits && self.session.hold.is_none() {
             self.emit(Fact::Held { why: Hold::Stop });
         }
     }
@@ -79,8 +92,8 @@ impl Plan {
     }
 
     /// Closes the epoch that would have been next: it was never given to a runner.
-    fn close_unplaced(&mut self, stop: &Stop) {
-        if let Some((run, _)) = self.session.current_run() {
+    fn close_unplaced(&mut self, stop: &Stop, head: Option<RunId>) {
+        if let Some(run) = head {
             self.emit(Fact::RunStopped { run, error: None });
         }
         let mut receipt = Receipt::without_process(
@@ -100,9 +113,7 @@ impl Plan {
     /// Withdraws every run that waits behind the head.
     fn discard_behind(&mut self, head: Option<RunId>, by: &Actor) {
         let waiting: Vec<RunId> = self.session.queue.iter().map(|run| run.id).collect();
-        // At rest there is no head run: all that waits is discarded.
-        let at_rest = self.session.compute.is_none() && self.session.need().is_none();
-        for run in waiting.into_iter().filter(|run| at_rest || Some(*run) != head) {
+        for run in waiting.into_iter().filter(|run| Some(*run) != head) {
             self.emit(Fact::RunWithdrawn { run, by: by.name.clone() });
         }
     }
@@ -154,7 +165,7 @@ impl Plan {
             return Err(Refusal::NothingToAbandon { status: self.session.status().as_str() });
         }
         self.close_by_word(by, reason);
-        if self.session.hold.is_none() {
+        if self.session.hold.is_none() && self.refuse_deleting().is_ok() {
             self.emit(Fact::Held { why: Hold::Stop });
         }
         Ok(())
@@ -171,6 +182,6 @@ impl Plan {
         );
         receipt.requested_by = vec![by.name.clone()];
         receipt.asserted_by = Some(by.name.clone());
-        self.receipt(receipt);
+        self.close(receipt);
     }
 }

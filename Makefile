@@ -1,0 +1,48 @@
+# Everything a developer does here, by name; `make` alone lists it.
+#
+# There is one build profile: release. Tests, bench and demo run what users run.
+
+SHELL := bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := help
+
+CARGO ?= cargo
+# The tests need the failure points; nothing that is shipped or measured has them.
+TEST_FEATURES := --features greenroom/failpoints
+ARGS ?=
+
+.PHONY: help build demo test test-tools bench soak lint openapi
+
+help: ## Show this list
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
+
+build: ## Build the binary: target/release/greenroom
+	$(CARGO) build --release --locked -p greenroom
+
+demo: build ## Start an agent, watch it, stop it for certain, resume it (ARGS=--exit: end afterwards)
+	@demo/run.sh $(ARGS)
+
+test-tools:
+	@.ci/test-tools
+
+test: test-tools ## Run every test: unit, conformance, end to end, documentation, API fuzzing
+	$(CARGO) build --release --locked --workspace --bins --tests $(TEST_FEATURES)
+	$(CARGO) nextest run --release --locked --workspace --no-fail-fast $(TEST_FEATURES)
+	$(CARGO) test --release --locked --workspace --doc $(TEST_FEATURES)
+	tests/schemathesis/run.sh
+
+bench: build ## Measure the figures beside their floors (ARGS="--only stop --quick")
+	$(CARGO) build --release --locked -p greenroom-bench
+	target/release/bench --greenroom target/release/greenroom $(ARGS)
+
+soak: test-tools ## Run the tests with their full counts; the result goes to bench/soak/
+	$(CARGO) build --release --locked --workspace --bins --tests $(TEST_FEATURES)
+	bench/soak/run.sh $(TEST_FEATURES)
+
+lint: ## Check format, lints and file length
+	$(CARGO) fmt --all --check
+	$(CARGO) clippy --release --locked --workspace --all-targets $(TEST_FEATURES) -- -D warnings
+	@.ci/file-length
+
+openapi: ## Write docs/openapi.json anew
+	UPDATE=1 $(CARGO) nextest run --release --locked -p greenroom-coordinator -E 'test(openapi)'

@@ -1,0 +1,30 @@
+//! The calls, one file a noun.
+
+mod agents;
+mod files;
+mod runners;
+mod runs;
+mod sessions;
+mod tokens;
+
+pub use bytes::Bytes;
+pub use files::{FileBody, Upload};
+pub use sessions::{Deletion, SessionFilter, StopOutcome};
+
+use greenroom_protocol::v1::Health;
+
+use crate::http::Answer;
+use crate::route::Route;
+use crate::{Client, ClientError};
+
+impl Client {
+    /// Whether the coordinator runs. Needs no token.
+    pub async fn health(&self) -> Result<Answer<Health>, ClientError> {
+        self.get(Route::to("healthz")).await
+    }
+
+    /// Whether the coordinator could take a write now. Needs no token.
+    pub async fn ready(&self) -> Result<Answer<Health>, ClientError> {
+        self.get(Route::to("readyz")).await
+    }
+}

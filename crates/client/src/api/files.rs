@@ -1,0 +1,103 @@
+//! Files of a session's workspace.
+
+use std::time::Duration;
+
+use futures::{Stream, StreamExt};
+use greenroom_protocol::v1::{FileInfo, Mkdir};
+use reqwest::{Body, Method, Response};
+
+use crate::http::{Answer, Call, Listing};
+use crate::route::Route;
+use crate::{Bytes, Client, ClientError};
+
+/// Time until a runner has begun to send a file.
+const BEGIN: Duration = Duration::from_secs(60);
+/// Time without a byte of a file after which its transfer has failed.
+const STALL: Duration = Duration::from_secs(60);
+
+/// The bytes of a file, as they come.
+#[derive(Debug)]
+pub struct FileBody {
+    response: Response,
+    client: Client,
+}
+
+impl FileBody {
+    /// How long the file is, where that is known.
+    pub fn length(&self) -> Option<u64> {
+        self.response.content_length()
+    }
+
+    /// The next bytes; `None` at the end.
+    pub async fn chunk(&mut self) -> Result<Option<Bytes>, ClientError> {
+        match tokio::time::timeout(STALL, self.response.chunk()).await {
+            Ok(chunk) => chunk.map_err(|error| self.client.broken(&error)),
+            Err(_) => Err(ClientError::Silent { url: self.client.url().to_owned(), after: STALL }),
+        }
+    }
+}
+
+/// What is sent as a file.
+pub enum Upload {
+    /// Bytes that are here.
+    Bytes(Bytes),
+    /// Bytes as they come.
+    Stream(futures::stream::BoxStream<'static, std::io::Result<Bytes>>),
+}
+
+impl Upload {
+    /// Bytes as they come.
+    pub fn stream(bytes: impl Stream<Item = std::io::Result<Bytes>> + Send + 'static) -> Self {
+        Self::Stream(bytes.boxed())
+    }
+}
+
+fn files(session: &str) -> Result<Route, ClientError> {
+    Ok(Route::to("v1/sessions").name("session", session)?.then("files"))
+}
+
+impl Client {
+    /// What is in a folder; an empty path is the workspace itself.
+    pub async fn files(&self, session: &str, path: &str) -> Result<Listing<FileInfo>, ClientError> {
+        self.list(files(session)?.ask("path", path)).await
+    }
+
+    /// What a path is.
+    pub async fn file_stat(&self, session: &str, path: &str) -> Result<Answer<FileInfo>, ClientError> {
+        self.get(files(session)?.then("stat").ask("path", path)).await
+    }
+
+    /// The bytes of a file.
+    pub async fn file(&self, session: &str, path: &str) -> Result<FileBody, ClientError> {
+        let request = self.request(Method::GET, &files(session)?.then("content").file(path)?);
+        let silent = || ClientError::Silent { url: self.url().to_owned(), after: BEGIN };
+        let sent = tokio::time::timeout(BEGIN, self.accepted(request)).await;
+        let response = sent.unwrap_or_else(|_| Err(silent()))?;
+        Ok(FileBody { response, client: self.clone() })
+    }
+
+    /// Writes a file.
+    pub async fn put_file(&self, session: &str, path: &str, upload: Upload) -> Result<(), ClientError> {
+        let request = self.request(Method::PUT, &files(session)?.then("content").file(path)?);
+        let body = match upload {
+            Upload::Bytes(bytes) => Body::from(bytes),
+            Upload::Stream(stream) => Body::wrap_stream(stream),
+        };
+        let request = request.header("content-type", "application/octet-stream");
+        self.accepted(request.body(body)).await.map(drop)
+    }
+
+    /// Removes a file or an empty folder; with `recursive` also a folder that is not empty.
+    pub async fn remove_file(&self, session: &str, path: &str, recursive: bool) -> Result<(), ClientError> {
+        let route = files(session)?.then("content").file(path)?;
+        let route = route.maybe("recursive", recursive.then_some(true));
+        self.call_plain(Method::DELETE, route, Call::default()).await.map(drop)
+    }
+
+    /// Makes a folder, and those above it.
+    pub async fn make_dir(&self, session: &str, path: &str) -> Result<(), ClientError> {
+        let body = Mkdir { path: path.to_owned() };
+        let call = Call::json(&body).repeatable();
+        self.call_plain(Method::POST, files(session)?.then("mkdir"), call).await.map(drop)
+    }
+}

@@ -1,0 +1,173 @@
+//! A session's files.
+
+use std::sync::Arc;
+
+use axum::body::Body as Bytes;
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use greenroom_protocol::link::StreamKind;
+use greenroom_protocol::{Problem, v1};
+use http::{HeaderValue, StatusCode, header};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::json;
+use crate::app::App;
+use crate::auth::Caller;
+use crate::error::ApiResult;
+use crate::extract::{Body, Path, Query};
+use crate::service::files::{self, Access, check_path};
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(list))
+        .routes(routes!(stat))
+        .routes(routes!(mkdir))
+        .routes(routes!(read, write, remove))
+}
+
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct PathQuery {
+    /// Path beneath the workspace; the workspace itself where absent.
+    path: Option<String>,
+}
+
+/// List a folder
+#[utoipa::path(get, path = "/v1/sessions/{id}/files", tag = "files",
+    params(("id" = String, Path, description = "The session's name"), PathQuery),
+    responses(
+        (status = 200, description = "Its entries", body = v1::List<v1::FileInfo>),
+        (status = 409, description = "It is not a folder", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
+async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<PathQuery>,
+) -> ApiResult<Response> {
+    let path = query.path.unwrap_or_default();
+    Ok(json(StatusCode::OK, &files::list(&app, &caller, &id, &path).await?))
+}
+
+/// Show one entry
+#[utoipa::path(get, path = "/v1/sessions/{id}/files/stat", tag = "files",
+    params(("id" = String, Path, description = "The session's name"), PathQuery),
+    responses(
+        (status = 200, description = "The entry", body = v1::FileInfo),
+        (status = 409, description = "A part of the path is not a folder", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
+async fn stat(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(query): Query<PathQuery>,
+) -> ApiResult<Response> {
+    let kind = StreamKind::Stat { path: check_path(&query.path.unwrap_or_default())? };
+    let reply = files::transfer(&app, &caller, &id, Access::Read, kind, None).await?;
+    Ok(json(StatusCode::OK, &files::read_json::<v1::FileInfo>(reply).await?))
+}
+
+/// Make a folder, and those above it
+#[utoipa::path(post, path = "/v1/sessions/{id}/files/mkdir", tag = "files",
+    params(("id" = String, Path, description = "The session's name")),
+    request_body = v1::Mkdir,
+    responses(
+        (status = 201, description = "The folder", body = v1::FileInfo),
+        (status = 409, description = "Something else is there", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
+async fn mkdir(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(request): Body<v1::Mkdir>,
+) -> ApiResult<Response> {
+    let path = check_path(&request.path)?;
+    if path.is_empty() {
+        return Err(Problem::invalid("/path names no folder").at("/path").into());
+    }
+    let kind = StreamKind::Mkdir { path };
+    let reply = files::transfer(&app, &caller, &id, Access::Write, kind, None).await?;
+    Ok(json(StatusCode::CREATED, &files::read_json::<v1::FileInfo>(reply).await?))
+}
+
+/// Read a file
+#[utoipa::path(get, path = "/v1/sessions/{id}/files/content/{*path}", tag = "files",
+    params(("id" = String, Path, description = "The session's name"), ("path" = String, Path, description = "Path beneath the workspace")),
+    responses(
+        (status = 200, description = "Its bytes", body = String, content_type = "application/octet-stream"),
+        (status = 409, description = "It is not a regular file", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
+async fn read(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, path)): Path<(String, String)>,
+) -> ApiResult<Response> {
+    let kind = StreamKind::Read { path: check_path(&path)? };
+    let reply = files::transfer(&app, &caller, &id, Access::Read, kind, None).await?;
+    let length = reply.head.length;
+    let mut response = Bytes::from_stream(reply.body).into_response();
+    let headers = response.headers_mut();
+    // Never shown as a page of ours, whatever an agent has written into it.
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/octet-stream"));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static("sandbox"));
+    if let Some(length) = length {
+        headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
+    }
+    Ok(response)
+}
+
+/// Write a file
+///
+/// Streamed, without a limit but the disk's; whole or not at all.
+#[utoipa::path(put, path = "/v1/sessions/{id}/files/content/{*path}", tag = "files",
+    params(("id" = String, Path, description = "The session's name"), ("path" = String, Path, description = "Path beneath the workspace")),
+    request_body(content = String, content_type = "application/octet-stream"),
+    responses(
+        (status = 200, description = "The file", body = v1::FileInfo),
+        (status = 409, description = "Something else is there", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
+async fn write(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, path)): Path<(String, String)>,
+    body: Bytes,
+) -> ApiResult<Response> {
+    let kind = StreamKind::Write { path: check_path(&path)? };
+    let reply = files::transfer(&app, &caller, &id, Access::Write, kind, Some(body)).await?;
+    Ok(json(StatusCode::OK, &files::read_json::<v1::FileInfo>(reply).await?))
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct RemoveQuery {
+    /// Also a folder that is not empty.
+    #[serde(default)]
+    #[param(value_type = Option<bool>)]
+    recursive: bool,
+}
+
+/// Remove a file or folder
+#[utoipa::path(delete, path = "/v1/sessions/{id}/files/content/{*path}", tag = "files",
+    params(("id" = String, Path, description = "The session's name"), ("path" = String, Path, description = "Path beneath the workspace"), RemoveQuery),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 409, description = "A folder that is not empty needs `recursive=true`", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
+async fn remove(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path((id, path)): Path<(String, String)>,
+    Query(query): Query<RemoveQuery>,
+) -> ApiResult<Response> {
+    let path = check_path(&path)?;
+    if path.is_empty() {
+        return Err(Problem::invalid("path: the workspace itself cannot be removed").at("path").into());
+    }
+    let kind = StreamKind::Remove { path, recursive: query.recursive };
+    files::transfer(&app, &caller, &id, Access::Write, kind, None).await?;
+    Ok(StatusCode::NO_CONTENT.into_response())
+}

@@ -1,0 +1,217 @@
+//! `/v1/sessions`
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use axum::extract::{RawQuery, State};
+use axum::response::{IntoResponse, Response};
+use greenroom_core::{Principal, RunnerId, Status};
+use greenroom_protocol::token::Role;
+use greenroom_protocol::{Problem, v1};
+use greenroom_store::{SessionQuery, Sort};
+use http::{HeaderMap, StatusCode};
+use serde::Deserialize;
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::{Wait, idempotency_key, json, kept};
+use crate::app::App;
+use crate::auth::{Caller, Right, Who};
+use crate::error::ApiResult;
+use crate::extract::{Body, PageSize, Path, Query, parsed};
+use crate::service::sessions::{self, Answered, IdempotencyKey};
+use crate::service::views;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default()
+        .routes(routes!(list, create))
+        .routes(routes!(get, patch, delete))
+}
+
+/// Create a session
+///
+/// With `prompt` or `input` its first run is created in the same transaction.
+#[utoipa::path(post, path = "/v1/sessions", tag = "sessions",
+    request_body = v1::CreateSession,
+    params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition answer the same for 7 days", min_length = 1, max_length = 255)),
+    responses(
+        (status = 201, description = "The session", body = v1::Session),
+        (status = 404, description = "No such agent or parent", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`session_exists`, `idempotency_conflict`, `parent_stopping`, `tree_too_deep`, `too_many_children`, `session_deleting`", body = Problem, content_type = "application/problem+json")))]
+async fn create(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    headers: HeaderMap,
+    Body(request): Body<v1::CreateSession>,
+) -> ApiResult<Response> {
+    let key = idempotency_key(&headers)?
+        .map(|key| IdempotencyKey { key, scope: format!("{} POST /v1/sessions", caller.scope()) });
+    Ok(match sessions::create(&app, &caller, request, key).await? {
+        Answered::Now(session) => json(StatusCode::CREATED, &session),
+        Answered::Before(answer) => kept(answer),
+    })
+}
+
+#[derive(Debug, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct ListQuery {
+    /// Any of these statuses, with commas between.
+    status: Option<String>,
+    /// Of this agent.
+    agent: Option<String>,
+    /// With this label, as `key=value`; may be given several times.
+    #[allow(dead_code, reason = "read by `labels`, as a query of this form has one value for a name")]
+    #[serde(skip)]
+    #[param(value_type = Option<Vec<String>>)]
+    label: (),
+    /// At home on this runner.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<uuid::Uuid>)]
+    runner: Option<RunnerId>,
+    /// Children of this session.
+    parent: Option<String>,
+    /// With this text in id, title or agent.
+    q: Option<String>,
+    /// `created` (default; newest first), `active` (last active first) or `id`.
+    sort: Option<String>,
+    /// Entries of a page, 1 to 1000; larger is clamped. Default 100.
+    #[serde(default)]
+    #[param(value_type = Option<u64>, minimum = 1)]
+    limit: PageSize,
+    /// `next_cursor` of the page before.
+    cursor: Option<String>,
+}
+
+/// List sessions
+///
+/// Newest first; never reads logs. An agent sees its own children.
+#[utoipa::path(get, path = "/v1/sessions", tag = "sessions", params(ListQuery),
+    responses((status = 200, description = "A page of sessions", body = v1::List<v1::Session>)))]
+async fn list(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    RawQuery(raw): RawQuery,
+    Query(query): Query<ListQuery>,
+) -> ApiResult<Response> {
+    caller.require(Right::Read)?;
+    let parent = match (&caller.who, query.parent.as_deref().filter(|p| !p.is_empty())) {
+        (Who::Agent { uid, id }, named) => match named {
+            Some(name) if name != id.as_str() => return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new()))),
+            _ => Some(*uid),
+        },
+        (_, None) => None,
+        // Children of what isn't there, or isn't the caller's, are none.
+        (_, Some(name)) => match sessions::find(&app, &caller, name).await {
+            Ok(parent) => Some(parent.uid),
+            Err(error) if error.0.status == 404 => return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new()))),
+            Err(error) => return Err(error),
+        },
+    };
+    let query = SessionQuery {
+        statuses: statuses(query.status.as_deref())?,
+        agent: query.agent.filter(|agent| !agent.is_empty()),
+        labels: labels(raw.as_deref().unwrap_or(""))?,
+        runner: query.runner,
+        parent,
+        text: query.q.filter(|text| !text.is_empty()),
+        sort: sort(query.sort.as_deref())?,
+        visible_to: visible_to(&caller),
+        expired: false,
+        limit: query.limit.0,
+        cursor: query.cursor.filter(|cursor| !cursor.is_empty()),
+    };
+    let page = app.store.sessions(query).await?;
+    let items = page.items.iter().map(|session| views::session(session)).collect();
+    Ok(json(StatusCode::OK, &v1::List { items, next_cursor: page.next }))
+}
+
+/// Whose sessions a list is of; all where absent. Those of an agent are chosen by parent.
+fn visible_to(caller: &Caller) -> Option<Principal> {
+    let everything = caller.role == Role::Admin || matches!(caller.who, Who::Agent { .. });
+    (!everything).then(|| caller.principal.clone())
+}
+
+fn statuses(text: Option<&str>) -> ApiResult<Vec<Status>> {
+    let words = text.unwrap_or("").split(',').map(str::trim).filter(|word| !word.is_empty());
+    let read = |word: &str| {
+        Status::of(word).ok_or_else(|| {
+            let all: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();
+            Problem::invalid(format!("status is one of {}", all.join(", "))).at("status").into()
+        })
+    };
+    words.map(read).collect()
+}
+
+fn sort(word: Option<&str>) -> ApiResult<Sort> {
+    match word {
+        None | Some("" | "created") => Ok(Sort::Created),
+        Some("active") => Ok(Sort::Active),
+        Some("id") => Ok(Sort::Id),
+        Some(_) => Err(Problem::invalid("sort is one of created, active, id").at("sort").into()),
+    }
+}
+
+/// Every `label=key=value` of the query.
+fn labels(raw: &str) -> ApiResult<BTreeMap<String, String>> {
+    let mut labels = BTreeMap::new();
+    for pair in raw.split('&') {
+        let Some(value) = pair.strip_prefix("label=") else { continue };
+        let value = value.replace('+', " ");
+        let value = percent_encoding::percent_decode_str(&value).decode_utf8();
+        let value = value.map_err(|_| Problem::invalid("label is not UTF-8").at("label"))?;
+        if value.is_empty() {
+            continue;
+        }
+        let Some((key, value)) = value.split_once('=') else {
+            return Err(Problem::invalid("label is written key=value").at("label").into());
+        };
+        labels.insert(key.to_owned(), value.to_owned());
+    }
+    Ok(labels)
+}
+
+/// Show a session
+#[utoipa::path(get, path = "/v1/sessions/{id}", tag = "sessions",
+    params(("id" = String, Path, description = "The session's name")),
+    responses((status = 200, description = "The session", body = v1::Session)))]
+async fn get(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> ApiResult<Response> {
+    caller.require(Right::Read)?;
+    let session = sessions::find(&app, &caller, &id).await?;
+    Ok(json(StatusCode::OK, &views::session(&session)))
+}
+
+/// Change title, labels, limits, sharing
+#[utoipa::path(patch, path = "/v1/sessions/{id}", tag = "sessions",
+    params(("id" = String, Path, description = "The session's name")),
+    request_body = v1::PatchSession,
+    responses(
+        (status = 200, description = "The session", body = v1::Session),
+        (status = 409, description = "`session_deleting`", body = Problem, content_type = "application/problem+json")))]
+async fn patch(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Body(request): Body<v1::PatchSession>,
+) -> ApiResult<Response> {
+    Ok(json(StatusCode::OK, &sessions::update(&app, &caller, &id, request).await?))
+}
+
+/// Remove a session
+///
+/// Stops it first, proves it, then removes log and files. Waits 30 s unless told otherwise.
+#[utoipa::path(delete, path = "/v1/sessions/{id}", tag = "sessions",
+    params(("id" = String, Path, description = "The session's name"), Wait),
+    responses(
+        (status = 204, description = "It is gone"),
+        (status = 202, description = "It is being removed")))]
+async fn delete(
+    State(app): State<Arc<App>>,
+    caller: Caller,
+    Path(id): Path<String>,
+    Query(wait): Query<Wait>,
+) -> ApiResult<Response> {
+    let wait = wait.span().unwrap_or(Duration::from_secs(30));
+    let gone = sessions::delete(&app, &caller, &id, wait).await?;
+    Ok(if gone { StatusCode::NO_CONTENT } else { StatusCode::ACCEPTED }.into_response())
+}

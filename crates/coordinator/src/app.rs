@@ -1,0 +1,183 @@
+//! Everything the handlers and reconcilers share.
+
+use std::collections::BTreeMap;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use greenroom_core::fact::Fact;
+use greenroom_core::session::Life;
+use greenroom_core::{RunId, SessionUid, StopId, StreamId, TokenId};
+use greenroom_protocol::v1::Change;
+use greenroom_store::{Commit, Store, StoreIdentity};
+use tokio::sync::Notify;
+use tokio_util::sync::CancellationToken;
+use uuid::Uuid;
+
+use crate::auth::Auth;
+use crate::clock::SharedClock;
+use crate::hub::Hub;
+use crate::presence::Runners;
+use crate::service::agents::Agents;
+use crate::service::streams::Streams;
+use crate::sources::Sources;
+use crate::timers::{Deadlines, IdleLimits};
+
+/// Everything the handlers and reconcilers share.
+pub struct App {
+    /// Where facts are kept.
+    pub store: Arc<dyn Store>,
+    /// Which store that is.
+    pub identity: StoreIdentity,
+    /// Where times come from.
+    pub clock: SharedClock,
+    /// From commits to viewers.
+    pub hub: Arc<Hub>,
+    /// The runners as they are now.
+    pub runners: Runners,
+    /// Transfers under way.
+    pub streams: Streams,
+    /// Tokens that were looked up.
+    pub auth: Auth,
+    /// Agents, and what was compiled of them.
+    pub agents: Agents,
+    /// Where agents come from.
+    pub sources: Sources,
+    /// Deadlines of stops.
+    pub deadlines: Deadlines,
+    /// Idle sessions.
+    pub idle: IdleLimits,
+    /// What wakes the reconcilers.
+    pub wakes: Wakes,
+    /// No token is asked for.
+    pub no_auth: bool,
+    /// Where it listens.
+    pub address: SocketAddr,
+    /// Its data folder.
+    pub data: PathBuf,
+    /// How long a runner may be silent.
+    pub runner_ttl: Duration,
+    /// Cancelled when it ends.
+    pub ending: CancellationToken,
+    /// The API's own description, as it is served.
+    pub openapi: bytes::Bytes,
+    /// One enrolment at a time: a join token is worth one.
+    pub enrolling: tokio::sync::Mutex<()>,
+}
+
+/// What wakes the reconcilers. A wake-up carries nothing: each looks for itself.
+#[derive(Default)]
+pub struct Wakes {
+    /// Something waits for a place, or a place became free.
+    pub place: Notify,
+    /// A run of a child has ended.
+    pub completions: Notify,
+    /// A session is gone.
+    pub purge: Notify,
+    /// A runner has come or gone.
+    pub runners: Notify,
+    /// A session with a time to live has changed.
+    pub ttl: Notify,
+    /// References of agents have changed.
+    pub sources: Notify,
+}
+
+impl App {
+    /// Tells everybody of a commit. Runs on the store's writer, in commit order, and does
+    /// not block. Runners first: they are what somebody waits for.
+    pub fn committed(&self, commit: &Arc<Commit>) {
+        let slot_free = self.runners.note(commit);
+        self.hub.publish(commit);
+        let session = &commit.session;
+        if commit.state_changed {
+            self.deadlines.note(session, Instant::now());
+            if slot_free || session.need().is_some() {
+                self.wakes.place.notify_one();
+            }
+            if session.life == Life::Removed {
+                self.wakes.purge.notify_one();
+            }
+            if session.limits.ttl_ms.is_some() {
+                self.wakes.ttl.notify_one();
+            }
+            let child_ended = |kind: &str| {
+                matches!(kind, "run.completed" | "run.failed" | "run.stopped" | "run.withdrawn")
+            };
+            if session.parent.is_some() && commit.events.iter().any(|e| child_ended(&e.kind)) {
+                self.wakes.completions.notify_one();
+            }
+        }
+        if session.limits.idle_ms.is_some() {
+            self.idle.note(session, self.clock.boot());
+        }
+        metrics::counter!("greenroom_commits_total").increment(1);
+        metrics::counter!("greenroom_events_total").increment(commit.events.len() as u64);
+    }
+
+    /// Tells the viewers of all sessions that a runner has changed.
+    pub fn runner_changed(&self, id: greenroom_core::RunnerId) {
+        self.hub.change(None, &Change::Runner { id });
+    }
+
+    /// Tells the viewers of all sessions that the agents have changed.
+    pub fn agents_changed(&self) {
+        self.hub.change(None, &Change::Agents);
+    }
+
+    /// Labels a runner must have for a session: those its agent asked for when it was pinned.
+    pub async fn runner_labels(&self, session: &greenroom_core::Session) -> BTreeMap<String, String> {
+        match self.agents.pinned(&*self.store, &session.agent).await {
+            Ok(Some(agent)) => agent.row.spec.runner_labels.clone(),
+            _ => BTreeMap::new(),
+        }
+    }
+
+    /// Where it can be reached, as its own machine writes it.
+    pub fn url(&self) -> String {
+        format!("http://{}", self.address)
+    }
+}
+
+/// Whether a fact of this name closes a compute.
+pub fn closes(kind: &str) -> bool {
+    matches!(
+        kind,
+        "session.stopped" | "session.finished" | "session.failed" | "session.interrupted"
+    )
+}
+
+/// A fact read back from its event, where it is one of a session's own.
+pub fn fact(event: &greenroom_core::Event) -> Option<Fact> {
+    Fact::from_event(event).ok()
+}
+
+/// New identities. They sort by the time they were made at.
+pub mod fresh {
+    use super::{RunId, SessionUid, StopId, StreamId, TokenId, Uuid};
+
+    /// For a session.
+    pub fn session() -> SessionUid {
+        SessionUid(Uuid::now_v7())
+    }
+
+    /// For a run.
+    pub fn run() -> RunId {
+        RunId(Uuid::now_v7())
+    }
+
+    /// For a stop.
+    pub fn stop() -> StopId {
+        StopId(Uuid::now_v7())
+    }
+
+    /// For a transfer.
+    pub fn stream() -> StreamId {
+        StreamId(Uuid::now_v7())
+    }
+
+    /// For a token.
+    pub fn token() -> TokenId {
+        TokenId(Uuid::now_v7())
+    }
+}

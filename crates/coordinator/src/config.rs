@@ -1,0 +1,72 @@
+//! What a coordinator is started with, and why it may refuse to start.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use greenroom_core::Ms;
+use greenroom_store::StoreError;
+
+/// What a coordinator is started with.
+#[derive(Debug, Clone)]
+pub struct Config {
+    /// Where to listen; port 0 takes a free one.
+    pub listen: SocketAddr,
+    /// The data folder, for `token`.
+    pub data: PathBuf,
+    /// Files and folders with agents.
+    pub agents: Vec<String>,
+    /// No token is asked for. On loopback only.
+    pub no_auth: bool,
+    /// Names under which it is reached besides its own address: `name` or `name:port`.
+    pub allowed_hosts: Vec<String>,
+    /// How long a runner may be silent before its computes are `unreachable`.
+    pub runner_ttl: Ms,
+}
+
+impl Default for Config {
+    fn default() -> Self {
+        Self {
+            listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            data: PathBuf::from("."),
+            agents: Vec::new(),
+            no_auth: false,
+            allowed_hosts: Vec::new(),
+            runner_ttl: Ms::secs(20),
+        }
+    }
+}
+
+/// Why a coordinator did not start.
+#[derive(Debug, thiserror::Error)]
+pub enum StartError {
+    /// Without tokens, only this machine may reach it.
+    #[error("--no-auth works on loopback only, and {0} is not: leave --no-auth out, or listen on 127.0.0.1")]
+    NoAuthBeyondLoopback(SocketAddr),
+    /// The address is taken, or not this machine's.
+    #[error("cannot listen on {address}: {source}; choose another with --listen, or end what has it")]
+    Listen {
+        /// The address.
+        address: SocketAddr,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// The admin token cannot be read or written.
+    #[error("cannot keep the admin token in {path}: {source}")]
+    TokenFile {
+        /// The file.
+        path: PathBuf,
+        /// What the system said.
+        source: std::io::Error,
+    },
+    /// A reference of `--agents` is of a kind that is not supported.
+    #[error("--agents {reference}: {reason}")]
+    Source {
+        /// The reference.
+        reference: String,
+        /// What is wrong with it.
+        reason: String,
+    },
+    /// The store failed.
+    #[error("the store is not usable: {0}")]
+    Store(#[from] StoreError),
+}

@@ -1,0 +1,185 @@
+//! Extractors whose rejections are problems like all others.
+
+use std::str::FromStr;
+
+use axum::extract::rejection::{PathRejection, QueryRejection};
+use axum::extract::{FromRequest, FromRequestParts, Request};
+use bytes::Bytes;
+use greenroom_core::Ms;
+use greenroom_protocol::Problem;
+use http::request::Parts;
+use serde::de::DeserializeOwned;
+use serde::{Deserialize, Deserializer};
+
+use crate::error::ApiError;
+
+/// A JSON body. What does not parse is 422, with the place in the body.
+///
+/// A body is JSON whatever it is labelled as: many tools label a bare body as a form, and
+/// what a foreign page may send is settled by its Origin.
+#[derive(Debug)]
+pub struct Body<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        read_json(&read_bytes(request, state).await?).map(Self)
+    }
+}
+
+/// A JSON body that may be absent altogether.
+#[derive(Debug)]
+pub struct MaybeBody<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for MaybeBody<T> {
+    type Rejection = ApiError;
+
+    async fn from_request(request: Request, state: &S) -> Result<Self, ApiError> {
+        let bytes = read_bytes(request, state).await?;
+        if bytes.iter().all(u8::is_ascii_whitespace) {
+            return Ok(Self(T::default()));
+        }
+        read_json(&bytes).map(Self)
+    }
+}
+
+async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes, ApiError> {
+    Bytes::from_request(request, state).await.map_err(|rejection| {
+        let problem = match rejection.status().as_u16() {
+            413 => Problem::new(413, "too_large", "the body is larger than this call takes")
+                .hint("send files through /files/content, which takes any size"),
+            _ => Problem::invalid(format!("the body cannot be read: {}", rejection.body_text())),
+        };
+        problem.into()
+    })
+}
+
+fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
+    let mut json = serde_json::Deserializer::from_slice(bytes);
+    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+        let path: String = error.path().iter().map(pointer_part).collect();
+        json_problem(path, error.inner())
+    })?;
+    json.end().map_err(|error| json_problem(String::new(), &error))?;
+    Ok(value)
+}
+
+fn json_problem(path: String, error: &serde_json::Error) -> ApiError {
+    let problem = if error.is_data() {
+        let mut detail = error.to_string();
+        if let Some(cut) = detail.rfind(" at line ") {
+            detail.truncate(cut);
+        }
+        let place = if path.is_empty() { "the body" } else { &path };
+        Problem::invalid(format!("{place}: {detail}"))
+    } else {
+        Problem::invalid(format!("the body is not JSON: {error}"))
+    };
+    problem.at(if path.is_empty() { "/".to_owned() } else { path }).into()
+}
+
+fn pointer_part(segment: &serde_path_to_error::Segment) -> String {
+    use serde_path_to_error::Segment;
+    match segment {
+        Segment::Seq { index } => format!("/{index}"),
+        Segment::Map { key } => format!("/{}", key.replace('~', "~0").replace('/', "~1")),
+        Segment::Enum { variant } => format!("/{variant}"),
+        Segment::Unknown => String::new(),
+    }
+}
+
+/// Parameters of the query. What does not parse is 422, and names the parameter.
+#[derive(Debug)]
+pub struct Query<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Query::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Query(value)) => Ok(Self(value)),
+            Err(QueryRejection::FailedToDeserializeQueryString(error)) => {
+                Err(Problem::invalid(format!("the query does not parse: {}", innermost(&error)))
+                    .at("query")
+                    .into())
+            }
+            Err(other) => Err(Problem::invalid(other.body_text()).at("query").into()),
+        }
+    }
+}
+
+/// Parts of the path, as text. What cannot be a name of anything is 404.
+#[derive(Debug)]
+pub struct Path<T>(pub T);
+
+impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, state: &S) -> Result<Self, ApiError> {
+        match axum::extract::Path::<T>::from_request_parts(parts, state).await {
+            Ok(axum::extract::Path(value)) => Ok(Self(value)),
+            Err(PathRejection::FailedToDeserializePathParams(_)) => {
+                Err(Problem::new(404, "not_found", "nothing has this path").into())
+            }
+            Err(other) => Err(Problem::new(404, "not_found", other.body_text()).into()),
+        }
+    }
+}
+
+/// The text of the error at the bottom of the chain: the others only say that there is one.
+fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
+    let mut error = error;
+    while let Some(source) = error.source() {
+        error = source;
+    }
+    error.to_string()
+}
+
+/// A duration of the query, as text: `30s`.
+pub fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Ms>, D::Error> {
+    parsed::<D, Ms>(from)
+}
+
+/// A parameter that reads with `FromStr`. Absent and empty are `None`.
+pub fn parsed<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+where
+    D: Deserializer<'de>,
+    T: FromStr,
+    T::Err: std::fmt::Display,
+{
+    let text: Option<String> = Option::deserialize(from)?;
+    match text.as_deref() {
+        None | Some("") => Ok(None),
+        Some(text) => text.parse().map(Some).map_err(serde::de::Error::custom),
+    }
+}
+
+/// How many entries a page has: 1 to 1000, larger is clamped, 100 by default.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct PageSize(pub u32);
+
+impl Default for PageSize {
+    fn default() -> Self {
+        Self(100)
+    }
+}
+
+impl<'de> Deserialize<'de> for PageSize {
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(from)?;
+        let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
+        let number: u64 = match text.parse() {
+            Ok(number) => number,
+            // More digits than fit is still a number, and is clamped like one.
+            Err(_) if digits => u64::MAX,
+            Err(_) => 0,
+        };
+        match number {
+            0 => Err(serde::de::Error::custom(format!(
+                "limit {text:?} is not a number from 1 to 1000"
+            ))),
+            n => Ok(Self(n.min(1000) as u32)),
+        }
+    }
+}

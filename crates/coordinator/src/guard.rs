@@ -1,0 +1,153 @@
+//! Who may speak to this address at all: pages of other origins may not, and a name
+//! that was made to point here (DNS rebinding) may not either.
+
+use std::net::{IpAddr, SocketAddr};
+use std::sync::Arc;
+
+use axum::extract::{Request, State};
+use axum::middleware::Next;
+use axum::response::Response;
+use greenroom_protocol::Problem;
+use http::{HeaderMap, Uri, header};
+
+use crate::error::problem_response;
+
+/// The names this coordinator answers to.
+#[derive(Debug, Clone)]
+pub struct Hosts {
+    listen: SocketAddr,
+    allowed: Vec<(String, Option<u16>)>,
+}
+
+impl Hosts {
+    /// The names for an address, and those that an operator has added.
+    pub fn new(listen: SocketAddr, allowed: &[String]) -> Self {
+        let allowed = allowed.iter().map(|host| split_port(&host.to_ascii_lowercase())).collect();
+        Self { listen, allowed }
+    }
+
+    /// Whether a `host[:port]` is one of ours. `default_port` is that of the scheme.
+    fn is_ours(&self, authority: &str, default_port: u16) -> bool {
+        let (host, port) = split_port(&authority.to_ascii_lowercase());
+        let added = self
+            .allowed
+            .iter()
+            .any(|(name, wanted)| *name == host && wanted.is_none_or(|w| w == port.unwrap_or(default_port)));
+        if added {
+            return true;
+        }
+        if port.unwrap_or(default_port) != self.listen.port() {
+            return false;
+        }
+        if host == "localhost" {
+            return true;
+        }
+        // An address cannot be rebound, so any address of this machine is as good as ours.
+        match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
+            Ok(ip) if self.listen.ip().is_loopback() => ip.is_loopback(),
+            Ok(ip) => self.listen.ip().is_unspecified() || ip == self.listen.ip() || ip.is_loopback(),
+            Err(_) => false,
+        }
+    }
+
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+        let said = match uri.authority() {
+            Some(authority) => Some(authority.as_str()),
+            None => headers.get(header::HOST).and_then(|host| host.to_str().ok()),
+        };
+        if said.is_some_and(|host| self.is_ours(host, 80) || self.is_ours(host, 443)) {
+            return Ok(());
+        }
+        let said = said.unwrap_or("no host");
+        Err(Problem::new(421, "foreign_host", format!("this is not {said}: the Host header must name the address it listens on"))
+            .hint("use the address that `greenroom up` has printed, or start it with --allowed-host NAME"))
+    }
+
+    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+        let foreign = |what: &str| {
+            Problem::new(403, "foreign_origin", format!("requests of {what} are not answered"))
+                .hint("use the pages of this address, or the command line")
+        };
+        for origin in headers.get_all(header::ORIGIN) {
+            let origin = origin.to_str().unwrap_or("an unreadable origin");
+            let ours = match origin.split_once("://") {
+                Some(("http", authority)) => self.is_ours(authority, 80),
+                Some(("https", authority)) => self.is_ours(authority, 443),
+                _ => false,
+            };
+            if !ours {
+                return Err(foreign(&format!("the origin {origin:?}")));
+            }
+        }
+        let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
+        match site {
+            None | Some(b"same-origin" | b"none") => Ok(()),
+            Some(_) => Err(foreign("pages of other sites")),
+        }
+    }
+}
+
+/// Splits `host:port`, with brackets around an IPv6 address.
+fn split_port(authority: &str) -> (String, Option<u16>) {
+    match authority.rsplit_once(':') {
+        Some((host, port)) if !port.contains(']') => match port.parse() {
+            Ok(port) => (host.to_owned(), Some(port)),
+            Err(_) => (authority.to_owned(), None),
+        },
+        _ => (authority.to_owned(), None),
+    }
+}
+
+/// Refuses foreign hosts and origins, on every method.
+pub async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+    let checked = hosts
+        .check_host(request.uri(), request.headers())
+        .and_then(|()| hosts.check_origin(request.headers()));
+    match checked {
+        Ok(()) => next.run(request).await,
+        Err(problem) => problem_response(&problem),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn hosts(listen: &str, allowed: &[&str]) -> Hosts {
+        let allowed: Vec<String> = allowed.iter().map(|s| (*s).to_owned()).collect();
+        Hosts::new(listen.parse().expect("an address"), &allowed)
+    }
+
+    #[test]
+    fn only_our_own_names_with_our_own_port() {
+        let loopback = hosts("127.0.0.1:7070", &["green.example", "proxy.example:443"]);
+        for ours in ["127.0.0.1:7070", "localhost:7070", "LOCALHOST:7070", "[::1]:7070", "green.example", "green.example:1", "proxy.example:443", "proxy.example"] {
+            assert!(loopback.is_ours(ours, 443), "{ours}");
+        }
+        for foreign in ["127.0.0.1", "127.0.0.1:7071", "evil.example:7070", "10.0.0.1:7070", "", "localhost", "proxy.example:8443", "localhost.evil.example:7070"] {
+            assert!(!loopback.is_ours(foreign, 443), "{foreign}");
+        }
+        let open = hosts("0.0.0.0:7070", &[]);
+        assert!(open.is_ours("10.0.0.1:7070", 80));
+        assert!(!open.is_ours("evil.example:7070", 80));
+    }
+
+    #[test]
+    fn origins_of_others_are_refused() {
+        let hosts = hosts("127.0.0.1:7070", &[]);
+        let with = |name: &'static str, value: &'static str| {
+            let mut headers = HeaderMap::new();
+            headers.insert(name, http::HeaderValue::from_static(value));
+            hosts.check_origin(&headers).is_ok()
+        };
+        assert!(with("origin", "http://127.0.0.1:7070"));
+        assert!(with("origin", "http://localhost:7070"));
+        assert!(!with("origin", "null"));
+        assert!(!with("origin", "http://evil.example:7070"));
+        assert!(!with("origin", "http://localhost:3000"));
+        assert!(!with("origin", "file://"));
+        assert!(!with("sec-fetch-site", "cross-site"));
+        assert!(!with("sec-fetch-site", "same-site"));
+        assert!(with("sec-fetch-site", "none"));
+    }
+}

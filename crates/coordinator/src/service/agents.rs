@@ -1,0 +1,186 @@
+//! Agents as sessions need them: the version in service, the version that was pinned, and
+//! their schemas compiled once.
+
+use std::collections::HashMap;
+use std::sync::{Arc, Mutex};
+
+use greenroom_core::AgentName;
+use greenroom_core::agent::{AgentPin, Leftovers, Lifecycle};
+use greenroom_core::session::AgentTraits;
+use greenroom_protocol::{Problem, v1};
+use greenroom_store::{AgentHealth, AgentRow, Store};
+use jsonschema::Validator;
+use serde_json::Value;
+
+use crate::app::App;
+use crate::error::ApiResult;
+use crate::hub::lock;
+use crate::schema;
+use crate::service::views;
+use crate::sources::Reference;
+
+/// A version of an agent with its schemas.
+pub struct Pinned {
+    /// The version.
+    pub row: AgentRow,
+    input: Option<Validator>,
+    output: Option<Validator>,
+}
+
+impl Pinned {
+    fn new(row: AgentRow) -> Self {
+        // Both compiled when the description was read; a build that no longer can says so
+        // by letting everything through rather than by stopping work.
+        let compile = |schema: &Option<Value>| schema.as_ref().and_then(|s| schema::compile(s).ok());
+        Self { input: compile(&row.spec.input_schema), output: compile(&row.spec.output_schema), row }
+    }
+
+    /// What a session keeps of it.
+    pub fn pin(&self) -> AgentPin {
+        AgentPin {
+            name: self.row.name.clone(),
+            version: self.row.version,
+            source: self.row.source.clone(),
+            digest: self.row.digest.clone(),
+        }
+    }
+
+    /// What of it decides a session's life.
+    pub fn traits(&self) -> AgentTraits {
+        AgentTraits {
+            persistent: self.row.spec.lifecycle() == Lifecycle::Persistent,
+            keeps_leftovers: self.row.spec.leftovers == Leftovers::Keep,
+            graces: self.row.spec.stop,
+        }
+    }
+
+    /// Refuses a document that does not fit.
+    pub fn check_input(&self, input: &Value) -> ApiResult<()> {
+        let Some(validator) = &self.input else { return Ok(()) };
+        schema::check(validator, input).map_err(|misfit| {
+            let place = format!("/input{}", misfit.path);
+            Problem::invalid(format!("{place} does not fit the agent's input_schema: {}", misfit.message))
+                .at(place)
+                .into()
+        })
+    }
+
+    /// What is wrong with an answer, where the agent has promised a form.
+    pub fn output_misfit(&self, result: Option<&Value>) -> Option<String> {
+        let validator = self.output.as_ref()?;
+        let misfit = schema::check(validator, result.unwrap_or(&Value::Null)).err()?;
+        let place = if misfit.path.is_empty() { "/".to_owned() } else { misfit.path };
+        Some(format!("the result does not fit the agent's output_schema at {place}: {}", misfit.message))
+    }
+
+    /// Whether answers have to be checked.
+    pub fn checks_output(&self) -> bool {
+        self.output.is_some()
+    }
+}
+
+/// Versions that were looked up. A version never changes, so they are kept.
+#[derive(Default)]
+pub struct Agents {
+    pinned: Mutex<HashMap<(AgentName, u32), Arc<Pinned>>>,
+}
+
+impl Agents {
+    /// The version a session was created with.
+    pub async fn pinned(&self, store: &dyn Store, pin: &AgentPin) -> ApiResult<Option<Arc<Pinned>>> {
+        let key = (pin.name.clone(), pin.version);
+        if let Some(known) = lock(&self.pinned).get(&key) {
+            return Ok(Some(Arc::clone(known)));
+        }
+        let row = store.agent_version(&pin.name, pin.version).await?;
+        Ok(row.map(|row| self.keep(row)))
+    }
+
+    /// The version in service.
+    pub async fn in_service(&self, store: &dyn Store, name: &AgentName) -> ApiResult<Option<Arc<Pinned>>> {
+        Ok(store.agent(name).await?.map(|row| self.keep(row)))
+    }
+
+    fn keep(&self, row: AgentRow) -> Arc<Pinned> {
+        let mut pinned = lock(&self.pinned);
+        let key = (row.name.clone(), row.version);
+        let same = pinned.get(&key).filter(|known| known.row.source == row.source);
+        match same {
+            Some(known) => Arc::clone(known),
+            None => {
+                let new = Arc::new(Pinned::new(row));
+                pinned.insert(key, Arc::clone(&new));
+                new
+            }
+        }
+    }
+}
+
+/// The agent a new session names.
+pub async fn for_session(app: &App, name: &str) -> ApiResult<Arc<Pinned>> {
+    let found = match name.parse::<AgentName>() {
+        Ok(parsed) => app.agents.in_service(&*app.store, &parsed).await?,
+        Err(_) => None,
+    };
+    found.ok_or_else(|| not_found(name).into())
+}
+
+fn not_found(name: &str) -> Problem {
+    let shown: String = name.chars().take(80).collect();
+    Problem::not_found("agent", &shown).hint("greenroom agents ls shows what there is")
+}
+
+/// All agents, and sources that never were good.
+pub async fn list(app: &App) -> ApiResult<Vec<v1::Agent>> {
+    let rows = app.store.agents().await?;
+    let mut all: Vec<v1::Agent> = rows.iter().map(views::agent).collect();
+    all.extend(app.sources.broken(&all));
+    all.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(all)
+}
+
+/// One agent.
+pub async fn get(app: &App, name: &str) -> ApiResult<v1::Agent> {
+    let all = list(app).await?;
+    all.into_iter().find(|agent| agent.name.as_str() == name).ok_or_else(|| not_found(name).into())
+}
+
+/// Adds a file or folder as a source, and loads it at once.
+pub async fn add(app: &App, source: &str) -> ApiResult<Vec<v1::Agent>> {
+    let reference = Reference::parse(source)
+        .map_err(|reason| Problem::invalid(format!("/source: {reason}")).at("/source"))?;
+    if !reference.exists() {
+        let detail = format!("/source: there is no file or folder {:?} on the coordinator's machine", reference.text());
+        return Err(Problem::new(404, "source_not_found", detail).into());
+    }
+    let loaded = app.sources.load_reference(app, &reference).await?;
+    if let (true, Some(error)) = (loaded.agents.is_empty(), loaded.errors.first()) {
+        return Err(Problem::new(409, "source_broken", error.to_string()).at("/source").into());
+    }
+    app.store.add_source(&reference.text()).await?;
+    app.sources.add(reference, true);
+    app.wakes.sources.notify_one();
+    let all = list(app).await?;
+    Ok(all.into_iter().filter(|agent| loaded.agents.contains(&agent.name)).collect())
+}
+
+/// Takes an agent out of service.
+pub async fn remove(app: &App, name: &str) -> ApiResult<()> {
+    let parsed: AgentName = name.parse().map_err(|_| not_found(name))?;
+    let row = app.store.agent(&parsed).await?.ok_or_else(|| not_found(name))?;
+    let path = row.source.split_once(':').map_or("", |(_, key)| key);
+    let added = app.sources.added_file(path);
+    if added.is_none() && row.health != AgentHealth::Missing {
+        let detail = format!("agent {name:?} comes from {}, which is still a source", row.source);
+        return Err(Problem::new(409, "agent_has_source", detail)
+            .hint("remove its file, or start without that reference")
+            .into());
+    }
+    if let Some(reference) = added {
+        app.store.remove_source(&reference.text()).await?;
+        app.sources.remove(&reference);
+    }
+    app.store.retire_agent(&parsed).await?;
+    app.agents_changed();
+    Ok(())
+}

@@ -1,0 +1,268 @@
+//! What runners report: of computes in the long poll, and of their journals.
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::Arc;
+
+use greenroom_core::command::Command;
+use greenroom_core::record::{Outcome, Record, RecordBody, RunError, Writer};
+use greenroom_core::{RunnerId, Session, SessionUid};
+use greenroom_protocol::link::{
+    Delta, Mark, ObservedCompute, ObservedState, RecordLine, RecordsReply, SyncRequest,
+};
+use greenroom_protocol::Problem;
+use greenroom_store::{Candidate, StoreError, Submission};
+use serde::Deserialize;
+
+use crate::app::App;
+use crate::error::ApiResult;
+use crate::presence::Runner;
+
+/// What a runner is answered about the computes it named.
+#[derive(Debug, Default)]
+pub struct Reported {
+    /// What of their journals is durable here.
+    pub marks: Vec<Mark>,
+    /// Those this store does not know.
+    pub unclaimed: Vec<SessionUid>,
+}
+
+/// Takes what a runner says of its computes.
+pub async fn observed(app: &App, runner: &Runner, request: &SyncRequest) -> ApiResult<Reported> {
+    let mut reported = Reported::default();
+    let mut unclaimed = Vec::new();
+    let mut known = Vec::new();
+    let mut named = BTreeSet::new();
+    for compute in &request.computes {
+        let session = app.store.session(compute.uid).await?;
+        let own = session.filter(|session| session.home == Some(runner.id));
+        let Some(session) = own else {
+            if compute.state == ObservedState::Live {
+                unclaimed.push((compute.uid, compute.epoch));
+            }
+            continue;
+        };
+        known.push(compute.uid);
+        let marks = app.store.marks(compute.uid).await?;
+        let lost = lost_records(app, compute, &marks);
+        if !lost.is_empty() {
+            app.store.append(runner.id, lost, places(app, runner.id)).await?;
+        }
+        if let Some(command) = command(&session, runner.id, compute) {
+            submit(app, runner.id, compute.uid, command).await?;
+        }
+        if named.insert(compute.uid) {
+            reported.marks.extend(app.store.marks(compute.uid).await?);
+        }
+    }
+    for uid in &request.removed {
+        submit(app, runner.id, *uid, Command::FilesGone).await?;
+    }
+    reported.unclaimed = unclaimed.iter().map(|(uid, _)| *uid).collect();
+    runner.set_unclaimed(request.full, &unclaimed, &known);
+    if !unclaimed.is_empty() {
+        tracing::warn!(runner = %runner.id, computes = unclaimed.len(), "a runner has live computes that this store does not know; they are kept");
+        app.runner_changed(runner.id);
+    }
+    Ok(reported)
+}
+
+/// Journal entries that its runner no longer has and this store never got: a gap in the
+/// log, which also lets the journal go on behind it.
+fn lost_records(app: &App, compute: &ObservedCompute, marks: &[Mark]) -> Vec<Record> {
+    let Some(first) = compute.first_index else { return Vec::new() };
+    let mark = marks
+        .iter()
+        .find(|mark| mark.epoch == compute.epoch && mark.writer == Writer::Shim)
+        .map_or(0, |mark| mark.index);
+    if first <= mark.saturating_add(1) {
+        return Vec::new();
+    }
+    let (from, to) = (mark + 1, first - 1);
+    vec![Record {
+        uid: compute.uid,
+        epoch: compute.epoch,
+        writer: Writer::Shim,
+        index: to,
+        at: app.clock.wall(),
+        body: RecordBody::Gap { from, to },
+    }]
+}
+
+/// What a report means, where it is news.
+fn command(session: &Session, runner: RunnerId, compute: &ObservedCompute) -> Option<Command> {
+    let epoch = compute.epoch;
+    let current = session.compute.as_ref().is_some_and(|c| c.epoch == epoch);
+    match &compute.state {
+        ObservedState::Live => {
+            (epoch > session.last_epoch).then_some(Command::Adopt { epoch, runner })
+        }
+        ObservedState::Closed { receipt } => {
+            let news = current || session.abandoned.contains(&epoch);
+            // A receipt closes the compute it is reported for, and no other.
+            (news && receipt.epoch == epoch).then(|| Command::Receipt(receipt.clone()))
+        }
+        ObservedState::Fenced { floor } => {
+            current.then_some(Command::Fenced { epoch, floor: *floor, runner })
+        }
+        ObservedState::Unproven { evidence } => {
+            let evidence = evidence.chars().take(4000).collect();
+            current.then_some(Command::Unproven { epoch, evidence })
+        }
+    }
+}
+
+async fn submit(app: &App, runner: RunnerId, uid: SessionUid, command: Command) -> ApiResult<()> {
+    let submission = Submission {
+        from: Some(runner),
+        place: places(app, runner),
+        ..Submission::new(uid, app.clock.wall(), vec![command])
+    };
+    match app.store.submit(submission).await {
+        // What is gone, or was never its own, needs no report; what is refused is so already.
+        Ok(_) | Err(StoreError::NoSession | StoreError::Refused(_)) => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
+/// Where a session may go on after a report of its home runner: there, unless it drains.
+fn places(app: &App, runner: RunnerId) -> Vec<Candidate> {
+    app.runners.candidates(Some(runner), &Default::default())
+}
+
+/// One line of an upload.
+pub enum Line {
+    /// A journal record.
+    Record(Box<Record>),
+    /// A live frame.
+    Delta(Delta),
+}
+
+/// Reads one line. A record is never refused for its content: what this build cannot read
+/// is kept as unknown, so that nothing behind it has to wait.
+pub fn read_line(line: &[u8]) -> ApiResult<Line> {
+    let reason = match serde_json::from_slice(line) {
+        Ok(RecordLine::Record(record)) => return Ok(Line::Record(record)),
+        Ok(RecordLine::Delta(delta)) => return Ok(Line::Delta(delta)),
+        Err(error) => error,
+    };
+    #[derive(Deserialize)]
+    struct Envelope {
+        record: Head,
+    }
+    #[derive(Deserialize)]
+    struct Head {
+        uid: SessionUid,
+        epoch: greenroom_core::Epoch,
+        writer: Writer,
+        index: u64,
+        at: greenroom_core::Timestamp,
+    }
+    match serde_json::from_slice::<Envelope>(line) {
+        Ok(Envelope { record: Head { uid, epoch, writer, index, at } }) => {
+            tracing::warn!(%uid, %epoch, index, %reason, "a journal record does not read; it is kept as unknown");
+            let body = RecordBody::Unknown;
+            Ok(Line::Record(Box::new(Record { uid, epoch, writer, index, at, body })))
+        }
+        Err(_) => Err(Problem::invalid(format!("a line is neither a record nor a delta: {reason}")).into()),
+    }
+}
+
+/// An upload under way: what it has named, and what is known of that.
+pub struct Upload<'a> {
+    app: &'a App,
+    runner: RunnerId,
+    sessions: HashMap<SessionUid, Option<Arc<Session>>>,
+    marks: HashMap<(SessionUid, greenroom_core::Epoch, Writer), Mark>,
+}
+
+impl<'a> Upload<'a> {
+    /// An upload of a runner.
+    pub fn new(app: &'a App, runner: RunnerId) -> Self {
+        Self { app, runner, sessions: HashMap::new(), marks: HashMap::new() }
+    }
+
+    /// A session of this runner.
+    async fn session(&mut self, uid: SessionUid) -> ApiResult<Option<Arc<Session>>> {
+        if let Some(known) = self.sessions.get(&uid) {
+            return Ok(known.clone());
+        }
+        let session = self.app.store.session(uid).await?;
+        let own = session.filter(|session| session.home == Some(self.runner));
+        self.sessions.insert(uid, own.clone());
+        Ok(own)
+    }
+
+    /// Shows a live frame to those who watch. It is never kept.
+    pub async fn delta(&mut self, delta: &Delta) -> ApiResult<()> {
+        if !self.app.hub.is_watched(delta.uid) {
+            return Ok(());
+        }
+        if let Some(session) = self.session(delta.uid).await? {
+            self.app.hub.delta(&session.id, delta);
+        }
+        Ok(())
+    }
+
+    /// Appends records.
+    pub async fn records(&mut self, mut records: Vec<Record>) -> ApiResult<()> {
+        if records.is_empty() {
+            return Ok(());
+        }
+        for record in &mut records {
+            self.check_output(record).await?;
+        }
+        let places = places(self.app, self.runner);
+        for mark in self.app.store.append(self.runner, records, places).await? {
+            self.marks.insert((mark.uid, mark.epoch, mark.writer), mark);
+        }
+        Ok(())
+    }
+
+    /// An answer that does not fit what its agent has promised is a failure.
+    async fn check_output(&mut self, record: &mut Record) -> ApiResult<()> {
+        let uid = record.uid;
+        let outcome = match &mut record.body {
+            RecordBody::RunEnded { outcome, .. } => outcome,
+            RecordBody::Receipt { receipt } => {
+                match receipt.last_run.as_mut().and_then(|last| last.outcome.as_mut()) {
+                    Some(outcome) => outcome,
+                    None => return Ok(()),
+                }
+            }
+            _ => return Ok(()),
+        };
+        let Outcome::Completed { result } = outcome else { return Ok(()) };
+        let Some(session) = self.session(uid).await? else { return Ok(()) };
+        let agent = self.app.agents.pinned(&*self.app.store, &session.agent).await?;
+        if let Some(message) = agent.and_then(|agent| agent.output_misfit(result.as_ref())) {
+            *outcome = Outcome::Failed { error: RunError::new("output_schema", message) };
+        }
+        Ok(())
+    }
+
+    /// What is durable of every stream that was named.
+    pub fn reply(self) -> RecordsReply {
+        RecordsReply { marks: self.marks.into_values().collect() }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn records_of_newer_builds_are_kept_as_unknown() {
+        let uid = crate::app::fresh::session();
+        let odd = format!(
+            r#"{{"record":{{"uid":"{uid}","epoch":1,"writer":"shim","index":7,"at":"2026-01-01T00:00:00Z","body":{{"is":"output","kind":"hologram","data":{{}}}}}}}}"#
+        );
+        match read_line(odd.as_bytes()) {
+            Ok(Line::Record(record)) => {
+                assert_eq!((record.index, record.body), (7, RecordBody::Unknown));
+            }
+            _ => panic!("not a record"),
+        }
+        assert!(read_line(b"{}").is_err());
+        assert!(read_line(b"nonsense").is_err());
+    }
+}

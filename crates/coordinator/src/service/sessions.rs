@@ -1,0 +1,321 @@
+//! Sessions: creating, finding, listing, changing, removing them.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_core::command::{Command, Create, Mode, Prompt, TreeBounds};
+use greenroom_core::fact::{Changes, Created};
+use greenroom_core::run::PendingRun;
+use greenroom_core::session::Life;
+use greenroom_core::{Limits, Ms, Session, SessionId, SessionUid};
+use greenroom_protocol::{Problem, v1};
+use greenroom_store::{Answer, Idempotency, NewSession, Submission, Submitted};
+
+use crate::app::{App, fresh};
+use crate::auth::{Caller, Right, Who};
+use crate::error::ApiResult;
+use crate::service::wait::Waiter;
+use crate::service::{agents, views};
+
+/// How far and wide a tree of sessions may grow.
+pub const BOUNDS: TreeBounds = TreeBounds { depth: 8, children: 100 };
+
+/// Labels of one session.
+const MAX_LABELS: usize = 64;
+
+/// A key that makes a repeated request answer the same.
+pub struct IdempotencyKey {
+    /// The caller's key.
+    pub key: String,
+    /// Principal and route.
+    pub scope: String,
+}
+
+/// What was answered, now or to the same request before.
+pub enum Answered<T> {
+    /// Now.
+    Now(T),
+    /// To the same request before.
+    Before(Answer),
+}
+
+/// Finds a session that the caller may see, by its name.
+pub async fn find(app: &App, caller: &Caller, id: &str) -> ApiResult<Arc<Session>> {
+    let found = match id.parse::<SessionId>() {
+        Ok(id) => app.store.session_named(&id).await?,
+        Err(_) => None,
+    };
+    match found.filter(|session| session.life != Life::Removed && caller.sees_session(session)) {
+        Some(session) => Ok(session),
+        None => Err(not_found(id).into()),
+    }
+}
+
+/// What isn't there, or isn't the caller's.
+pub fn not_found(id: &str) -> Problem {
+    let shown: String = id.chars().take(140).collect();
+    Problem::not_found("session", &shown).hint("greenroom sessions ls")
+}
+
+/// Finds a session by its inner identity, as its runner or its run knows it.
+pub async fn by_uid(app: &App, caller: &Caller, uid: SessionUid) -> ApiResult<Option<Arc<Session>>> {
+    let session = app.store.session(uid).await?;
+    Ok(session.filter(|session| session.life != Life::Removed && caller.sees_session(session)))
+}
+
+/// Creates a session, with its first run where there is one.
+pub async fn create(
+    app: &App,
+    caller: &Caller,
+    request: v1::CreateSession,
+    key: Option<IdempotencyKey>,
+) -> ApiResult<Answered<v1::Session>> {
+    caller.require(Right::Use)?;
+    let body = digest(&request);
+    let id: SessionId = match &request.id {
+        Some(id) => id.parse().map_err(|e| Problem::invalid(format!("/id: {e}")).at("/id"))?,
+        None => short_id(),
+    };
+    let labels = request.labels.unwrap_or_default();
+    check_labels(&labels)?;
+    check_title(request.title.as_deref())?;
+    if request.prompt.is_some() && request.input.is_some() {
+        return Err(both().into());
+    }
+    let agent = agents::for_session(app, &request.agent).await?;
+    if let Some(input) = &request.input {
+        agent.check_input(input)?;
+    }
+    let parent = parent(app, caller, request.parent.as_deref()).await?;
+    let limits = match &request.limits {
+        Some(over) => agent.row.spec.limits.overlaid(over),
+        None => agent.row.spec.limits.clone(),
+    };
+    check_limits(&limits)?;
+    let at = app.clock.wall();
+    let callback = request.callback.unwrap_or(false);
+    if callback && parent.is_none() {
+        return Err(Problem::invalid("/callback: a session without a parent has nobody to tell").at("/callback").into());
+    }
+    let uid = fresh::session();
+    let run = fresh::run();
+    let asks = request.prompt.is_some() || request.input.is_some();
+    let prompt = asks.then(|| Prompt {
+        run: PendingRun { id: run, callback, created_at: at },
+        prompt: request.prompt,
+        input: request.input,
+        by: caller.actor(),
+        mode: Mode::Enqueue,
+        resume: false,
+        first: false,
+        stop: fresh::stop(),
+    });
+    let owner = match &parent {
+        Some(parent) => parent.owner.clone(),
+        None => caller.principal.clone(),
+    };
+    let created = Created {
+        uid,
+        id,
+        owner,
+        shared: request.shared.unwrap_or(false),
+        title: request.title.filter(|title| !title.is_empty()),
+        labels,
+        agent: agent.pin(),
+        traits: agent.traits(),
+        limits,
+        parent: parent.as_ref().map(|parent| parent.uid),
+        parent_id: parent.as_ref().map(|parent| parent.id.clone()),
+        depth: parent.as_ref().map_or(0, |parent| parent.depth + 1),
+        callback,
+    };
+    let place = if asks {
+        app.runners.candidates(None, &agent.row.spec.runner_labels)
+    } else {
+        Vec::new()
+    };
+    let idempotency = key.map(|key| Idempotency {
+        scope: key.scope,
+        key: key.key,
+        body,
+        render: Box::new(|session| answer(201, &views::session(session))),
+    });
+    let new = NewSession {
+        create: Create { created, prompt },
+        mode: Mode::Enqueue,
+        bounds: BOUNDS,
+        place,
+        idempotency,
+        at,
+    };
+    let submitted = app.store.create_session(new).await?;
+    fail::fail_point!("coordinator_after_commit_before_reply");
+    Ok(match submitted {
+        Submitted::Done { answer: Some(answer), .. } | Submitted::Replay(answer) => Answered::Before(answer),
+        Submitted::Done { commit, answer: None } => Answered::Now(views::session(&commit.session)),
+    })
+}
+
+/// The parent a new session has: the one it names, or the agent's own that creates it.
+async fn parent(app: &App, caller: &Caller, named: Option<&str>) -> ApiResult<Option<Arc<Session>>> {
+    let parent = match (&caller.who, named) {
+        (Who::Agent { id, .. }, None) => Some(find(app, caller, id.as_str()).await?),
+        (_, None) => None,
+        (_, Some(name)) => Some(find(app, caller, name).await?),
+    };
+    if let (Who::Agent { uid, .. }, Some(parent)) = (&caller.who, &parent)
+        && parent.uid != *uid
+    {
+        return Err(Problem::forbidden("an agent creates children of its own session only").into());
+    }
+    Ok(parent)
+}
+
+/// A short name that can be read aloud: the time it was made at, and four random letters.
+fn short_id() -> SessionId {
+    const LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
+    let bits = fresh::session().0.as_u128();
+    // 40 bits of milliseconds repeat after 35 years; 25 random bits keep one millisecond apart.
+    let (time, chance) = ((bits >> 80) & ((1 << 40) - 1), bits & ((1 << 25) - 1));
+    let all = (time << 25) | chance;
+    let text: String = (0..13).rev().map(|i| LETTERS[(all >> (i * 5)) as usize & 31] as char).collect();
+    match text.parse() {
+        Ok(id) => id,
+        Err(_) => unreachable!("letters and digits make a valid name"),
+    }
+}
+
+/// Changes title, labels, limits, sharing.
+pub async fn update(app: &App, caller: &Caller, id: &str, patch: v1::PatchSession) -> ApiResult<v1::Session> {
+    let session = find(app, caller, id).await?;
+    caller.require(Right::Decide)?;
+    check_title(patch.title.as_deref())?;
+    if let Some(labels) = &patch.labels {
+        check_labels(labels)?;
+    }
+    if let Some(limits) = &patch.limits {
+        check_limits(limits)?;
+    }
+    let changes = Changes {
+        title: patch.title,
+        labels: patch.labels,
+        limits: patch.limits,
+        shared: patch.shared,
+    };
+    if changes == Changes::default() {
+        return Ok(views::session(&session));
+    }
+    let session = submit(app, session.uid, vec![Command::Update(changes)]).await?;
+    Ok(views::session(&session))
+}
+
+/// Submits commands that need no place, and answers the session as it is then.
+pub async fn submit(app: &App, uid: SessionUid, commands: Vec<Command>) -> ApiResult<Arc<Session>> {
+    let submission = Submission::new(uid, app.clock.wall(), commands);
+    match app.store.submit(submission).await? {
+        Submitted::Done { commit, .. } => Ok(Arc::clone(&commit.session)),
+        Submitted::Replay(_) => unreachable!("a submission without a key replays nothing"),
+    }
+}
+
+/// Stops a session, proves it, and removes it. `true` once it is gone.
+pub async fn delete(app: &App, caller: &Caller, id: &str, wait: Duration) -> ApiResult<bool> {
+    let session = find(app, caller, id).await?;
+    caller.require(Right::Use)?;
+    if let Who::Agent { uid, .. } = &caller.who
+        && *uid == session.uid
+    {
+        return Err(Problem::forbidden("an agent cannot remove its own session").into());
+    }
+    let waiter = Waiter::new(app, session.uid, wait);
+    let command = Command::Delete { stop: fresh::stop(), by: caller.actor() };
+    match submit(app, session.uid, vec![command]).await {
+        Ok(session) if session.life == Life::Removed => return Ok(true),
+        Ok(_) => {}
+        // It went between the look and the wish.
+        Err(error) if error.0.code == "session_not_found" => return Ok(true),
+        Err(error) => return Err(error),
+    }
+    let gone = waiter.until(app, |session, _| {
+        session.is_none_or(|session| session.life == Life::Removed).then_some(())
+    });
+    Ok(gone.await?.is_some())
+}
+
+fn both() -> Problem {
+    Problem::invalid("/prompt and /input cannot both be given: a run is asked by text or by document")
+        .at("/prompt")
+}
+
+/// Refuses a run that is asked by both, or by nothing.
+pub fn check_asks(prompt: Option<&String>, input: Option<&serde_json::Value>) -> ApiResult<()> {
+    match (prompt, input) {
+        (Some(_), Some(_)) => Err(both().into()),
+        (None, None) => Err(Problem::invalid("/prompt or /input is required").at("/prompt").into()),
+        _ => Ok(()),
+    }
+}
+
+fn check_title(title: Option<&str>) -> ApiResult<()> {
+    if title.is_some_and(|title| title.chars().count() > 500) {
+        return Err(Problem::invalid("/title has 500 characters at most").at("/title").into());
+    }
+    Ok(())
+}
+
+fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
+    if labels.len() > MAX_LABELS {
+        return Err(Problem::invalid(format!("/labels has {MAX_LABELS} entries at most")).at("/labels").into());
+    }
+    for (key, value) in labels {
+        let odd = key.is_empty() || key.chars().count() > 100 || value.chars().count() > 500 || key.contains('=');
+        if odd {
+            let detail = "/labels: a key has 1 to 100 characters and no '=', a value 500 at most";
+            return Err(Problem::invalid(detail).at("/labels").into());
+        }
+    }
+    Ok(())
+}
+
+fn check_limits(limits: &Limits) -> ApiResult<()> {
+    let spans = [
+        ("idle_ms", limits.idle_ms),
+        ("run_ms", limits.run_ms),
+        ("start_ms", limits.start_ms),
+        ("ttl_ms", limits.ttl_ms),
+    ];
+    for (name, span) in spans {
+        if span.is_some_and(|span| span > Ms::MAX) {
+            let place = format!("/limits/{name}");
+            return Err(Problem::invalid(format!("{place} is more than ten years")).at(place).into());
+        }
+    }
+    if limits.pids == Some(0) {
+        return Err(Problem::invalid("/limits/pids must be at least 1").at("/limits/pids").into());
+    }
+    Ok(())
+}
+
+/// SHA-256 of a request, whatever the order of its keys.
+pub fn digest<T: serde::Serialize>(request: &T) -> [u8; 32] {
+    crate::schema::digest(&serde_json::to_value(request).unwrap_or_default())
+}
+
+/// An answer to keep.
+pub fn answer<T: serde::Serialize>(status: u16, body: &T) -> Answer {
+    Answer { status, body: serde_json::to_vec(body).unwrap_or_default() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn made_up_names_are_short_and_differ() {
+        let names: std::collections::HashSet<String> =
+            (0..1000).map(|_| short_id().as_str().to_owned()).collect();
+        assert_eq!(names.len(), 1000);
+        assert!(names.iter().all(|name| name.len() == 13));
+    }
+}

@@ -1,0 +1,168 @@
+//! From what is kept to what is shown.
+
+use greenroom_core::agent::{Driver, Lifecycle};
+use greenroom_core::run::RunStatus;
+use greenroom_core::session::Wanted;
+use greenroom_core::{RunId, Session, Timestamp};
+use greenroom_protocol::v1;
+use greenroom_store::{AgentHealth, AgentRow, RunRow, RunnerRow, TokenRow};
+
+use crate::presence::Runner;
+
+/// A session as it is shown.
+pub fn session(session: &Session) -> v1::Session {
+    let standing = session.standing();
+    let run = session.current_run();
+    let wanted = session.compute.as_ref().map(|compute| match compute.wanted {
+        Wanted::Up => "up".to_owned(),
+        Wanted::Down(_) => "down".to_owned(),
+    });
+    v1::Session {
+        id: session.id.clone(),
+        uid: session.uid,
+        owner: session.owner.0.clone(),
+        shared: session.shared,
+        agent: v1::AgentRef {
+            name: session.agent.name.clone(),
+            version: session.agent.version,
+            source: session.agent.source.clone(),
+            digest: session.agent.digest.clone(),
+        },
+        title: session.title.clone(),
+        labels: session.labels.clone(),
+        status: standing.status,
+        status_reason: standing.reason.map(str::to_owned),
+        wanted,
+        hold: session.hold.is_some(),
+        epoch: session.last_epoch,
+        runner_id: session.home,
+        parent_id: session.parent_id.clone(),
+        run_id: run.map(|(id, _)| id),
+        run_status: run.map(|(_, status)| status),
+        last_seq: session.last_seq,
+        version: session.version,
+        pending: v1::Pending { runs: session.queue.len() as u32, approvals: 0 },
+        usage: usage(&session.usage),
+        limits: session.limits.clone(),
+        created_at: session.created_at,
+        updated_at: session.updated_at,
+        last_active_at: session.last_active_at,
+        expires_at: expires_at(session),
+        receipt: session.ended.as_ref().map(|ended| (*ended.receipt).clone()),
+    }
+}
+
+/// When a session's time to live ends, on the wall clock.
+pub fn expires_at(session: &Session) -> Option<Timestamp> {
+    let ttl = i64::try_from(session.limits.ttl_ms?.0).ok()?;
+    Some(Timestamp::from_unix_ms(session.created_at.unix_ms().saturating_add(ttl)))
+}
+
+fn usage(usage: &greenroom_core::session::Usage) -> v1::Usage {
+    v1::Usage {
+        input_tokens: usage.input_tokens,
+        output_tokens: usage.output_tokens,
+        cost_usd: usage.cost_micro_usd as f64 / 1e6,
+    }
+}
+
+/// A run as it is shown.
+pub fn run(row: &RunRow) -> v1::Run {
+    v1::Run {
+        id: row.id,
+        session_id: row.session_id.clone(),
+        status: row.status,
+        prompt: row.prompt.clone(),
+        input: row.input.clone(),
+        mode: row.mode,
+        result: row.result.clone(),
+        error: row.error.clone().map(|(code, message)| v1::RunError { code, message }),
+        usage: usage(&row.usage),
+        callback: row.callback,
+        created_at: row.created_at,
+        started_at: row.started_at,
+        ended_at: row.ended_at,
+    }
+}
+
+/// How many runs come before one, as its session knows it.
+pub fn ahead(session: &Session, run: RunId) -> u32 {
+    let head = session.compute.as_ref().and_then(|compute| compute.head.as_ref());
+    if head.is_some_and(|head| head.run.id == run) {
+        return 0;
+    }
+    let waiting = session.queue.iter().position(|waiting| waiting.id == run).unwrap_or(0);
+    waiting as u32 + u32::from(head.is_some())
+}
+
+/// How a run stands that was just accepted, as its session knows it.
+pub fn run_status(session: &Session, run: RunId) -> RunStatus {
+    match session.current_run() {
+        Some((head, status)) if head == run => status,
+        _ => RunStatus::Queued,
+    }
+}
+
+/// An agent as it is shown.
+pub fn agent(row: &AgentRow) -> v1::Agent {
+    let driver = match &row.spec.driver {
+        Driver::Command(_) => "command",
+    };
+    let lifecycle = match row.spec.lifecycle() {
+        Lifecycle::PerRun => "per_run",
+        Lifecycle::Persistent => "persistent",
+    };
+    let health = match row.health {
+        AgentHealth::Ok => "ok",
+        AgentHealth::Stale => "stale",
+        AgentHealth::Missing => "missing",
+    };
+    v1::Agent {
+        name: row.name.clone(),
+        description: row.spec.description.clone(),
+        driver: driver.to_owned(),
+        lifecycle: lifecycle.to_owned(),
+        source: row.source.clone(),
+        version: row.version,
+        digest: row.digest.clone(),
+        health: health.to_owned(),
+        error: row.error.clone(),
+        input_schema: row.spec.input_schema.clone(),
+        updated_at: row.updated_at,
+    }
+}
+
+/// A runner as it is shown: what is kept of it, and how it is now.
+pub fn runner(row: &RunnerRow, now: Option<&Runner>) -> v1::Runner {
+    let connected = now.is_some_and(Runner::is_connected);
+    let unclaimed = now.map(Runner::unclaimed).unwrap_or_default();
+    v1::Runner {
+        id: row.id,
+        name: row.info.name.clone(),
+        status: if connected { "connected" } else { "unreachable" }.to_owned(),
+        draining: now.map_or(row.draining, Runner::is_draining),
+        host: row.info.host.clone(),
+        platform: row.info.platform.clone(),
+        version: row.info.version.clone(),
+        labels: row.info.labels.clone(),
+        slots: row.info.slots,
+        slots_used: row.slots_used,
+        sessions: row.sessions,
+        live: row.live,
+        isolation: row.info.isolation.clone(),
+        probe: row.info.probe.clone(),
+        unclaimed: unclaimed.iter().map(|(uid, epoch)| format!("{uid}/{epoch}")).collect(),
+        last_seen_at: row.seen_at,
+        created_at: row.created_at,
+    }
+}
+
+/// A token as it is shown, without its secret.
+pub fn token(row: &TokenRow) -> v1::Token {
+    v1::Token {
+        id: row.id,
+        role: row.role,
+        principal: row.principal.0.clone(),
+        created_at: row.created_at,
+    }
+}

@@ -1,0 +1,325 @@
+//! Agent files: YAML with checked keys, defaults, and errors that say where they are.
+
+use std::collections::BTreeMap;
+
+use greenroom_core::AgentSpec;
+use greenroom_core::agent::*;
+use greenroom_core::{AgentName, Bytes, Limits, Ms};
+use serde::Deserialize;
+use serde::de::{self, Deserializer, Visitor};
+use serde_json::Value;
+
+use super::template;
+
+/// A file larger than this is no agent file.
+pub const MAX_BYTES: usize = 1 << 20;
+
+/// What is wrong with an agent file, and where.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[error("{}", self.text())]
+pub struct AgentFileError {
+    /// The file, as it was named.
+    pub file: String,
+    /// The line, from 1, where it is known.
+    pub line: Option<u64>,
+    /// The key, where it is about one: `limits.idle`.
+    pub key: Option<String>,
+    /// What is wrong.
+    pub message: String,
+}
+
+impl AgentFileError {
+    fn text(&self) -> String {
+        let mut text = self.file.clone();
+        if let Some(line) = self.line {
+            text.push_str(&format!(":{line}"));
+        }
+        if let Some(key) = &self.key {
+            text.push_str(&format!(": {key}"));
+        }
+        format!("{text}: {}", self.message)
+    }
+}
+
+/// Reads an agent file. `file` is only for errors.
+pub fn parse(text: &str, file: &str) -> Result<AgentSpec, AgentFileError> {
+    let fail = |line: Option<u64>, key: Option<String>, message: String| AgentFileError {
+        file: file.to_owned(),
+        line,
+        key,
+        message,
+    };
+    if text.len() > MAX_BYTES {
+        return Err(fail(None, None, "an agent file has 1 MiB at most".to_owned()));
+    }
+    let raw = read(text).map_err(|(line, key, message)| fail(line, key, message))?;
+    raw.check().map_err(|(key, message)| {
+        fail(line_of(text, &key), Some(key), message)
+    })
+}
+
+type Place = (Option<u64>, Option<String>, String);
+
+fn read(text: &str) -> Result<AgentFile, Place> {
+    let mut key = None;
+    let read = serde_saphyr::with_deserializer_from_str(text, |yaml| {
+        serde_path_to_error::deserialize(yaml).map_err(|error| {
+            let path = error.path().to_string();
+            key = (path != "." && path != "?").then_some(path);
+            error.into_inner()
+        })
+    });
+    read.map_err(|error: serde_saphyr::Error| {
+        let error = error.without_snippet();
+        let line = error.location().map(|at| at.line()).filter(|line| *line > 0);
+        let mut message = error.to_string();
+        // The line is said once, before the message.
+        if let Some(cut) = message.rfind(" at line ").or_else(|| message.rfind("\n --> ")) {
+            message.truncate(cut);
+        }
+        (line, key, message.trim().to_owned())
+    })
+}
+
+/// The line of a dotted key, found by its indentation. Good for errors, not for more.
+fn line_of(text: &str, key: &str) -> Option<u64> {
+    let mut parts = key.split('.');
+    let mut wanted = parts.next()?;
+    let mut found = None;
+    for (number, line) in (1..).zip(text.lines()) {
+        let bare = line.trim_start();
+        let is_key = bare.strip_prefix(wanted).is_some_and(|rest| rest.trim_start().starts_with(':'));
+        if is_key {
+            found = Some(number);
+            match parts.next() {
+                Some(next) => wanted = next,
+                None => break,
+            }
+        }
+    }
+    found
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct AgentFile {
+    name: AgentName,
+    description: Option<String>,
+    driver: DriverWord,
+    command: Option<Vec<String>>,
+    prompt_via: Option<PromptVia>,
+    stdout: Option<Stdout>,
+    lifecycle: Option<Lifecycle>,
+    env: Option<BTreeMap<String, String>>,
+    workspace: Option<WorkspaceFile>,
+    stop: Option<StopFile>,
+    leftovers: Option<Leftovers>,
+    limits: Option<LimitsFile>,
+    runner: Option<RunnerFile>,
+    input_schema: Option<Value>,
+    output_schema: Option<Value>,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum DriverWord {
+    Command,
+    Acp,
+    Hosted,
+    Loop,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct WorkspaceFile {
+    from: WorkspaceWord,
+    path: Option<String>,
+    mode: Option<DirMode>,
+}
+
+#[derive(Debug, Clone, Copy, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum WorkspaceWord {
+    Empty,
+    Dir,
+    Git,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct StopFile {
+    cancel_grace: Option<Text<Ms>>,
+    grace: Option<Text<Ms>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct LimitsFile {
+    idle: Option<Text<Ms>>,
+    run: Option<Text<Ms>>,
+    start: Option<Text<Ms>>,
+    ttl: Option<Text<Ms>>,
+    memory: Option<Text<Bytes>>,
+    pids: Option<u32>,
+    output: Option<Text<Bytes>>,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct RunnerFile {
+    labels: Option<BTreeMap<String, String>>,
+}
+
+/// A value written as text with a unit. A bare number is refused: nobody can tell seconds
+/// from milliseconds by looking at it.
+#[derive(Debug)]
+struct Text<T>(T);
+
+impl<'de, T> Deserialize<'de> for Text<T>
+where
+    T: std::str::FromStr,
+    T::Err: std::fmt::Display,
+{
+    fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
+        struct AsText<T>(std::marker::PhantomData<T>);
+        impl<T> Visitor<'_> for AsText<T>
+        where
+            T: std::str::FromStr,
+            T::Err: std::fmt::Display,
+        {
+            type Value = Text<T>;
+            fn expecting(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+                f.write_str("a number with its unit")
+            }
+            fn visit_str<E: de::Error>(self, text: &str) -> Result<Text<T>, E> {
+                text.trim().parse().map(Text).map_err(E::custom)
+            }
+        }
+        from.deserialize_str(AsText(std::marker::PhantomData))
+    }
+}
+
+impl AgentFile {
+    fn check(self) -> Result<AgentSpec, (String, String)> {
+        let bad = |key: &str, message: &str| (key.to_owned(), message.to_owned());
+        let driver = self.driver()?;
+        let env = self.env.unwrap_or_default();
+        for (name, value) in &env {
+            template::check_name(name)
+                .and_then(|()| template::check_value(value))
+                .map_err(|message| (format!("env.{name}"), message))?;
+        }
+        let workspace = match self.workspace {
+            Some(workspace) => workspace.check()?,
+            None => WorkspaceFrom::Empty,
+        };
+        let defaults = Graces::default();
+        let stop = match self.stop {
+            Some(stop) => Graces {
+                cancel_grace_ms: stop.cancel_grace.map_or(defaults.cancel_grace_ms, |t| t.0),
+                grace_ms: stop.grace.map_or(defaults.grace_ms, |t| t.0),
+            },
+            None => defaults,
+        };
+        let limits = match self.limits {
+            Some(limits) => limits.check()?,
+            None => Limits::default(),
+        };
+        for (key, schema) in [("input_schema", &self.input_schema), ("output_schema", &self.output_schema)] {
+            if let Some(schema) = schema {
+                crate::schema::compile(schema)
+                    .map_err(|error| (key.to_owned(), format!("is not a JSON Schema: {error}")))?;
+            }
+        }
+        if self.description.as_deref().is_some_and(|text| text.len() > 1000) {
+            return Err(bad("description", "has 1000 bytes at most"));
+        }
+        Ok(AgentSpec {
+            name: self.name,
+            description: self.description,
+            driver,
+            env,
+            workspace,
+            stop,
+            leftovers: self.leftovers.unwrap_or_default(),
+            limits,
+            runner_labels: self.runner.and_then(|runner| runner.labels).unwrap_or_default(),
+            input_schema: self.input_schema,
+            output_schema: self.output_schema,
+        })
+    }
+
+    fn driver(&self) -> Result<Driver, (String, String)> {
+        let bad = |key: &str, message: &str| Err((key.to_owned(), message.to_owned()));
+        match self.driver {
+            DriverWord::Command => {}
+            DriverWord::Acp => return bad("driver", "\"acp\" is not supported by this build: use \"command\""),
+            DriverWord::Hosted => return bad("driver", "\"hosted\" is not supported by this build: use \"command\""),
+            DriverWord::Loop => return bad("driver", "\"loop\" is not supported by this build: use \"command\""),
+        }
+        let Some(command) = self.command.clone() else {
+            return bad("command", "is required for the driver \"command\": a list of strings, such as [python3, fix.py]");
+        };
+        if command.first().is_none_or(|program| program.is_empty()) {
+            return bad("command", "must name a program first");
+        }
+        if command.iter().any(|part| part.contains('\0')) {
+            return bad("command", "must not contain NUL characters");
+        }
+        let (stdout, lifecycle) = (self.stdout.unwrap_or_default(), self.lifecycle.unwrap_or_default());
+        if lifecycle == Lifecycle::Persistent {
+            if stdout != Stdout::Jsonl {
+                return bad("lifecycle", "\"persistent\" needs stdout: jsonl, or nobody can tell where an answer ends");
+            }
+            if self.prompt_via.is_some_and(|via| via != PromptVia::Stdin) {
+                return bad("prompt_via", "must be \"stdin\" for a persistent agent: each run is a line there");
+            }
+        }
+        Ok(Driver::Command(CommandSpec {
+            command,
+            prompt_via: self.prompt_via.unwrap_or_default(),
+            stdout,
+            lifecycle,
+        }))
+    }
+}
+
+impl WorkspaceFile {
+    fn check(self) -> Result<WorkspaceFrom, (String, String)> {
+        let bad = |key: &str, message: &str| Err((format!("workspace.{key}"), message.to_owned()));
+        match self.from {
+            WorkspaceWord::Git => bad("from", "\"git\" is not supported by this build: use \"empty\" or \"dir\""),
+            WorkspaceWord::Empty if self.path.is_some() => bad("path", "belongs to from: dir"),
+            WorkspaceWord::Empty if self.mode.is_some() => bad("mode", "belongs to from: dir"),
+            WorkspaceWord::Empty => Ok(WorkspaceFrom::Empty),
+            WorkspaceWord::Dir => match self.path {
+                Some(path) if path.starts_with('/') && !path.contains('\0') => {
+                    Ok(WorkspaceFrom::Dir { path, mode: self.mode.unwrap_or_default() })
+                }
+                Some(_) => bad("path", "must be an absolute path on the runner's machine"),
+                None => bad("path", "is required for from: dir"),
+            },
+        }
+    }
+}
+
+impl LimitsFile {
+    fn check(self) -> Result<Limits, (String, String)> {
+        let bad = |key: &str, message: &str| Err((format!("limits.{key}"), message.to_owned()));
+        if self.pids == Some(0) {
+            return bad("pids", "must be at least 1");
+        }
+        if self.memory.as_ref().is_some_and(|memory| memory.0.0 < 1 << 20) {
+            return bad("memory", "must be at least 1MiB");
+        }
+        Ok(Limits {
+            idle_ms: self.idle.map(|t| t.0),
+            run_ms: self.run.map(|t| t.0),
+            start_ms: self.start.map(|t| t.0),
+            ttl_ms: self.ttl.map(|t| t.0),
+            memory_bytes: self.memory.map(|t| t.0),
+            pids: self.pids,
+            output_bytes: self.output.map(|t| t.0),
+        })
+    }
+}

@@ -1,0 +1,54 @@
+//! Keeps the agents in service as their files say. Changes are heard of by watching, and
+//! looked for every second, because watches do not work on every file system.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use notify::{RecursiveMode, Watcher};
+
+use crate::app::App;
+
+use super::next;
+
+/// A change that no watch has told of is found after this time.
+const RESCAN: Duration = Duration::from_secs(1);
+/// Editors write a file in several steps.
+const SETTLE: Duration = Duration::from_millis(50);
+
+pub(super) async fn run(app: Arc<App>) {
+    let watched = Arc::clone(&app);
+    let watcher = notify::recommended_watcher(move |_| watched.wakes.sources.notify_one());
+    let mut watcher = match watcher {
+        Ok(watcher) => Some(watcher),
+        Err(error) => {
+            tracing::info!(%error, "folders cannot be watched here; they are looked at every second");
+            None
+        }
+    };
+    let mut paths = Vec::new();
+    loop {
+        if let Some(watcher) = &mut watcher {
+            watch(&app, watcher, &mut paths);
+        }
+        if !next(&app, &app.wakes.sources, RESCAN).await {
+            return;
+        }
+        tokio::time::sleep(SETTLE).await;
+        if let Err(error) = app.sources.load_all(&app).await {
+            tracing::warn!(error = %error.0, "agents could not be loaded; it is tried again");
+        }
+    }
+}
+
+/// Watches the folders of references that are not watched yet. A file is watched by its
+/// folder: editors replace files instead of writing them.
+fn watch(app: &App, watcher: &mut notify::RecommendedWatcher, paths: &mut Vec<std::path::PathBuf>) {
+    for reference in app.sources.references() {
+        let path = reference.path();
+        let folder = if path.is_dir() { Some(path) } else { path.parent() };
+        let Some(folder) = folder.filter(|folder| !paths.iter().any(|p| p == folder)) else { continue };
+        if watcher.watch(folder, RecursiveMode::NonRecursive).is_ok() {
+            paths.push(folder.to_owned());
+        }
+    }
+}

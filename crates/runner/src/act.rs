@@ -1,0 +1,332 @@
+//! Bringing a compute up: body, spec, shim, environment, run.
+
+use std::time::Duration;
+
+use greenroom_core::{Epoch, RunId};
+use greenroom_protocol::link::{ComputeBody, RunBody};
+use greenroom_shim::control::Control;
+use greenroom_shim::spec::{PROTOCOL, ShimSpec};
+use greenroom_shim::wire::{FromShim, RunInput, ShimPhase, ToShim};
+use tokio_util::sync::CancellationToken;
+
+use crate::backoff::Backoff;
+use crate::host::Host;
+use crate::http::CallError;
+use crate::session::{
+    Compute, Event, Run, Session, Stage, Start, Supervised, blocking,
+};
+use crate::shims::{self, Ears, Met};
+use crate::tail::Durable;
+use crate::{env, point, probe, workspace};
+
+impl Compute {
+    pub(crate) fn new(control: Control, stage: Stage) -> Self {
+        let efforts = CancellationToken::new();
+        Self {
+            control,
+            stage,
+            run: Run::None,
+            stop: None,
+            force: None,
+            _efforts_guard: efforts.clone().drop_guard(),
+            starting: efforts.child_token(),
+            efforts,
+        }
+    }
+
+    pub(crate) fn supervised(&mut self) -> Option<&mut Supervised> {
+        match &mut self.stage {
+            Stage::Fetching => None,
+            Stage::Supervised(shim) => Some(shim),
+        }
+    }
+
+    /// Says what is ready to be said: first the environment, then the run.
+    fn say_what_is_ready(&mut self) {
+        let Stage::Supervised(shim) = &mut self.stage else { return };
+        let Some(talk) = &shim.talk else { return };
+        match std::mem::replace(&mut shim.start, Start::Rest) {
+            Start::Ready(message) => talk.say(message),
+            Start::Preparing => {
+                shim.start = Start::Preparing;
+                return;
+            }
+            Start::Rest => {}
+        }
+        if matches!(self.run, Run::Ready(..))
+            && let Run::Ready(run, input) = std::mem::replace(&mut self.run, Run::None)
+        {
+            talk.say(ToShim::Run { run, input });
+            self.run = Run::Given(run);
+        }
+    }
+}
+
+impl Session {
+    /// Runs something that brings a compute up, until it is done or no longer wanted.
+    fn toward_start(&self, epoch: Epoch, task: impl Future<Output = ()> + Send + 'static) {
+        if let Some(compute) = self.computes.get(&epoch) {
+            self.effort(compute.starting.clone(), task);
+        }
+    }
+
+    fn effort(
+        &self,
+        cancel: CancellationToken,
+        task: impl Future<Output = ()> + Send + 'static,
+    ) {
+        self.host.spawn(async move {
+            tokio::select! {
+                () = cancel.cancelled() => {}
+                () = task => {}
+            }
+        });
+    }
+
+    pub(crate) fn start(&mut self, epoch: Epoch) {
+        self.forget_below(epoch);
+        let control = self.host.folder.compute(self.uid, epoch);
+        self.host.board.live(self.uid, epoch, control.dir().to_owned());
+        self.computes.insert(epoch, Compute::new(control, Stage::Fetching));
+        self.fetch_body(epoch);
+    }
+
+    /// Fetches the body, and makes the control folder meanwhile.
+    fn fetch_body(&self, epoch: Epoch) {
+        let (host, uid, inbox) = (self.host.clone(), self.uid, self.inbox.clone());
+        self.toward_start(epoch, async move {
+            let folder = host.folder.clone();
+            let make = blocking(move || folder.make_compute(uid, epoch));
+            let fetch = retried(|| host.api.compute(uid, epoch), "the body of a compute");
+            let (made, body) = tokio::join!(make, fetch);
+            let _ = inbox.send(Event::Body { epoch, body: Box::new(body), made });
+        });
+    }
+
+    pub(crate) async fn body(
+        &mut self,
+        epoch: Epoch,
+        body: ComputeBody,
+        made: std::io::Result<()>,
+    ) {
+        let Some(compute) = self.computes.get(&epoch) else { return };
+        let control = compute.control.clone();
+        match &compute.stage {
+            // The shim was there already and asks for its environment.
+            Stage::Supervised(_) => return self.prepare(epoch, body),
+            Stage::Fetching => {}
+        }
+        let spec = self.spec(epoch, &body);
+        self.prepare(epoch, body);
+        let launched = match made {
+            Ok(()) => blocking({
+                let (control, spec) = (control.clone(), spec.clone());
+                move || launch(&control, &spec)
+            })
+            .await,
+            Err(error) => Err(format!("its control folder could not be made: {error}")),
+        };
+        let ended = match launched {
+            Ok(ended) => ended,
+            Err(error) => return self.close_unstarted(epoch, Ok(error)).await,
+        };
+        let durable = Durable::default();
+        let key = (self.uid, epoch);
+        let dir = control.dir().to_owned();
+        self.host.uploads.add(key, dir, durable.clone(), true, self.inbox.clone());
+        if let Some(compute) = self.computes.get_mut(&epoch) {
+            let mut shim = supervised(Some(spec), durable);
+            shim.start = Start::Preparing;
+            compute.stage = Stage::Supervised(Box::new(shim));
+        }
+        self.reach(epoch, Some(ended));
+    }
+
+    /// Connects to the shim of a compute, in the background.
+    pub(crate) fn reach(&self, epoch: Epoch, ended: Option<shims::Ended>) {
+        let Some(compute) = self.computes.get(&epoch) else { return };
+        let (control, inbox) = (compute.control.clone(), self.inbox.clone());
+        self.effort(compute.efforts.clone(), async move {
+            let event = match shims::connect(control, ended).await {
+                Some(met) => Event::Met { epoch, met: Box::new(met) },
+                None => Event::NoShim { epoch },
+            };
+            let _ = inbox.send(event);
+        });
+    }
+
+    fn spec(&self, epoch: Epoch, body: &ComputeBody) -> ShimSpec {
+        let paths = workspace::paths(&self.host.folder, self.uid, &body.agent.workspace);
+        ShimSpec {
+            protocol: PROTOCOL,
+            uid: self.uid,
+            session: body.session.clone(),
+            epoch,
+            runner: self.host.identity.id(),
+            host: self.host.found.host.clone(),
+            driver: body.agent.driver.clone(),
+            leftovers: body.agent.leftovers,
+            limits: body.limits.clone(),
+            graces: body.agent.stop,
+            workspace: paths.workspace,
+            home: paths.home,
+            cgroups: self.host.found.capabilities.for_compute(self.uid, epoch),
+            isolation: probe::ISOLATION.to_owned(),
+        }
+    }
+
+    /// Makes workspace and environment, beside the shim's own start.
+    fn prepare(&mut self, epoch: Epoch, body: ComputeBody) {
+        let (host, uid, inbox) = (self.host.clone(), self.uid, self.inbox.clone());
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        let cancel = compute.starting.clone();
+        if let Some(shim) = compute.supervised() {
+            shim.start = Start::Preparing;
+        }
+        // Not an effort that is dropped: what blocks must see its cancellation itself.
+        self.host.tasks.spawn_blocking(move || {
+            let start = match make_ready(&host, uid, &body, &cancel) {
+                Ok(env) => ToShim::Env { env },
+                Err(error) => ToShim::CannotStart { error },
+            };
+            let _ = inbox.send(Event::Prepared { epoch, start });
+        });
+    }
+
+    pub(crate) fn prepared(&mut self, epoch: Epoch, start: ToShim) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        if let Some(shim) = compute.supervised() {
+            shim.start = Start::Ready(start);
+            compute.say_what_is_ready();
+        }
+    }
+
+    pub(crate) fn hand_run(&mut self, epoch: Epoch, run: RunId) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        compute.run = Run::Fetching(run);
+        let (host, inbox) = (self.host.clone(), self.inbox.clone());
+        self.toward_start(epoch, async move {
+            let body = retried(|| host.api.run(run), "the body of a run").await;
+            let _ = inbox.send(Event::Input { epoch, run, input: input_of(body) });
+        });
+    }
+
+    pub(crate) fn input(&mut self, epoch: Epoch, run: RunId, input: RunInput) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        if compute.run == Run::Fetching(run) {
+            compute.run = Run::Ready(run, input);
+            compute.say_what_is_ready();
+        }
+    }
+
+    /// The shim answers. What it has not been told, or has not heard, is said to it.
+    pub(crate) async fn met(&mut self, epoch: Epoch, met: Met) {
+        let FromShim::Hello { phase, run, durable, uid, epoch: theirs, .. } = met.hello else {
+            return;
+        };
+        if (uid, theirs) != (self.uid, epoch) {
+            tracing::error!(%uid, %theirs, "the shim in this folder is another compute's");
+            return self.retry_soon();
+        }
+        self.talks += 1;
+        let talk_id = self.talks;
+        let (inbox, host) = (self.inbox.clone(), self.host.clone());
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        let Stage::Supervised(shim) = &mut compute.stage else { return };
+        let ears = Ears {
+            uid,
+            epoch,
+            inbox,
+            durable: shim.durable.clone(),
+            uploads: host.uploads.clone(),
+            deltas: host.deltas.clone(),
+        };
+        ears.durable(durable);
+        let talk = met.talk(talk_id, ears);
+        if let Some(stop) = &compute.stop {
+            talk.say(ToShim::Stop { stop: stop.clone() });
+            point::pass("runner_after_stop_sent");
+        }
+        shim.talk = Some(talk);
+        shim.met = true;
+        let stopping = compute.stop.is_some();
+        let wants_env =
+            phase == ShimPhase::AwaitingEnv && !stopping && matches!(shim.start, Start::Rest);
+        if wants_env {
+            shim.start = Start::Preparing;
+        }
+        let again = match (&compute.run, run) {
+            (Run::None, Some(run)) => {
+                compute.run = Run::Given(run);
+                None
+            }
+            // It was said, and did not reach it.
+            (Run::Given(given), heard) if heard != Some(*given) && !stopping => Some(*given),
+            _ => None,
+        };
+        compute.say_what_is_ready();
+        if wants_env {
+            self.fetch_body(epoch);
+        }
+        if let Some(run) = again {
+            self.hand_run(epoch, run);
+        }
+        self.converge_all().await;
+    }
+}
+
+/// A compute whose shim has not answered yet.
+pub(crate) fn supervised(spec: Option<ShimSpec>, durable: Durable) -> Supervised {
+    Supervised { spec, durable, talk: None, met: false, start: Start::Rest, evidence: None }
+}
+
+/// Writes the spec, durably, and starts the shim. Errors are words for the receipt.
+fn launch(control: &Control, spec: &ShimSpec) -> Result<shims::Ended, String> {
+    control.write_spec(spec).map_err(|error| format!("its spec could not be written: {error}"))?;
+    point::pass("runner_after_spec");
+    let ended =
+        shims::spawn(control).map_err(|error| format!("its shim could not be started: {error}"))?;
+    point::pass("runner_after_spawn");
+    Ok(ended)
+}
+
+fn make_ready(
+    host: &Host,
+    uid: greenroom_core::SessionUid,
+    body: &ComputeBody,
+    cancel: &CancellationToken,
+) -> Result<std::collections::BTreeMap<String, String>, String> {
+    let agent = &body.agent;
+    workspace::make(&host.folder, uid, &agent.workspace, cancel)
+        .map_err(|error| error.to_string())?;
+    let home = workspace::paths(&host.folder, uid, &agent.workspace).home;
+    let sources = env::Sources {
+        exposed: &host.config.expose_env,
+        secrets: &host.folder.secrets(),
+        own: |name| std::env::var(name).ok(),
+    };
+    env::build(&home, &agent.env, &body.env, sources).map_err(|error| error.to_string())
+}
+
+fn input_of(body: RunBody) -> RunInput {
+    match body.input {
+        Some(input) => RunInput::Input(input),
+        None => RunInput::Prompt(body.prompt.unwrap_or_default()),
+    }
+}
+
+/// Calls until there is an answer. Whoever waits for it is dropped when it is not wanted
+/// any more.
+async fn retried<T, F>(call: impl Fn() -> F, what: &str) -> T
+where
+    F: Future<Output = Result<T, CallError>>,
+{
+    let mut backoff = Backoff::new(Duration::from_millis(20), Duration::from_secs(5));
+    loop {
+        match call().await {
+            Ok(value) => return value,
+            Err(error) => tracing::warn!(%error, "{what} could not be fetched; it is tried again"),
+        }
+        tokio::time::sleep(backoff.next()).await;
+    }
+}

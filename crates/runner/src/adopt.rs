@@ -1,0 +1,108 @@
+//! What a data folder still has of sessions when a runner starts: nobody is asked to wait
+//! for it, each session takes over its own.
+
+use std::io;
+use std::sync::Arc;
+
+use greenroom_core::{Epoch, Receipt, SessionUid};
+use greenroom_shim::spec::ShimSpec;
+
+use crate::act::supervised;
+use crate::host::Host;
+use crate::remove;
+use crate::session::{Compute, Ended, Session, Stage, blocking};
+use crate::tail::Durable;
+
+/// What is left of a session's computes.
+#[derive(Debug)]
+pub(crate) struct Left {
+    computes: Vec<(Epoch, LeftCompute)>,
+}
+
+#[derive(Debug)]
+enum LeftCompute {
+    /// Its receipt is here.
+    Closed(Box<Receipt>),
+    /// Its shim lives, or it has to be closed. Its spec, if that reads.
+    Open(Box<Option<ShimSpec>>),
+}
+
+/// Hands everything that is left to the sessions' tasks. The sessions then run side by side:
+/// a shim that hangs holds up nobody but itself.
+pub(crate) async fn all(host: &Arc<Host>) -> io::Result<usize> {
+    let folder = host.folder.clone();
+    let found = blocking(move || -> io::Result<Vec<(SessionUid, Left)>> {
+        let sessions = folder.sessions()?;
+        let looked = sessions.into_iter().map(|(uid, epochs)| {
+            let computes = epochs.into_iter().filter_map(|epoch| {
+                let control = folder.compute(uid, epoch);
+                let left = match control.read_closed() {
+                    Ok(Some(receipt)) => LeftCompute::Closed(Box::new(receipt)),
+                    // Written before a shim is started: without it there never was one.
+                    _ if !control.spec_path().exists() => {
+                        if let Err(error) = remove::control(&folder, uid, epoch) {
+                            tracing::warn!(%uid, %epoch, %error, "an unused control folder stays");
+                        }
+                        return None;
+                    }
+                    _ => LeftCompute::Open(Box::new(control.read_spec().ok())),
+                };
+                Some((epoch, left))
+            });
+            (uid, Left { computes: computes.collect() })
+        });
+        Ok(looked.filter(|(_, left)| !left.computes.is_empty()).collect())
+    });
+    let found = found.await?;
+    let count = found.iter().map(|(_, left)| left.open()).sum();
+    for (uid, left) in found {
+        host.adopt(uid, left);
+    }
+    Ok(count)
+}
+
+/// Removes what an earlier life has moved into the trash and not removed.
+pub(crate) fn empty_trash(host: &Arc<Host>) {
+    let folder = host.folder.clone();
+    host.tasks.spawn_blocking(move || match remove::empty(&folder.trash()) {
+        Ok(left) if left.is_nothing() => {}
+        Ok(left) => tracing::warn!(?left, "the trash is not wholly removed"),
+        Err(error) => tracing::warn!(%error, "the trash is not removed"),
+    });
+}
+
+impl Left {
+    /// How many of them are not closed.
+    fn open(&self) -> usize {
+        self.computes.iter().filter(|(_, left)| matches!(left, LeftCompute::Open(_))).count()
+    }
+}
+
+impl Session {
+    /// Takes over what is left.
+    pub(crate) async fn adopt(&mut self, left: Left) {
+        for (epoch, left) in left.computes {
+            let control = self.host.folder.compute(self.uid, epoch);
+            let (key, dir) = ((self.uid, epoch), control.dir().to_owned());
+            let durable = Durable::default();
+            let (uploads, inbox) = (self.host.uploads.clone(), self.inbox.clone());
+            uploads.add(key, dir.clone(), durable.clone(), false, inbox);
+            match left {
+                LeftCompute::Closed(receipt) => {
+                    self.record(epoch).await;
+                    uploads.release(key);
+                    self.host.board.closed(self.uid, epoch, (*receipt).clone(), dir);
+                    // All that remains to be done is to bring it up: whoever has it then
+                    // has the receipt too, and needs nothing of this folder.
+                    self.ended.insert(epoch, Ended { how: Ok(receipt), uploaded: false, forget: true });
+                }
+                LeftCompute::Open(spec) => {
+                    self.host.board.live(self.uid, epoch, dir);
+                    let stage = Stage::Supervised(Box::new(supervised(*spec, durable)));
+                    self.computes.insert(epoch, Compute::new(control, stage));
+                    self.reach(epoch, None);
+                }
+            }
+        }
+    }
+}

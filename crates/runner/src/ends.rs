@@ -1,0 +1,462 @@
+//! Bringing a compute down, and what follows: the record, the receipt, and in the end the
+//! folder.
+//!
+//! The order matters. The epoch is recorded as closed, durably, before anybody is told of
+//! its receipt: so a late message can never start it again.
+
+use std::io;
+
+use greenroom_core::assignment::StopOrder;
+use greenroom_core::receipt::{Action, EndReason, Means, Step};
+use greenroom_core::record::Writer;
+use greenroom_core::{Epoch, Order, Receipt, RecordBody, SessionId};
+use greenroom_shim::control::Control;
+use greenroom_shim::journal::JournalWriter;
+use greenroom_shim::spec::HostIdentity;
+use greenroom_shim::unsupervised::Told;
+use greenroom_shim::wire::ToShim;
+use greenroom_shim::{Unproven, clock, close_unsupervised};
+
+use crate::folder::Folder;
+use crate::session::{Ended, RETRY, Run, Session, Stage, Watcher, blocking};
+use crate::tail::Durable;
+use crate::{deadline, point, probe, remove};
+
+/// What looking at a compute without an answering shim gives.
+enum Look {
+    /// It is closed.
+    Closed(Box<Receipt>),
+    /// A shim, or somebody in its place, has the lock.
+    Taken,
+    /// Nothing proves its end.
+    Unproven(String),
+    /// The disk said no.
+    Failed(io::Error),
+}
+
+impl Session {
+    /// Gives a compute its stop.
+    pub(crate) async fn stop(&mut self, epoch: Epoch, stop: StopOrder) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        if matches!(compute.stage, Stage::Fetching) {
+            return self.close_unstarted(epoch, Err(stop)).await;
+        }
+        compute.force = Some(deadline::after(&stop, compute.stop.as_ref(), compute.force));
+        // A copy that is under way would only be in the way.
+        compute.efforts_for_start_end();
+        if let Some(shim) = compute.supervised()
+            && let Some(talk) = &shim.talk
+        {
+            talk.say(ToShim::Stop { stop: stop.clone() });
+            point::pass("runner_after_stop_sent");
+        }
+        compute.stop = Some(stop);
+    }
+
+    /// Closes an epoch of which nothing was started: because of a stop, or because it could
+    /// not be (`Ok` with the reason in words).
+    pub(crate) async fn close_unstarted(&mut self, epoch: Epoch, why: Result<String, StopOrder>) {
+        let receipt = unstarted_receipt(epoch, &why);
+        loop {
+            let (folder, uid, floor) = (self.host.folder.clone(), self.uid, self.floor);
+            let receipt = receipt.clone();
+            let written = blocking(move || {
+                raise_floor(&folder, uid, floor, epoch)?;
+                write_unstarted(&folder, uid, epoch, &receipt)
+            });
+            match written.await {
+                Ok(()) => break,
+                Err(error) => {
+                    tracing::warn!(uid = %self.uid, %epoch, %error, "an epoch could not be closed; it is tried again");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+        let dir = self.host.folder.compute(self.uid, epoch).dir().to_owned();
+        let key = (self.uid, epoch);
+        self.host.uploads.add(key, dir, Durable::default(), true, self.inbox.clone());
+        self.finish(epoch, Box::new(receipt)).await;
+    }
+
+    pub(crate) async fn talk_ended(&mut self, epoch: Epoch, talk: u64) {
+        let Some(shim) = self.computes.get_mut(&epoch).and_then(|c| c.supervised()) else { return };
+        if shim.talk.as_ref().is_none_or(|current| current.id != talk) {
+            return;
+        }
+        shim.talk = None;
+        self.settle(epoch).await;
+    }
+
+    /// Looks at a compute whose shim does not answer: it is closed, or lives, or is closed
+    /// here in its place.
+    pub(crate) async fn settle(&mut self, epoch: Epoch) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        let met = match &compute.stage {
+            Stage::Fetching => return,
+            Stage::Supervised(shim) => shim.met,
+        };
+        let (control, stop) = (compute.control.clone(), compute.stop.clone());
+        let host = self.host.found.host.clone();
+        match blocking(move || look(&control, &host, stop.as_ref(), met)).await {
+            Look::Closed(receipt) => self.close(epoch, receipt).await,
+            Look::Taken => self.reach(epoch, None),
+            Look::Unproven(evidence) => self.lose(epoch, evidence).await,
+            Look::Failed(error) => {
+                tracing::warn!(uid = %self.uid, %epoch, %error, "a compute could not be closed; it is tried again");
+                self.retry_soon();
+            }
+        }
+    }
+
+    /// A receipt is on disk: the epoch is closed.
+    pub(crate) async fn close(&mut self, epoch: Epoch, receipt: Box<Receipt>) {
+        if self.computes.contains_key(&epoch) {
+            self.record(epoch).await;
+            self.finish(epoch, receipt).await;
+        }
+    }
+
+    /// Records an epoch as closed, durably. Where the disk is full, `closed` in its folder
+    /// is such a record too, and then the folder stays until there is another.
+    pub(crate) async fn record(&mut self, epoch: Epoch) {
+        loop {
+            let (folder, uid, floor) = (self.host.folder.clone(), self.uid, self.floor);
+            let recorded = blocking(move || {
+                raise_floor(&folder, uid, floor, epoch)
+                    .map_err(|error| (error, folder.compute(uid, epoch).closed_path().exists()))
+            });
+            let (error, closed) = match recorded.await {
+                Ok(()) => break,
+                Err(failed) => failed,
+            };
+            tracing::warn!(uid = %self.uid, %epoch, %error, closed, "a closed epoch could not be recorded; it is tried again");
+            if closed {
+                self.floor_owed = true;
+                self.retry_soon();
+                break;
+            }
+            tokio::time::sleep(RETRY).await;
+        }
+        self.floor = self.floor.max(epoch);
+    }
+
+    /// Another try at a record the disk has refused.
+    pub(crate) async fn record_owed(&mut self) {
+        if !self.floor_owed {
+            return;
+        }
+        let (folder, uid, floor) = (self.host.folder.clone(), self.uid, self.floor);
+        match blocking(move || folder.raise_floor(uid, floor)).await {
+            Ok(()) => self.floor_owed = false,
+            Err(_) => self.retry_soon(),
+        }
+    }
+
+    /// The epoch is recorded as closed, with this receipt.
+    async fn finish(&mut self, epoch: Epoch, receipt: Box<Receipt>) {
+        self.floor = self.floor.max(epoch);
+        self.host.uploads.release((self.uid, epoch));
+        let dir = self.host.folder.compute(self.uid, epoch).dir().to_owned();
+        self.host.board.closed(self.uid, epoch, (*receipt).clone(), dir);
+        let compute = self.computes.remove(&epoch);
+        let name = compute.as_ref().and_then(|compute| compute.session_name());
+        self.tell(name, &receipt);
+        tracing::info!(uid = %self.uid, %epoch, reason = ?receipt.reason, ms = receipt.duration_ms, "closed");
+        self.end(epoch, Ok(receipt));
+        Box::pin(self.converge_all()).await;
+    }
+
+    fn end(&mut self, epoch: Epoch, how: Result<Box<Receipt>, String>) {
+        let forget = self.ended.get(&epoch).is_some_and(|ended| ended.forget);
+        self.ended.insert(epoch, Ended { how, uploaded: false, forget });
+        if self.computes.is_empty() {
+            self.watchers.clear();
+        }
+    }
+
+    fn tell(&self, name: Option<SessionId>, receipt: &Receipt) {
+        if self.watchers.is_empty() {
+            return;
+        }
+        // Nobody has told us its name: its uid is one, too.
+        let Some(name) = name.or_else(|| self.uid.to_string().parse().ok()) else { return };
+        for watcher in &self.watchers {
+            let _ = watcher.send((name.clone(), receipt.clone()));
+        }
+    }
+
+    /// Its shim is dead, and nothing proves its end. It is never started again, and what
+    /// was found is answered in the place of a receipt.
+    async fn lose(&mut self, epoch: Epoch, evidence: String) {
+        tracing::warn!(uid = %self.uid, %epoch, evidence, "the end of a compute cannot be proven");
+        // Here the folder itself is the record: it stays as long as there is no proof.
+        self.floor = self.floor.max(epoch);
+        self.host.uploads.release((self.uid, epoch));
+        let dir = self.host.folder.compute(self.uid, epoch).dir().to_owned();
+        self.host.board.unproven(self.uid, epoch, evidence.clone(), dir);
+        self.computes.remove(&epoch);
+        self.end(epoch, Err(evidence));
+        Box::pin(self.converge_all()).await;
+    }
+
+    /// The shim lives and cannot prove the end yet.
+    pub(crate) fn in_doubt(&mut self, epoch: Epoch, evidence: String) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        let dir = compute.control.dir().to_owned();
+        if let Some(shim) = compute.supervised() {
+            shim.evidence = Some(evidence.clone());
+            self.host.board.unproven(self.uid, epoch, evidence, dir);
+        }
+    }
+
+    /// The coordinator asks about an epoch that is closed here.
+    pub(crate) async fn answer_closed(&mut self, epoch: Epoch) {
+        if matches!(self.ended.get(&epoch), Some(Ended { how: Err(_), .. })) {
+            return self.try_to_prove(epoch).await;
+        }
+        if !self.host.board.answer(self.uid, epoch) {
+            self.host.board.fenced(self.uid, epoch, self.floor);
+        }
+    }
+
+    /// Another try at an end that could not be proven.
+    async fn try_to_prove(&mut self, epoch: Epoch) {
+        let control = self.host.folder.compute(self.uid, epoch);
+        let stop = self.orders.get(&epoch).and_then(|order| match &order.order {
+            Order::Down { stop } => Some(stop.clone()),
+            _ => None,
+        });
+        let (host, dir) = (self.host.found.host.clone(), control.dir().to_owned());
+        match blocking(move || look(&control, &host, stop.as_ref(), true)).await {
+            Look::Closed(receipt) => {
+                let key = (self.uid, epoch);
+                self.host.uploads.add(key, dir, Durable::default(), false, self.inbox.clone());
+                self.finish(epoch, receipt).await;
+            }
+            Look::Unproven(evidence) => self.host.board.unproven(self.uid, epoch, evidence, dir),
+            Look::Taken => {
+                let evidence = "somebody else holds its lock".to_owned();
+                self.host.board.unproven(self.uid, epoch, evidence, dir);
+            }
+            Look::Failed(error) => {
+                self.host.board.unproven(self.uid, epoch, error.to_string(), dir);
+            }
+        }
+    }
+
+    pub(crate) fn uploaded(&mut self, epoch: Epoch) {
+        if let Some(ended) = self.ended.get_mut(&epoch) {
+            ended.uploaded = true;
+            self.drop_if_done(epoch);
+        }
+    }
+
+    /// The coordinator has the receipts of all epochs up to this one.
+    pub(crate) fn forget_through(&mut self, epoch: Epoch) {
+        self.orders.retain(|other, _| *other > epoch);
+        let known: Vec<Epoch> = self.ended.range(..=epoch).map(|(epoch, _)| *epoch).collect();
+        for epoch in known {
+            if let Some(ended) = self.ended.get_mut(&epoch) {
+                ended.forget = true;
+            }
+            self.drop_if_done(epoch);
+        }
+    }
+
+    /// A new epoch says that all below are settled, but for those with an order of their own.
+    pub(crate) fn forget_below(&mut self, epoch: Epoch) {
+        let orders = &self.orders;
+        let down = |epoch: &Epoch| {
+            orders.get(epoch).is_some_and(|order| matches!(order.order, Order::Down { .. }))
+        };
+        let settled: Vec<Epoch> =
+            self.ended.range(..epoch).map(|(epoch, _)| *epoch).filter(|e| !down(e)).collect();
+        for epoch in settled {
+            if let Some(ended) = self.ended.get_mut(&epoch) {
+                ended.forget = true;
+            }
+            self.drop_if_done(epoch);
+        }
+    }
+
+    /// Removes the control folder of an epoch the coordinator needs nothing of.
+    pub(crate) fn drop_if_done(&mut self, epoch: Epoch) {
+        let Some(ended) = self.ended.get(&epoch) else { return };
+        if !ended.uploaded || !ended.forget || self.floor_owed {
+            return;
+        }
+        let (folder, uid) = (self.host.folder.clone(), self.uid);
+        // Its shim has proven the end and is on its way out.
+        if matches!(folder.compute(uid, epoch).is_locked(), Ok(true)) {
+            return self.retry_soon();
+        }
+        self.ended.remove(&epoch);
+        self.host.board.forget(uid, epoch);
+        self.host.tasks.spawn_blocking(move || match remove::control(&folder, uid, epoch) {
+            Ok(left) if left.is_nothing() => {}
+            Ok(left) => tracing::warn!(%uid, %epoch, ?left, "a control folder is not wholly removed"),
+            Err(error) => tracing::warn!(%uid, %epoch, %error, "a control folder is not removed"),
+        });
+    }
+
+    /// The session is removed: so are its files.
+    pub(crate) async fn remove_files(&mut self) {
+        let (folder, uid) = (self.host.folder.clone(), self.uid);
+        let known: Vec<Epoch> = self.ended.keys().copied().collect();
+        for epoch in &known {
+            self.host.uploads.drop((uid, *epoch));
+        }
+        match blocking(move || remove::session(&folder, uid)).await {
+            Ok(left) => {
+                if !left.is_nothing() {
+                    tracing::warn!(%uid, ?left, "files of a removed session are left in the trash");
+                }
+                self.ended.clear();
+                self.orders.clear();
+                self.host.board.removed(uid);
+            }
+            Err(error) => {
+                tracing::warn!(%uid, %error, "files of a removed session could not be removed; it is tried again");
+                self.retry_soon();
+            }
+        }
+    }
+
+    /// Somebody on this machine wants everything to stop.
+    pub(crate) async fn stop_all(&mut self, stop: StopOrder, watcher: Watcher) {
+        let epochs: Vec<Epoch> = self.computes.keys().copied().collect();
+        if epochs.is_empty() {
+            return;
+        }
+        self.watchers.push(watcher);
+        for epoch in epochs {
+            let given = self.computes.get(&epoch).and_then(|compute| compute.stop.as_ref());
+            if given.is_none_or(|given| stop.grace_ms < given.grace_ms) {
+                self.stop(epoch, stop.clone()).await;
+            }
+        }
+    }
+}
+
+impl crate::session::Compute {
+    fn session_name(&self) -> Option<SessionId> {
+        match &self.stage {
+            Stage::Fetching => None,
+            Stage::Supervised(shim) => shim.spec.as_ref().map(|spec| spec.session.clone()),
+        }
+    }
+
+    /// Ends what is being fetched or made to bring it up. What comes of it all the same is
+    /// of no use any more.
+    fn efforts_for_start_end(&mut self) {
+        self.starting.cancel();
+        if matches!(self.run, Run::Fetching(_) | Run::Ready(..)) {
+            self.run = Run::None;
+        }
+    }
+}
+
+/// Records an epoch as closed, unless that is on disk already.
+pub(crate) fn raise_floor(
+    folder: &Folder,
+    uid: greenroom_core::SessionUid,
+    floor: Epoch,
+    epoch: Epoch,
+) -> io::Result<()> {
+    if epoch <= floor {
+        return Ok(());
+    }
+    point::pass("runner_before_floor");
+    folder.raise_floor(uid, epoch)?;
+    point::pass("runner_after_floor");
+    Ok(())
+}
+
+fn unstarted_receipt(epoch: Epoch, why: &Result<String, StopOrder>) -> Receipt {
+    let result = "the runner closed the epoch before anything of it was started";
+    let reason = why.as_ref().map_or_else(|stop| stop.reason.into(), |_| EndReason::StartError);
+    let means = Means::NeverStarted;
+    let mut receipt = Receipt::without_process(epoch, reason, clock::wall(), means, result);
+    receipt.isolation = probe::ISOLATION.to_owned();
+    receipt.steps =
+        vec![Step { after_ms: 0, action: Action::Nothing, detail: "nothing was started".into() }];
+    match why {
+        Ok(error) => receipt.detail = Some(error.clone()),
+        Err(stop) => receipt.requested_by.clone_from(&stop.requested_by),
+    }
+    receipt
+}
+
+fn write_unstarted(
+    folder: &Folder,
+    uid: greenroom_core::SessionUid,
+    epoch: Epoch,
+    receipt: &Receipt,
+) -> io::Result<()> {
+    folder.make_compute(uid, epoch)?;
+    let control = folder.compute(uid, epoch);
+    // A shim that comes late finds the lock taken, or `closed`.
+    let Some(_lock) = control.take_lock()? else {
+        return Err(io::Error::other("its lock is taken"));
+    };
+    write_receipt(&control, receipt)
+}
+
+fn write_receipt(control: &Control, receipt: &Receipt) -> io::Result<()> {
+    let mut journal = JournalWriter::open(control.dir(), Writer::Runner)?;
+    if journal.last() == 0 {
+        let body = RecordBody::Receipt { receipt: Box::new(receipt.clone()) };
+        journal.append(clock::wall(), &body)?;
+        journal.sync()?;
+    }
+    control.write_closed(receipt).map_err(io::Error::other)
+}
+
+/// Looks at a compute without an answering shim, and closes it where that is possible.
+/// `met`: its shim has answered once. Blocks, for seconds at worst.
+fn look(control: &Control, host: &HostIdentity, stop: Option<&StopOrder>, met: bool) -> Look {
+    match control.read_closed() {
+        Ok(Some(receipt)) => return Look::Closed(Box::new(receipt)),
+        Ok(None) => {}
+        Err(error) => return Look::Unproven(error.to_string()),
+    }
+    let lock = match control.take_lock() {
+        Ok(Some(lock)) => lock,
+        Ok(None) => return Look::Taken,
+        Err(error) => return Look::Failed(error),
+    };
+    // It may have closed and gone between the look and the lock.
+    if let Ok(Some(receipt)) = control.read_closed() {
+        return Look::Closed(Box::new(receipt));
+    }
+    if !met && stop.is_none() && came_to_nothing(control) {
+        let epoch = control.read_spec().map(|spec| spec.epoch);
+        if let Ok(epoch) = epoch {
+            let receipt = unstarted_receipt(epoch, &Ok(last_words(control)));
+            return match write_receipt(control, &receipt) {
+                Ok(()) => Look::Closed(Box::new(receipt)),
+                Err(error) => Look::Failed(error),
+            };
+        }
+    }
+    match close_unsupervised(control, &lock, host, stop) {
+        Ok(receipt) => Look::Closed(Box::new(receipt)),
+        Err(Unproven::Io(error)) => Look::Failed(error),
+        Err(Unproven::Evidence { evidence }) => Look::Unproven(evidence),
+        Err(Unproven::Control(error)) => Look::Unproven(error.to_string()),
+    }
+}
+
+/// A shim that ended by itself before it did anything: it would do so again, and that is
+/// a failure to start rather than an interruption.
+fn came_to_nothing(control: &Control) -> bool {
+    let said_why = control.dir().join("shim.log").metadata().is_ok_and(|meta| meta.len() > 0);
+    said_why && !control.has_begun() && matches!(Told::read(control), Ok(told) if !told.any)
+}
+
+/// The end of what a shim wrote for people.
+fn last_words(control: &Control) -> String {
+    let bytes = std::fs::read(control.dir().join("shim.log")).unwrap_or_default();
+    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(2000)..]);
+    format!("its shim ended before it did anything: {}", text.trim())
+}

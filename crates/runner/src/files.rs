@@ -1,0 +1,270 @@
+//! Files of a session, on stopped sessions too: list, look, read, write, make, remove.
+//! Everything stays beneath the workspace, whatever the agent has put there.
+
+use std::ffi::CString;
+use std::fs::File;
+use std::io;
+use std::os::fd::{AsFd, OwnedFd};
+
+use greenroom_core::{SessionUid, Timestamp};
+use greenroom_protocol::Problem;
+use greenroom_protocol::v1::{FileInfo, List};
+use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::io::Errno;
+
+use crate::beneath::{RelPath, Root, open_beneath, open_regular};
+use crate::folder::Folder;
+use crate::remove;
+
+/// Short for what an operation answers.
+pub(crate) type Files<T> = Result<T, Problem>;
+
+/// Opens a session's workspace.
+pub(crate) fn workspace(folder: &Folder, uid: SessionUid) -> Files<Root> {
+    let missing = || {
+        Problem::new(404, "workspace_not_found", "the session has no workspace on its runner")
+            .hint("it is made when the session first starts")
+    };
+    let broken = |error: io::Error| {
+        Problem::new(500, "workspace_unreadable", format!("the workspace cannot be opened: {error}"))
+    };
+    let place = folder.place(uid).map_err(broken)?.ok_or_else(missing)?;
+    match Root::open(&place.path) {
+        Ok(root) => Ok(root),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing()),
+        Err(error) => Err(broken(error)),
+    }
+}
+
+/// An error of the disk in words for the caller.
+pub(crate) fn problem(error: &io::Error, path: &RelPath) -> Problem {
+    let path = path.as_str();
+    let say = |status, code: &str, text: String| Problem::new(status, code, text).at("path");
+    match Errno::from_io_error(error) {
+        Some(Errno::NOENT) => say(404, "file_not_found", format!("there is no {path:?} in the workspace")),
+        Some(Errno::XDEV) => say(422, "outside_workspace", format!("{path:?} leads out of the workspace"))
+            .hint("links are followed only as long as they stay inside"),
+        Some(Errno::NOTDIR) => say(409, "not_a_directory", format!("a part of {path:?} is no folder")),
+        Some(Errno::ISDIR) => say(409, "is_a_directory", format!("{path:?} is a folder")),
+        Some(Errno::LOOP) => say(409, "is_a_link", format!("{path:?} is a link, or leads through too many"))
+            .hint("name what it leads to"),
+        Some(Errno::NOTEMPTY | Errno::EXIST) => {
+            say(409, "not_empty", format!("the folder {path:?} is not empty"))
+                .hint("say recursive=true to remove what is in it, too")
+        }
+        Some(Errno::BUSY) => say(409, "is_a_mount", format!("{path:?} is a mount, or holds one")),
+        Some(Errno::NAMETOOLONG) => say(422, "invalid", format!("{path:?} is too long")),
+        Some(Errno::NOSPC | Errno::DQUOT) => {
+            say(507, "no_space", format!("no space is left for {path:?} on the runner"))
+        }
+        Some(Errno::ACCESS | Errno::PERM | Errno::ROFS) => {
+            say(409, "not_permitted", format!("the runner may not do that with {path:?}: {error}"))
+        }
+        _ => say(500, "file_error", format!("{path:?}: {error}")),
+    }
+}
+
+fn kind_word(kind: FileType) -> &'static str {
+    match kind {
+        FileType::RegularFile => "file",
+        FileType::Directory => "dir",
+        FileType::Symlink => "symlink",
+        _ => "other",
+    }
+}
+
+fn not_a_file(kind: FileType, path: &RelPath) -> Problem {
+    match kind {
+        FileType::Directory => problem(&Errno::ISDIR.into(), path),
+        FileType::Symlink => problem(&Errno::LOOP.into(), path),
+        _ => {
+            let text = format!("{:?} is a pipe, a socket or a device", path.as_str());
+            Problem::new(409, "not_a_file", text).at("path")
+        }
+    }
+}
+
+fn info(path: String, name: String, stat: &Stat) -> FileInfo {
+    let kind = FileType::from_raw_mode(stat.st_mode);
+    let modified = jiff::Timestamp::new(stat.st_mtime, stat.st_mtime_nsec as i32).ok();
+    FileInfo {
+        path,
+        name,
+        kind: kind_word(kind).to_owned(),
+        size: if kind == FileType::RegularFile { stat.st_size as u64 } else { 0 },
+        mode: stat.st_mode & 0o7777,
+        modified_at: modified.map(Timestamp),
+    }
+}
+
+/// What is in a folder, by name.
+pub(crate) fn list(root: &Root, path: &RelPath) -> Files<List<FileInfo>> {
+    let fail = |error: io::Error| problem(&error, path);
+    let folder = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?;
+    let mut items = Vec::new();
+    for name in remove::entries(&folder).map_err(|error| fail(error.into()))? {
+        match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => {
+                let name = name.to_string_lossy().into_owned();
+                items.push(info(path.join(&name), name, &stat));
+            }
+            // It went while we looked.
+            Err(Errno::NOENT) => {}
+            Err(error) => return Err(fail(error.into())),
+        }
+    }
+    items.sort_by(|a, b| a.name.cmp(&b.name));
+    Ok(List::whole(items))
+}
+
+/// One entry; a link is itself, not what it leads to.
+pub(crate) fn stat(root: &Root, path: &RelPath) -> Files<FileInfo> {
+    let fail = |error: io::Error| problem(&error, path);
+    let looked = root.open_at(path, OFlags::PATH | OFlags::NOFOLLOW).map_err(fail)?;
+    let stat = rustix::fs::fstat(&looked).map_err(|error| fail(error.into()))?;
+    Ok(info(path.as_str().to_owned(), path.name().to_owned(), &stat))
+}
+
+/// A regular file for reading, and its length.
+pub(crate) fn read(root: &Root, path: &RelPath) -> Files<(File, u64)> {
+    let fail = |error: io::Error| problem(&error, path);
+    let file = match open_regular(root, path).map_err(fail)? {
+        Ok(file) => File::from(file),
+        Err(kind) => return Err(not_a_file(kind, path)),
+    };
+    let length = file.metadata().map_err(fail)?.len();
+    Ok((file, length))
+}
+
+/// Makes a folder and those above it. One that is there already is fine.
+pub(crate) fn mkdir(root: &Root, path: &RelPath) -> Files<FileInfo> {
+    let made = make_folders(root, path)?;
+    let stat = rustix::fs::fstat(&made).map_err(|error| problem(&error.into(), path))?;
+    Ok(info(path.as_str().to_owned(), path.name().to_owned(), &stat))
+}
+
+fn make_folders(root: &Root, path: &RelPath) -> Files<OwnedFd> {
+    let flags = OFlags::RDONLY | OFlags::DIRECTORY;
+    let mut at = root.open_at(&RelPath::parse("")?, flags).map_err(|e| problem(&e, path))?;
+    for prefix in path.prefixes() {
+        let fail = |error: io::Error| problem(&error, &prefix);
+        at = match root.open_at(&prefix, flags) {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => {
+                match rustix::fs::mkdirat(&at, prefix.name(), Mode::from_raw_mode(0o755)) {
+                    // A link that leads nowhere is there, and is no folder.
+                    Ok(()) | Err(Errno::EXIST) => {}
+                    Err(error) => return Err(fail(error.into())),
+                }
+                rustix::fs::fsync(&at).map_err(|error| fail(error.into()))?;
+                root.open_at(&prefix, flags).map_err(fail)?
+            }
+            opened => opened.map_err(fail)?,
+        };
+    }
+    Ok(at)
+}
+
+/// A file being written, under a name of its own. Dropped without [`finish`](Self::finish),
+/// it never was.
+#[derive(Debug)]
+pub(crate) struct Upload {
+    folder: OwnedFd,
+    path: RelPath,
+    part: CString,
+    target: CString,
+    mode: Mode,
+    finished: bool,
+}
+
+impl Upload {
+    /// Begins to write a regular file. Folders above it are made.
+    pub(crate) fn begin(root: &Root, path: &RelPath) -> Files<(Self, File)> {
+        if path.is_root() {
+            return Err(not_a_file(FileType::Directory, path));
+        }
+        let fail = |error: Errno| problem(&error.into(), path);
+        let folder = make_folders(root, &path.parent())?;
+        let target = CString::new(path.name()).map_err(|_| fail(Errno::INVAL))?;
+        let mode = match rustix::fs::statat(&folder, &target, AtFlags::SYMLINK_NOFOLLOW) {
+            Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
+                FileType::RegularFile => Mode::from_raw_mode(stat.st_mode & 0o777),
+                kind => return Err(not_a_file(kind, path)),
+            },
+            Err(Errno::NOENT) => Mode::from_raw_mode(0o644),
+            Err(error) => return Err(fail(error)),
+        };
+        let part = CString::new(format!(".greenroom-upload-{}", uuid::Uuid::now_v7().simple()))
+            .map_err(|_| fail(Errno::INVAL))?;
+        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
+        let file = rustix::fs::openat(&folder, &part, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+            .map_err(fail)?;
+        let path = path.clone();
+        Ok((Self { folder, path, part, target, mode, finished: false }, File::from(file)))
+    }
+
+    /// Syncs it and gives it its name: from then on it is there, whole, also after a power cut.
+    pub(crate) fn finish(mut self, file: &File) -> Files<FileInfo> {
+        let done = (|| {
+            rustix::fs::fchmod(file, self.mode)?;
+            rustix::fs::fsync(file)?;
+            // What is there now may be something else than when this began.
+            match rustix::fs::statat(&self.folder, &self.target, AtFlags::SYMLINK_NOFOLLOW) {
+                Ok(stat) if FileType::from_raw_mode(stat.st_mode) == FileType::Symlink => {
+                    return Err(Errno::LOOP);
+                }
+                Ok(_) | Err(Errno::NOENT) => {}
+                Err(error) => return Err(error),
+            }
+            rustix::fs::renameat(&self.folder, &self.part, &self.folder, &self.target)?;
+            self.finished = true;
+            rustix::fs::fsync(&self.folder)?;
+            rustix::fs::fstat(file)
+        })();
+        match done {
+            Ok(stat) => Ok(info(self.path.as_str().to_owned(), self.path.name().to_owned(), &stat)),
+            Err(error) => Err(problem(&error.into(), &self.path)),
+        }
+    }
+}
+
+impl Drop for Upload {
+    fn drop(&mut self) {
+        if !self.finished {
+            let _ = rustix::fs::unlinkat(&self.folder, &self.part, AtFlags::empty());
+        }
+    }
+}
+
+/// Removes a file, a link or a folder; with `recursive` what is in it too.
+pub(crate) fn delete(root: &Root, path: &RelPath, recursive: bool) -> Files<()> {
+    if path.is_root() {
+        return Err(Problem::invalid("the workspace itself cannot be removed")
+            .hint("delete the session")
+            .at("path"));
+    }
+    let fail = |error: io::Error| problem(&error, path);
+    let parent = root.open_at(&path.parent(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?;
+    let name = CString::new(path.name()).map_err(|error| fail(error.into()))?;
+    let is_folder = remove::is_folder(&parent, &name).map_err(|error| fail(error.into()))?;
+    if is_folder && recursive {
+        // Only to be told a mount before anything is touched.
+        let restrict = ResolveFlags::NO_XDEV | ResolveFlags::NO_SYMLINKS;
+        match open_beneath(&parent, name.as_c_str(), OFlags::PATH, restrict) {
+            Err(error) if Errno::from_io_error(&error) == Some(Errno::XDEV) => {
+                return Err(fail(Errno::BUSY.into()));
+            }
+            _ => {}
+        }
+        let left = remove::remove_tree(parent.as_fd(), &name);
+        if left.mounts > 0 {
+            return Err(fail(Errno::BUSY.into()));
+        }
+        if let Some(error) = left.error {
+            return Err(fail(error));
+        }
+    } else {
+        let flags = if is_folder { AtFlags::REMOVEDIR } else { AtFlags::empty() };
+        rustix::fs::unlinkat(&parent, &name, flags).map_err(|error| fail(error.into()))?;
+    }
+    rustix::fs::fsync(&parent).map_err(|error| fail(error.into()))
+}

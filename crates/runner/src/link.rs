@@ -1,0 +1,282 @@
+//! The link: one long poll that is heartbeat, report, list and wake-up in one.
+//!
+//! Absence is never a command. What a reply names is obeyed, and only if it comes from the
+//! store this runner has joined; whatever else happens, everything is kept and the runner
+//! goes on trying.
+
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use greenroom_core::{SessionUid, StreamId};
+use greenroom_protocol::Problem;
+use greenroom_protocol::link::{OpenStream, SyncReply, SyncRequest};
+use tokio::sync::watch;
+
+use crate::backoff::Backoff;
+use crate::board::Report;
+use crate::host::Host;
+use crate::http::CallError;
+use crate::identity::Joined;
+use crate::{point, probe, streams};
+
+/// How long the coordinator may wait for news before it answers.
+const WAIT: u64 = 15_000;
+/// After a refusal that a person has to see to.
+const SLOW: Duration = Duration::from_secs(10);
+/// Transfers that were dialled are remembered, since they are named until they are taken.
+const DIALLED: usize = 4096;
+
+/// How the link stands.
+#[derive(Debug, Clone, PartialEq)]
+pub(crate) enum LinkState {
+    /// Nothing came of it yet.
+    Trying,
+    /// The coordinator has answered since it was last lost.
+    Up,
+    /// It was up, and no answer comes.
+    Lost,
+    /// The coordinator does not take this runner.
+    Refused(Problem),
+}
+
+/// The link of a runner.
+pub(crate) struct Link {
+    host: Arc<Host>,
+    state: watch::Sender<LinkState>,
+    online: watch::Sender<bool>,
+    /// Everything up to this revision has been handed to the sessions.
+    since: u64,
+    /// The next report names everything.
+    full: bool,
+    backoff: Backoff,
+    dialled: VecDeque<StreamId>,
+}
+
+/// What an exchange with the coordinator came to.
+enum Exchange {
+    Answered(Report, SyncReply),
+    Failed(CallError),
+}
+
+impl Link {
+    pub(crate) fn new(
+        host: Arc<Host>,
+        state: watch::Sender<LinkState>,
+        online: watch::Sender<bool>,
+    ) -> Self {
+        let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
+        Self { host, state, online, since: 0, full: true, backoff, dialled: VecDeque::new() }
+    }
+
+    /// Keeps the link up, for ever.
+    pub(crate) async fn run(mut self) {
+        loop {
+            if self.host.identity.joined().is_none() && !self.join().await {
+                continue;
+            }
+            match self.exchange().await {
+                Exchange::Answered(report, reply) => self.answered(&report, reply),
+                Exchange::Failed(error) => self.failed(error).await,
+            }
+        }
+    }
+
+    fn request(&self, report: &Report, wait_ms: u64) -> Option<SyncRequest> {
+        let joined = self.host.identity.joined()?;
+        Some(SyncRequest {
+            store_id: joined.store_id,
+            instance: self.host.identity.instance(),
+            since_rev: self.since,
+            wait_ms,
+            info: self
+                .full
+                .then(|| probe::info(&self.host.config, self.host.found.probe.clone())),
+            draining: self.host.draining.load(Ordering::Acquire),
+            full: self.full,
+            computes: report.computes.clone(),
+            removed: report.removed.clone(),
+        })
+    }
+
+    async fn call(&self, report: Report, wait_ms: u64) -> Exchange {
+        let Some(request) = self.request(&report, wait_ms) else {
+            return Exchange::Failed(CallError::NotJoined);
+        };
+        point::pass("runner_before_report");
+        match self.host.api.sync(&request).await {
+            Ok(reply) => Exchange::Answered(report, reply),
+            Err(error) => Exchange::Failed(error),
+        }
+    }
+
+    /// One poll; and beside it, whatever cannot wait until that is answered.
+    async fn exchange(&mut self) -> Exchange {
+        // The first exchange gets the list at once; the next waits for news.
+        let wait = if self.full { 0 } else { WAIT };
+        let poll = self.call(self.host.board.report(self.full), wait);
+        let mut poll = std::pin::pin!(poll);
+        if wait == 0 {
+            return poll.await;
+        }
+        loop {
+            let due = self.host.board.next_due();
+            tokio::select! {
+                exchange = &mut poll => return exchange,
+                () = self.host.board.urgent.notified() => {}
+                () = until(due) => {
+                    let aside = self.call(self.host.board.report(false), 0);
+                    let mut aside = std::pin::pin!(aside);
+                    tokio::select! {
+                        // What was said aside is said again with the next poll.
+                        exchange = &mut poll => return exchange,
+                        exchange = &mut aside => return exchange,
+                    }
+                }
+            }
+        }
+    }
+
+    fn answered(&mut self, report: &Report, reply: SyncReply) {
+        let ours = self.host.identity.joined().map(|joined| joined.store_id);
+        if ours != Some(reply.store_id) {
+            tracing::error!(theirs = %reply.store_id, "another store answers; nothing it says is obeyed");
+            self.lost();
+            return;
+        }
+        self.host.board.answered(report);
+        if self.full {
+            tracing::info!(rev = reply.rev, "the link is up");
+            self.host.board.connected();
+            self.full = false;
+        }
+        self.backoff.reset();
+        let SyncReply { rev, assignments, opens, marks, unclaimed, drain, .. } = reply;
+        let unclaimed: BTreeSet<SessionUid> = unclaimed.into_iter().collect();
+        let before = self.host.board.set_unclaimed(unclaimed.clone());
+        for uid in unclaimed.difference(&before) {
+            tracing::warn!(%uid, "the coordinator does not know this session; its compute is kept");
+        }
+        self.host.uploads.unclaimed(unclaimed);
+        self.host.uploads.marks(marks);
+        if drain {
+            self.host.draining.store(true, Ordering::Release);
+        }
+        // An answer that was overtaken by a newer one says nothing new.
+        if rev >= self.since {
+            self.since = rev;
+            let mut by_session: BTreeMap<SessionUid, Vec<_>> = BTreeMap::new();
+            for assignment in assignments {
+                by_session.entry(assignment.uid).or_default().push(assignment);
+            }
+            for (uid, orders) in by_session {
+                self.host.order(uid, orders);
+            }
+        }
+        for open in opens {
+            self.dial(open);
+        }
+        self.online.send_replace(true);
+        self.state.send_replace(LinkState::Up);
+    }
+
+    fn dial(&mut self, open: OpenStream) {
+        if self.dialled.contains(&open.stream) {
+            return;
+        }
+        if self.dialled.len() == DIALLED {
+            self.dialled.pop_front();
+        }
+        self.dialled.push_back(open.stream);
+        self.host.spawn(streams::serve(self.host.api.clone(), self.host.folder.clone(), open));
+    }
+
+    /// From now on nothing is known of the coordinator: the next word to it is everything.
+    fn lost(&mut self) {
+        self.full = true;
+        self.since = 0;
+        self.online.send_replace(false);
+        self.state.send_if_modified(|state| {
+            let was_up = *state == LinkState::Up;
+            if was_up {
+                *state = LinkState::Lost;
+            }
+            was_up
+        });
+    }
+
+    async fn failed(&mut self, error: CallError) {
+        let was_up = !self.full;
+        self.lost();
+        let CallError::Refused(problem) = error else {
+            tracing::warn!(%error, "the coordinator does not answer");
+            // Often it was only restarted, and a connection was left over from before.
+            if !was_up {
+                tokio::time::sleep(self.backoff.next()).await;
+            }
+            return;
+        };
+        let foreign = problem.status == 409 && problem.code == "foreign_store";
+        let unknown = problem.status == 401;
+        if (unknown || (foreign && self.host.config.adopt_store))
+            && self.host.config.join_token.is_some()
+            && self.join().await
+        {
+            return;
+        }
+        tracing::error!(%problem, code = problem.code, "the coordinator refuses this runner; everything is kept");
+        if foreign || unknown {
+            self.state.send_replace(LinkState::Refused(problem));
+        }
+        tokio::time::sleep(SLOW.mul_f64(rand::random_range(0.5..1.0))).await;
+    }
+
+    /// Exchanges the join token for a credential. Says whether this runner has one now.
+    async fn join(&mut self) -> bool {
+        let Some(token) = self.host.config.join_token.clone() else {
+            // `start` does not let it come so far.
+            tokio::time::sleep(SLOW).await;
+            return false;
+        };
+        let info = probe::info(&self.host.config, self.host.found.probe.clone());
+        let reply = match self.host.api.enroll(&token, &info).await {
+            Ok(reply) => reply,
+            Err(CallError::Refused(problem)) if problem.status < 500 => {
+                tracing::error!(%problem, "the coordinator does not take this runner");
+                self.state.send_replace(LinkState::Refused(problem));
+                tokio::time::sleep(SLOW.mul_f64(rand::random_range(0.5..1.0))).await;
+                return false;
+            }
+            Err(error) => {
+                tracing::warn!(%error, "the coordinator could not be joined yet");
+                tokio::time::sleep(self.backoff.next()).await;
+                return false;
+            }
+        };
+        let before = self.host.identity.joined().map(|joined| joined.store_id);
+        if before.is_some_and(|before| before != reply.store_id) && !self.host.config.adopt_store {
+            let problem = Problem::new(409, "foreign_store", "this coordinator has another store than the one this runner has joined")
+                .hint("give the runner another data folder, or the coordinator its old one");
+            tracing::error!(theirs = %reply.store_id, "another store answers; everything is kept");
+            self.state.send_replace(LinkState::Refused(problem));
+            return false;
+        }
+        let joined = Joined { store_id: reply.store_id, credential: reply.credential };
+        match self.host.identity.join(joined) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::error!(%error, "the credential could not be kept");
+                tokio::time::sleep(self.backoff.next()).await;
+                false
+            }
+        }
+    }
+}
+
+async fn until(due: Option<Instant>) {
+    match due {
+        Some(due) => tokio::time::sleep_until(due.into()).await,
+        None => std::future::pending().await,
+    }
+}

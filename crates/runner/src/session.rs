@@ -1,0 +1,368 @@
+//! One task for each session with something to do here. It alone decides about the
+//! session's computes, one event after the other, so that a stop of one session never
+//! waits behind anything of another.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::time::Duration;
+
+use greenroom_core::assignment::StopOrder;
+use greenroom_core::converge::{Action, Local, LocalCompute};
+use greenroom_core::{Assignment, Epoch, Receipt, RunId, SessionId, SessionUid, converge};
+use greenroom_protocol::link::ComputeBody;
+use greenroom_shim::control::Control;
+use greenroom_shim::spec::ShimSpec;
+use greenroom_shim::wire::{RunInput, ToShim};
+use tokio::sync::mpsc;
+use tokio::time::Instant;
+use tokio_util::sync::{CancellationToken, DropGuard};
+
+use crate::adopt::Left;
+use crate::host::Host;
+use crate::shims::{Met, Talk};
+use crate::tail::Durable;
+
+/// Where events for a session go.
+pub(crate) type Inbox = mpsc::UnboundedSender<Event>;
+/// Where receipts go that somebody on this machine waits for.
+pub(crate) type Watcher = mpsc::UnboundedSender<(SessionId, Receipt)>;
+
+/// Something the disk refused is tried again after this.
+pub(crate) const RETRY: Duration = Duration::from_secs(1);
+
+/// What can happen to a session.
+#[derive(Debug)]
+pub(crate) enum Event {
+    /// The coordinator says what should be.
+    Orders(Vec<Assignment>),
+    /// The body of a compute came, and its control folder was made.
+    Body { epoch: Epoch, body: Box<ComputeBody>, made: std::io::Result<()> },
+    /// The body of a run came.
+    Input { epoch: Epoch, run: RunId, input: RunInput },
+    /// Workspace and environment are there, or cannot be.
+    Prepared { epoch: Epoch, start: ToShim },
+    /// The shim answers.
+    Met { epoch: Epoch, met: Box<Met> },
+    /// There is no shim to answer.
+    NoShim { epoch: Epoch },
+    /// A conversation with the shim is over.
+    TalkEnded { epoch: Epoch, talk: u64 },
+    /// A receipt is on disk, in the journal or as the shim says.
+    ReceiptSeen { epoch: Epoch, receipt: Box<Receipt> },
+    /// The shim cannot prove the end, and goes on trying.
+    Unproven { epoch: Epoch, evidence: String },
+    /// The coordinator has everything of the journals of a closed compute.
+    Uploaded { epoch: Epoch },
+    /// Somebody on this machine wants everything to stop.
+    StopAll { stop: StopOrder, watcher: Watcher },
+}
+
+/// A session of this runner.
+pub(crate) struct Session {
+    pub(crate) host: Arc<Host>,
+    pub(crate) uid: SessionUid,
+    pub(crate) inbox: Inbox,
+    /// Highest epoch recorded as closed.
+    pub(crate) floor: Epoch,
+    /// The latest order for each epoch: what was obeyed.
+    pub(crate) orders: BTreeMap<Epoch, Assignment>,
+    /// Computes that are not closed. More than one only where two were found at the start.
+    pub(crate) computes: BTreeMap<Epoch, Compute>,
+    /// Computes that are closed, as long as something of them is needed.
+    pub(crate) ended: BTreeMap<Epoch, Ended>,
+    pub(crate) watchers: Vec<Watcher>,
+    /// The floor is ahead of what the disk has of it.
+    pub(crate) floor_owed: bool,
+    /// Something is to be tried again.
+    pub(crate) retry_at: Option<Instant>,
+    pub(crate) talks: u64,
+}
+
+/// A compute that is not closed.
+pub(crate) struct Compute {
+    pub(crate) control: Control,
+    pub(crate) stage: Stage,
+    pub(crate) run: Run,
+    pub(crate) stop: Option<StopOrder>,
+    pub(crate) force: Option<Force>,
+    /// Ends what brings it up: body, workspace, run.
+    pub(crate) starting: CancellationToken,
+    /// Ends whatever is done for it.
+    pub(crate) efforts: CancellationToken,
+    pub(crate) _efforts_guard: DropGuard,
+}
+
+/// How far a compute has come.
+pub(crate) enum Stage {
+    /// Its body is being fetched. Nothing of it is on disk.
+    Fetching,
+    /// It has a spec, and a shim is or was started for it.
+    Supervised(Box<Supervised>),
+}
+
+/// A compute with a shim.
+pub(crate) struct Supervised {
+    /// What the shim was told, if that reads.
+    pub(crate) spec: Option<ShimSpec>,
+    pub(crate) durable: Durable,
+    pub(crate) talk: Option<Talk>,
+    /// The shim has answered at least once.
+    pub(crate) met: bool,
+    pub(crate) start: Start,
+    /// What the shim found when it could not prove the end.
+    pub(crate) evidence: Option<String>,
+}
+
+/// The agent's environment on its way to the shim.
+pub(crate) enum Start {
+    /// Not being prepared: said, or not known to be needed.
+    Rest,
+    /// Being prepared.
+    Preparing,
+    /// To be said as soon as the shim answers.
+    Ready(ToShim),
+}
+
+/// The run on its way to the shim.
+#[derive(Debug, PartialEq)]
+pub(crate) enum Run {
+    None,
+    Fetching(RunId),
+    Ready(RunId, RunInput),
+    Given(RunId),
+}
+
+impl Run {
+    pub(crate) fn id(&self) -> Option<RunId> {
+        match self {
+            Self::None => None,
+            Self::Fetching(run) | Self::Ready(run, _) | Self::Given(run) => Some(*run),
+        }
+    }
+}
+
+/// The runner's own deadline for a stop.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Force {
+    pub(crate) at: Instant,
+    /// The control group was killed already; next is the shim.
+    pub(crate) killed: bool,
+}
+
+/// A compute that is closed.
+#[derive(Debug)]
+pub(crate) struct Ended {
+    /// The receipt, or what was found where there is none.
+    pub(crate) how: Result<Box<Receipt>, String>,
+    /// The coordinator has all of its journals.
+    pub(crate) uploaded: bool,
+    /// The coordinator needs nothing of it any more.
+    pub(crate) forget: bool,
+}
+
+/// Begins the task of a session, with what was left of it, if anything.
+pub(crate) fn spawn(host: Arc<Host>, uid: SessionUid, left: Option<Left>) -> Inbox {
+    let (inbox, events) = mpsc::unbounded_channel();
+    let session = Session {
+        host: host.clone(),
+        uid,
+        inbox: inbox.clone(),
+        floor: Epoch(0),
+        orders: BTreeMap::new(),
+        computes: BTreeMap::new(),
+        ended: BTreeMap::new(),
+        watchers: Vec::new(),
+        floor_owed: false,
+        retry_at: None,
+        talks: 0,
+    };
+    host.spawn(session.run(events, left));
+    inbox
+}
+
+impl Session {
+    async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>, left: Option<Left>) {
+        self.read_floor().await;
+        if let Some(left) = left {
+            self.adopt(left).await;
+        }
+        loop {
+            if self.is_idle() && self.host.retire(self.uid, &events) {
+                return;
+            }
+            let wake = self.next_wake();
+            tokio::select! {
+                biased;
+                event = events.recv() => match event {
+                    Some(event) => self.hear(event).await,
+                    None => return,
+                },
+                () = sleep_until(wake) => self.wake().await,
+            }
+        }
+    }
+
+    /// An unreadable floor must not look like none: everything would be started again.
+    async fn read_floor(&mut self) {
+        loop {
+            let (folder, uid) = (self.host.folder.clone(), self.uid);
+            match blocking(move || folder.floor(uid)).await {
+                Ok(floor) => {
+                    self.floor = floor;
+                    return;
+                }
+                Err(error) => {
+                    tracing::error!(uid = %self.uid, %error, "the session's floor cannot be read; nothing of it is started");
+                    tokio::time::sleep(RETRY).await;
+                }
+            }
+        }
+    }
+
+    fn is_idle(&self) -> bool {
+        self.computes.is_empty() && self.ended.is_empty() && self.retry_at.is_none()
+    }
+
+    fn next_wake(&self) -> Option<Instant> {
+        let forces = self.computes.values().filter_map(|compute| Some(compute.force?.at));
+        forces.chain(self.retry_at).min()
+    }
+
+    async fn hear(&mut self, event: Event) {
+        match event {
+            Event::Orders(orders) => self.obey(orders).await,
+            Event::Body { epoch, body, made } => self.body(epoch, *body, made).await,
+            Event::Input { epoch, run, input } => self.input(epoch, run, input),
+            Event::Prepared { epoch, start } => self.prepared(epoch, start),
+            Event::Met { epoch, met } => self.met(epoch, *met).await,
+            Event::NoShim { epoch } => self.settle(epoch).await,
+            Event::TalkEnded { epoch, talk } => self.talk_ended(epoch, talk).await,
+            Event::ReceiptSeen { epoch, receipt } => self.close(epoch, receipt).await,
+            Event::Unproven { epoch, evidence } => self.in_doubt(epoch, evidence),
+            Event::Uploaded { epoch } => self.uploaded(epoch),
+            Event::StopAll { stop, watcher } => self.stop_all(stop, watcher).await,
+        }
+    }
+
+    async fn wake(&mut self) {
+        let now = Instant::now();
+        let due = |force: &Option<Force>| force.is_some_and(|force| force.at <= now);
+        let late: Vec<Epoch> = self
+            .computes
+            .iter()
+            .filter(|(_, compute)| due(&compute.force))
+            .map(|(epoch, _)| *epoch)
+            .collect();
+        for epoch in late {
+            self.use_force(epoch).await;
+        }
+        if self.retry_at.is_some_and(|at| at <= now) {
+            self.retry_at = None;
+            self.try_again().await;
+        }
+    }
+
+    /// What the disk or the machine refused is tried again soon.
+    pub(crate) fn retry_soon(&mut self) {
+        self.retry_at.get_or_insert(Instant::now() + RETRY);
+    }
+
+    async fn try_again(&mut self) {
+        self.record_owed().await;
+        let epochs: Vec<Epoch> = self.computes.keys().copied().collect();
+        for epoch in epochs {
+            let shim = self.computes.get_mut(&epoch).and_then(|compute| compute.supervised());
+            if shim.is_some_and(|shim| shim.talk.is_none()) {
+                self.settle(epoch).await;
+            }
+        }
+        let forgettable: Vec<Epoch> = self.ended.keys().copied().collect();
+        for epoch in forgettable {
+            self.drop_if_done(epoch);
+        }
+        self.converge_all().await;
+    }
+
+    async fn obey(&mut self, orders: Vec<Assignment>) {
+        self.host.uploads.claimed(self.uid);
+        for order in orders {
+            let epoch = order.epoch;
+            let seen = self.orders.get(&epoch).map(|seen| seen.generation);
+            if seen.is_some_and(|seen| order.generation < seen) {
+                continue;
+            }
+            let generation = order.generation;
+            self.orders.insert(epoch, order);
+            self.converge(epoch, true).await;
+            self.host.board.reflects(self.uid, epoch, generation);
+        }
+    }
+
+    pub(crate) async fn converge_all(&mut self) {
+        let epochs: Vec<Epoch> = self.orders.keys().copied().collect();
+        for epoch in epochs {
+            self.converge(epoch, false).await;
+        }
+    }
+
+    fn local(&self, epoch: Epoch) -> Local {
+        let any = || self.computes.iter().next();
+        let live = self.computes.get_key_value(&epoch).or_else(any);
+        Local {
+            floor: self.floor,
+            // Each epoch has its own fence: an order for one says nothing about another.
+            seen: self.orders.get(&epoch).map(|order| order.generation).unwrap_or_default(),
+            live: live.map(|(epoch, compute)| LocalCompute {
+                epoch: *epoch,
+                run: compute.run.id(),
+                stop: compute.stop.clone(),
+            }),
+        }
+    }
+
+    /// Does what the latest order for an epoch asks for. `fresh`: it has just come, and what
+    /// it asks is answered again.
+    async fn converge(&mut self, epoch: Epoch, fresh: bool) {
+        // A start is followed by its run; nothing takes more steps.
+        for _ in 0..3 {
+            let Some(order) = self.orders.get(&epoch) else { return };
+            let action = converge(&self.local(epoch), order);
+            match action {
+                Action::Nothing => return,
+                Action::Start { epoch } => self.start(epoch),
+                Action::HandRun { run } => self.hand_run(epoch, run),
+                Action::Stop { stop } => self.stop(epoch, stop).await,
+                Action::CloseUnstarted { epoch, stop } => {
+                    return self.close_unstarted(epoch, Err(stop)).await;
+                }
+                Action::AnswerClosed { epoch } => {
+                    if fresh {
+                        self.answer_closed(epoch).await;
+                    }
+                    return;
+                }
+                Action::Forget { epoch } => return self.forget_through(epoch),
+                Action::RemoveFiles => return self.remove_files().await,
+            }
+        }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
+    }
+}
+
+/// Runs something that waits for the disk. If it breaks, the session's task breaks with it.
+pub(crate) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
+    match tokio::task::spawn_blocking(f).await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down, and with it this task.
+            Err(_) => std::future::pending().await,
+        },
+    }
+}

@@ -1,0 +1,173 @@
+//! Runners, agents, tokens, sources, and what is purged.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use greenroom_core::agent::{AgentSpec, CommandSpec, Driver};
+use greenroom_core::{AgentName, Command, Principal, RunnerId, TokenId};
+use greenroom_protocol::token::Role;
+
+use super::fixtures::*;
+use crate::{AgentHealth, NewAgent, RunnerUpdate, Store, StoreError, TokenRow};
+
+/// A runner joins, changes, is never taken back by an older process of its own, and goes.
+pub async fn runners_join_and_leave(store: Arc<dyn Store>) {
+    let new = new_runner("one");
+    let (id, credential) = (new.id, new.credential);
+    store.enroll_runner(new.clone()).await.expect("joins");
+    let found = store.runner_by_credential(credential).await.expect("reads").expect("exists");
+    assert_eq!((found.id, found.info.name.as_str(), found.instance), (id, "one", 0));
+    assert!(store.runner_by_credential([9; 32]).await.expect("reads").is_none());
+
+    let update = RunnerUpdate {
+        info: Some(runner_info("renamed")),
+        instance: Some(4),
+        draining: Some(true),
+        seen_at: Some(at(5)),
+    };
+    store.update_runner(id, update).await.expect("changes");
+    let seen = RunnerUpdate { seen_at: Some(at(60_000)), ..RunnerUpdate::default() };
+    store.update_runner(id, seen).await.expect("is seen");
+    let found = store.runner(id).await.expect("reads").expect("exists");
+    assert_eq!((found.info.name.as_str(), found.instance, found.draining), ("renamed", 4, true));
+    assert_eq!(found.seen_at, Some(at(60_000)));
+    let instance = |instance| RunnerUpdate { instance: Some(instance), ..RunnerUpdate::default() };
+    assert!(matches!(store.update_runner(id, instance(3)).await, Err(StoreError::OldInstance)));
+    store.update_runner(id, instance(4)).await.expect("the same one speaks again");
+    let unknown = store.update_runner(RunnerId(fresh()), instance(1)).await;
+    assert!(matches!(unknown, Err(StoreError::NoRunner)));
+
+    let anew = crate::NewRunner { credential: [7; 32], ..new };
+    store.enroll_runner(anew).await.expect("joins anew");
+    assert!(store.runner_by_credential(credential).await.expect("reads").is_none());
+    join(&*store).await;
+    assert_eq!(store.runners().await.expect("reads").len(), 2);
+    store.remove_runner(id).await.expect("goes");
+    assert!(store.runner(id).await.expect("reads").is_none());
+    assert_eq!(store.runners().await.expect("reads").len(), 1);
+}
+
+fn agent(name: &str, command: &str, source: &str) -> NewAgent {
+    let driver = Driver::Command(CommandSpec {
+        command: vec![command.to_owned()],
+        prompt_via: Default::default(),
+        stdout: Default::default(),
+        lifecycle: Default::default(),
+    });
+    NewAgent {
+        spec: AgentSpec {
+            name: name.parse().expect("a name"),
+            description: None,
+            driver,
+            env: BTreeMap::new(),
+            workspace: Default::default(),
+            stop: Default::default(),
+            leftovers: Default::default(),
+            limits: Default::default(),
+            runner_labels: BTreeMap::new(),
+            input_schema: None,
+            output_schema: None,
+        },
+        source: source.to_owned(),
+        digest: format!("digest of {command}"),
+        at: at(0),
+    }
+}
+
+/// A description that is the same is the same version, also when it comes back.
+pub async fn agents_have_versions(store: Arc<dyn Store>) {
+    let name: AgentName = "fixer".parse().expect("a name");
+    let put = async |command: &str, source: &str| {
+        store.put_agent(agent("fixer", command, source)).await.expect("is kept")
+    };
+    assert_eq!(put("one", "file:/a").await.version, 1);
+    assert_eq!(put("two", "file:/a").await.version, 2);
+    assert_eq!(put("two", "file:/a").await.version, 2);
+    assert_eq!(put("two", "file:/b").await.version, 3, "another source");
+    assert_eq!(put("one", "file:/a").await.version, 1, "the first again");
+    store.put_agent(agent("other", "one", "file:/o")).await.expect("is kept");
+    let named: Vec<_> = store.agents().await.expect("reads").into_iter().map(|a| a.name).collect();
+    assert_eq!(named.iter().map(AgentName::as_str).collect::<Vec<_>>(), ["fixer", "other"]);
+
+    let error = Some("line 3".to_owned());
+    store.agent_health(&name, AgentHealth::Stale, error.clone()).await.expect("noted");
+    let served = store.agent(&name).await.expect("reads").expect("exists");
+    assert_eq!((served.version, served.health, served.error), (1, AgentHealth::Stale, error));
+    let healed = put("one", "file:/a").await;
+    assert_eq!((healed.health, healed.error), (AgentHealth::Ok, None));
+
+    assert!(store.retire_agent(&name).await.expect("retires"));
+    assert!(!store.retire_agent(&name).await.expect("is retired"));
+    assert!(store.agent(&name).await.expect("reads").is_none());
+    let kept = store.agent_version(&name, 2).await.expect("reads").expect("is kept");
+    assert_eq!((kept.version, kept.digest.as_str()), (2, "digest of two"));
+    assert!(store.agent_version(&name, 4).await.expect("reads").is_none());
+    assert_eq!(put("new", "file:/a").await.version, 4, "numbers go on");
+}
+
+/// A token is found by its hash until it is revoked, which happens once.
+pub async fn tokens_are_found_by_hash(store: Arc<dyn Store>) {
+    let token = |n: u8, role, once| TokenRow {
+        id: TokenId(fresh()),
+        hash: [n; 32],
+        role,
+        principal: Principal(format!("p{n}")),
+        once,
+        created_at: at(n.into()),
+    };
+    let (one, two) = (token(1, Role::Admin, true), token(2, Role::Viewer, false));
+    store.put_token(one.clone()).await.expect("is kept");
+    store.put_token(two.clone()).await.expect("is kept");
+    assert_eq!(store.tokens().await.expect("reads"), [one.clone(), two.clone()]);
+    assert_eq!(store.token_by_hash([1; 32]).await.expect("reads"), Some(one.clone()));
+    let (first, second) = tokio::join!(store.revoke_token(one.id), store.revoke_token(one.id));
+    assert_ne!(first.expect("revoked"), second.expect("revoked"), "one of two is told");
+    assert_eq!(store.token_by_hash([1; 32]).await.expect("reads"), None);
+    assert_eq!(store.tokens().await.expect("reads"), [two]);
+}
+
+/// References stay until they are removed.
+pub async fn sources_are_kept(store: Arc<dyn Store>) {
+    for reference in ["/b", "/a", "/b"] {
+        store.add_source(reference).await.expect("added");
+    }
+    assert_eq!(store.sources().await.expect("reads"), ["/b", "/a"]);
+    store.remove_source("/b").await.expect("removed");
+    store.remove_source("/never").await.expect("was not there");
+    assert_eq!(store.sources().await.expect("reads"), ["/a"]);
+}
+
+/// The log of a session that is gone goes bit by bit, and nobody else's.
+pub async fn purge_removes_what_is_left(store: Arc<dyn Store>) {
+    assert!(!store.purge().await.expect("purges"), "nothing to do");
+    let kept = create(&*store, new_session("kept")).await;
+    let runner = join(&*store).await;
+    let (_, going) = running(&*store, "going", runner).await;
+    let records: Vec<_> =
+        (1..=2500).map(|index| record(going.uid, 1, index, message(None, "x\n"))).collect();
+    store.append(runner, records, Vec::new()).await.expect("taken");
+    submit(&*store, going.uid, vec![delete()]).await;
+    let closed = record(going.uid, 1, 2501, receipt(1, greenroom_core::receipt::EndReason::Deleted));
+    store.append(runner, vec![closed], Vec::new()).await.expect("taken");
+    submit(&*store, going.uid, vec![Command::FilesGone]).await;
+    let mut rounds = 1;
+    while store.purge().await.expect("purges") {
+        rounds += 1;
+    }
+    assert!((3..20).contains(&rounds), "in chunks: {rounds}");
+    assert!(store.was_removed(&going.id).await.expect("reads"), "its name is remembered");
+    assert_eq!(store.events(kept.uid, 1, 10).await.expect("reads").len(), 1);
+    agrees(&*store, kept.uid).await;
+}
+
+/// After a close nothing is written, and nothing hangs.
+pub async fn a_closed_store_refuses_writes(store: Arc<dyn Store>) {
+    store.ready().await.expect("is ready");
+    let session = create(&*store, new_session("x")).await;
+    store.close().await;
+    let late = store.create_session(new_session("y")).await;
+    assert!(matches!(late, Err(StoreError::Database(_))));
+    assert!(store.ready().await.is_err());
+    store.close().await;
+    drop(session);
+}

@@ -1,0 +1,574 @@
+//! A Greenroom of its own for one test: data folder, agents, server, runners.
+
+use std::fs::{self, File};
+use std::io::{BufRead, BufReader};
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
+use std::sync::Mutex;
+use std::time::{Duration, Instant};
+
+use rustix::process::Signal;
+use serde_json::{Value, json};
+
+use crate::http::Api;
+use crate::sse::Sse;
+use crate::{PATIENCE, agents, procs};
+
+/// The binary under test: `GREENROOM_BIN`, or the one beside the test's own build.
+pub fn binary() -> PathBuf {
+    if let Some(path) = std::env::var_os("GREENROOM_BIN") {
+        return path.into();
+    }
+    let path = beside("greenroom");
+    assert!(
+        path.exists(),
+        "{} is missing: cargo build --release -p greenroom --features failpoints",
+        path.display()
+    );
+    path
+}
+
+/// The suite's own helper program.
+pub fn actor() -> PathBuf {
+    beside("actor")
+}
+
+fn beside(name: &str) -> PathBuf {
+    let own = std::env::current_exe().expect("the test knows its own path");
+    own.ancestors().nth(2).expect("target/release/deps/test").join(name)
+}
+
+/// How to start it.
+#[derive(Debug, Clone)]
+pub struct Builder {
+    whole: bool,
+    agents: Vec<(String, Value)>,
+    args: Vec<String>,
+    env: Vec<(String, String)>,
+    runner_env: Vec<(String, String)>,
+    runner_args: Vec<String>,
+    runners: Vec<String>,
+    binary: PathBuf,
+    data: Option<PathBuf>,
+    through: Vec<String>,
+}
+
+/// A running Greenroom, and everything it has started. All of it ends with this value.
+#[derive(Debug)]
+pub struct Greenroom {
+    /// Where everything of this test is.
+    pub root: PathBuf,
+    /// The server's data folder.
+    pub data: PathBuf,
+    /// How to reach it, as admin.
+    pub api: Api,
+    /// How it was started; `restart` uses it again.
+    pub builder: Builder,
+    server: Option<Server>,
+    runners: Vec<RunnerProcess>,
+}
+
+/// A server's process.
+#[derive(Debug)]
+pub struct Server {
+    child: Child,
+    lines: Mutex<Receiver<String>>,
+}
+
+/// A runner's process.
+#[derive(Debug)]
+pub struct RunnerProcess {
+    /// Its name.
+    pub name: String,
+    /// Its data folder.
+    pub data: PathBuf,
+    child: Option<Child>,
+}
+
+impl Builder {
+    fn new(whole: bool) -> Self {
+        Self {
+            whole,
+            agents: Vec::new(),
+            args: Vec::new(),
+            env: Vec::new(),
+            runner_env: Vec::new(),
+            runner_args: Vec::new(),
+            runners: Vec::new(),
+            binary: binary(),
+            data: None,
+            through: Vec::new(),
+        }
+    }
+
+    /// With an agent; `name` and `driver` are filled in.
+    #[must_use]
+    pub fn agent(mut self, name: &str, description: Value) -> Self {
+        self.agents.push((name.to_owned(), description));
+        self
+    }
+
+    /// With so many places.
+    #[must_use]
+    pub fn slots(self, slots: u32) -> Self {
+        let slots = slots.to_string();
+        if self.whole { self.args(&["--slots", &slots]) } else { self.runner_args(&["--slots", &slots]) }
+    }
+
+    /// With further arguments of the server.
+    #[must_use]
+    pub fn args(mut self, args: &[&str]) -> Self {
+        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// With further arguments of each runner.
+    #[must_use]
+    pub fn runner_args(mut self, args: &[&str]) -> Self {
+        self.runner_args.extend(args.iter().map(|arg| (*arg).to_owned()));
+        self
+    }
+
+    /// With these arguments, and no others, of each runner that is added from now on.
+    pub fn set_runner_args(&mut self, args: &[&str]) {
+        self.runner_args = args.iter().map(|arg| (*arg).to_owned()).collect();
+    }
+
+    /// With this value of `FAILPOINTS` for the server from its next start on, or without one.
+    pub fn set_failpoints(&mut self, points: Option<&str>) {
+        self.env.retain(|(name, _)| name != "FAILPOINTS");
+        self.env.extend(points.map(|points| ("FAILPOINTS".to_owned(), points.to_owned())));
+    }
+
+    /// As [`Builder::set_failpoints`], for runners.
+    pub fn set_runner_failpoints(&mut self, points: Option<&str>) {
+        self.runner_env.retain(|(name, _)| name != "FAILPOINTS");
+        self.runner_env.extend(points.map(|points| ("FAILPOINTS".to_owned(), points.to_owned())));
+    }
+
+    /// With a variable of the server.
+    #[must_use]
+    pub fn env(mut self, name: &str, value: &str) -> Self {
+        self.env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With a variable of each runner.
+    #[must_use]
+    pub fn runner_env(mut self, name: &str, value: &str) -> Self {
+        self.runner_env.push((name.to_owned(), value.to_owned()));
+        self
+    }
+
+    /// With a runner of this name (only beside `serve`).
+    #[must_use]
+    pub fn runner(mut self, name: &str) -> Self {
+        self.runners.push(name.to_owned());
+        self
+    }
+
+    /// From this binary.
+    #[must_use]
+    pub fn binary(mut self, path: &Path) -> Self {
+        self.binary = path.to_owned();
+        self
+    }
+
+    /// With the server started by another program: its words come before the binary's path.
+    #[must_use]
+    pub fn through(mut self, words: &[&str]) -> Self {
+        self.through = words.iter().map(|word| (*word).to_owned()).collect();
+        self
+    }
+
+    /// On this data folder.
+    #[must_use]
+    pub fn data(mut self, path: &Path) -> Self {
+        self.data = Some(path.to_owned());
+        self
+    }
+
+    /// Starts it, and returns when it is ready.
+    pub fn start(self) -> Greenroom {
+        let short = uuid::Uuid::now_v7().simple().to_string();
+        let root = PathBuf::from(format!("/tmp/gr-{}", &short[20..]));
+        fs::create_dir_all(root.join("agents")).expect("a folder for the test");
+        let data = self.data.clone().unwrap_or_else(|| root.join("data"));
+        let host = format!("127.0.0.1:{}", free_port());
+        let api = Api { host, token: None };
+        let runners = self.runners.clone();
+        let mut room =
+            Greenroom { root, data, api, builder: self, server: None, runners: Vec::new() };
+        for (name, description) in room.builder.agents.clone() {
+            room.write_agent(&name, description);
+        }
+        room.start_server();
+        for name in runners {
+            room.add_runner(&name);
+        }
+        room
+    }
+}
+
+/// A port that nobody listens on, outside the range of outgoing connections.
+fn free_port() -> u16 {
+    let seed = uuid::Uuid::now_v7().as_u128();
+    (0..1000u128)
+        .map(|step| u16::try_from(10_000 + (seed + step * 7919) % 20_000).expect("fits"))
+        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
+        .expect("a free port")
+}
+
+impl Greenroom {
+    /// Coordinator, runner and dashboard in one process.
+    pub fn up() -> Builder {
+        Builder::new(true)
+    }
+
+    /// The coordinator alone; runners are processes of their own.
+    pub fn serve() -> Builder {
+        Builder::new(false)
+    }
+
+    /// Writes, or replaces, an agent's file.
+    pub fn write_agent(&self, name: &str, description: Value) {
+        let path = self.agent_file(name);
+        // By rename, so that no reader sees half of it.
+        let part = path.with_extension("part");
+        fs::write(&part, agents::file(name, description)).expect("the agent's file");
+        fs::rename(part, path).expect("the agent's file");
+    }
+
+    /// Waits until an agent of this name is served.
+    pub fn served(&self, name: &str) {
+        self.wait_agent(name, |_| true);
+    }
+
+    /// Waits until the agent of this name fits. It follows the feed over everything.
+    pub fn wait_agent(&self, name: &str, fits: impl Fn(&Value) -> bool) -> Value {
+        let begun = Instant::now();
+        let mut feed = Sse::open(&self.api, "/v1/events");
+        loop {
+            let reply = self.api.get(&format!("/v1/agents/{name}"));
+            if reply.status == 200 && fits(&reply.json()) {
+                return reply.json();
+            }
+            assert!(begun.elapsed() < PATIENCE, "agent {name}: {}", reply.text());
+            let _ = feed.within(PATIENCE.saturating_sub(begun.elapsed()));
+            let _ = feed.try_next();
+        }
+    }
+
+    /// An agent's file.
+    pub fn agent_file(&self, name: &str) -> PathBuf {
+        self.root.join("agents").join(format!("{name}.yaml"))
+    }
+
+    /// A command line of the binary, with no settings of the caller's own.
+    pub fn command(&self) -> Command {
+        self.bare(Command::new(&self.builder.binary))
+    }
+
+    fn bare(&self, mut command: Command) -> Command {
+        let scratch = self.root.join("home");
+        command.env_clear().env("PATH", "/usr/local/bin:/usr/bin:/bin").env("HOME", &scratch);
+        command.env("LANG", "C.UTF-8").env("TERM", "dumb").current_dir(&self.root);
+        command
+    }
+
+    fn log(&self, name: &str) -> File {
+        let path = self.root.join(format!("{name}.log"));
+        File::options().create(true).append(true).open(path).expect("a log")
+    }
+
+    /// Starts the server, and returns when it is ready.
+    pub fn start_server(&mut self) {
+        let mut server = self.spawn_server();
+        let line = server.line("the ready line");
+        let expected = format!("greenroom is up at http://{}", self.api.host);
+        assert_eq!(line, expected, "{}", self.log_text("server"));
+        self.server = Some(server);
+        let token = fs::read_to_string(self.data.join("token")).expect("DATA/token");
+        self.api.token = Some(token.trim().to_owned());
+    }
+
+    /// Takes a started server as this room's own once it is ready. Says whether it got there.
+    pub fn take_server(&mut self, mut server: Server) -> bool {
+        let ready = server.lines.lock().is_ok_and(|lines| lines.recv_timeout(PATIENCE).is_ok());
+        if ready {
+            self.server = Some(server);
+        } else {
+            let _ = server.child.kill();
+            let _ = server.child.wait();
+        }
+        ready
+    }
+
+    /// Starts the server and does not wait.
+    pub fn spawn_server(&self) -> Server {
+        let builder = &self.builder;
+        let mut command = match builder.through.split_first() {
+            None => self.command(),
+            Some((program, words)) => {
+                let mut command = self.bare(Command::new(program));
+                command.args(words).arg(&builder.binary);
+                command
+            }
+        };
+        command.arg(if builder.whole { "up" } else { "serve" });
+        command.args(["--listen", &self.api.host]).arg("--data").arg(&self.data);
+        command.arg("--agents").arg(self.root.join("agents")).args(&builder.args);
+        command.envs(builder.env.iter().map(|(name, value)| (name, value)));
+        command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(self.log("server"));
+        let mut child = command.spawn().expect("the binary starts");
+        let stdout = child.stdout.take().expect("a pipe");
+        let (sender, lines) = channel();
+        std::thread::spawn(move || {
+            for line in BufReader::new(stdout).lines().map_while(Result::ok) {
+                if sender.send(line).is_err() {
+                    break;
+                }
+            }
+        });
+        Server { child, lines: Mutex::new(lines) }
+    }
+
+    /// Adds a runner of this name, joined with a fresh join token, and waits until it is
+    /// connected.
+    pub fn add_runner(&mut self, name: &str) {
+        let data = self.root.join(format!("runner-{name}"));
+        let reply = self.api.post("/v1/tokens", json!({"role": "runner"})).expect(201);
+        let token = reply["secret"].as_str().expect("a secret").to_owned();
+        let mut runner = RunnerProcess { name: name.to_owned(), data, child: None };
+        runner.child = Some(self.spawn_runner(&runner, Some(&token)));
+        self.runners.push(runner);
+        self.wait_connected(name);
+    }
+
+    /// Starts the process of a runner and does not wait.
+    pub fn spawn_runner(&self, runner: &RunnerProcess, token: Option<&str>) -> Child {
+        let mut command = self.command();
+        command.args(["runner", "--coordinator", &format!("http://{}", self.api.host)]);
+        command.arg("--data").arg(&runner.data).args(["--name", &runner.name]);
+        command.args(&self.builder.runner_args);
+        command.envs(self.builder.runner_env.iter().map(|(name, value)| (name, value)));
+        if let Some(token) = token {
+            command.env("GREENROOM_TOKEN", token);
+        }
+        let log = self.log(&format!("runner-{}", runner.name));
+        command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(log);
+        command.spawn().expect("the binary starts")
+    }
+
+    /// Waits until the runner of this name is connected.
+    pub fn wait_connected(&self, name: &str) {
+        self.api.wait_runner(name, |runner| runner["status"] == "connected");
+    }
+
+    /// The server's process id.
+    pub fn server_pid(&self) -> i32 {
+        self.server.as_ref().expect("the server runs").child.id() as i32
+    }
+
+    /// The process id of a runner.
+    pub fn runner_pid(&self, name: &str) -> i32 {
+        self.runner(name).child.as_ref().expect("the runner runs").id() as i32
+    }
+
+    /// A runner.
+    pub fn runner(&self, name: &str) -> &RunnerProcess {
+        self.runners.iter().find(|runner| runner.name == name).expect("a runner of that name")
+    }
+
+    fn runner_mut(&mut self, name: &str) -> &mut RunnerProcess {
+        self.runners.iter_mut().find(|runner| runner.name == name).expect("such a runner")
+    }
+
+    /// Kills the server with no chance to do anything.
+    pub fn kill9_server(&mut self) {
+        if let Some(mut server) = self.server.take() {
+            let _ = server.child.kill();
+            let _ = server.child.wait();
+        }
+    }
+
+    /// Kills the server with no chance to do anything, and starts it again at the same place.
+    pub fn kill9_and_restart(&mut self) {
+        self.kill9_server();
+        self.start_server();
+    }
+
+    /// Whether the server has ended by itself.
+    pub fn server_is_dead(&mut self) -> bool {
+        match &mut self.server {
+            Some(server) => server.child.try_wait().is_ok_and(|status| status.is_some()),
+            None => true,
+        }
+    }
+
+    /// Ends the server with SIGTERM.
+    pub fn term_server(&mut self) -> ExitStatus {
+        procs::signal(self.server_pid(), Signal::TERM);
+        self.await_server()
+    }
+
+    /// Waits until the server has ended by itself.
+    pub fn await_server(&mut self) -> ExitStatus {
+        let mut server = self.server.take().expect("the server runs");
+        let pid = server.child.id() as i32;
+        assert!(procs::wait_gone(pid, PATIENCE), "the server ends: {}", self.log_text("server"));
+        server.child.wait().expect("its status")
+    }
+
+    /// The next line the server says on stdout.
+    pub fn server_line(&self) -> Option<String> {
+        let lines = self.server.as_ref()?.lines.lock().ok()?;
+        lines.recv_timeout(PATIENCE).ok()
+    }
+
+    /// Kills a runner with no chance to do anything.
+    pub fn kill9_runner(&mut self, name: &str) {
+        if let Some(mut child) = self.runner_mut(name).child.take() {
+            let _ = child.kill();
+            let _ = child.wait();
+        }
+    }
+
+    /// Ends a runner with SIGTERM.
+    pub fn term_runner(&mut self, name: &str) -> ExitStatus {
+        let pid = self.runner_pid(name);
+        procs::signal(pid, Signal::TERM);
+        assert!(procs::wait_gone(pid, PATIENCE), "the runner ends");
+        let mut child = self.runner_mut(name).child.take().expect("the runner ran");
+        child.wait().expect("its status")
+    }
+
+    /// Waits until a runner has ended by itself.
+    pub fn await_runner(&mut self, name: &str) {
+        let pid = self.runner_pid(name);
+        assert!(procs::wait_gone(pid, PATIENCE), "the runner ends");
+        self.kill9_runner(name);
+    }
+
+    /// Starts a runner again, with the credential it has kept.
+    pub fn restart_runner(&mut self, name: &str) {
+        let child = self.spawn_runner(self.runner(name), None);
+        self.runner_mut(name).child = Some(child);
+    }
+
+    /// The control folders of a session's computes, wherever its runner keeps them.
+    pub fn run_folder(&self, uid: &str) -> PathBuf {
+        self.data_folders()
+            .into_iter()
+            .map(|data| data.join("run").join(uid))
+            .find(|path| path.exists())
+            .unwrap_or_else(|| panic!("no control folder for {uid}"))
+    }
+
+    /// The session's workspace on disk.
+    pub fn workspace(&self, uid: &str) -> PathBuf {
+        self.data_folders()
+            .into_iter()
+            .map(|data| data.join("work").join(uid).join("workspace"))
+            .find(|path| path.exists())
+            .unwrap_or_else(|| panic!("no workspace for {uid}"))
+    }
+
+    /// Every data folder of this test.
+    pub fn data_folders(&self) -> Vec<PathBuf> {
+        let runners = self.runners.iter().map(|runner| runner.data.clone());
+        std::iter::once(self.data.clone()).chain(runners).collect()
+    }
+
+    /// The shim of a session's compute: the process that holds its lock.
+    pub fn shim_pid(&self, uid: &str, epoch: u64) -> i32 {
+        let lock = self.run_folder(uid).join(epoch.to_string()).join("lock");
+        let found = procs::holding(&lock);
+        assert_eq!(found.len(), 1, "one process holds {}: {found:?}", lock.display());
+        found[0].pid
+    }
+
+    /// A file with a path that nobody can guess, to be held open by what must be found again.
+    pub fn marker(&self) -> PathBuf {
+        let path = self.root.join(format!("mark-{}", uuid::Uuid::now_v7().simple()));
+        fs::write(&path, "").expect("a marker");
+        path
+    }
+
+    /// A marker, as the prompt of an agent that holds it open.
+    pub fn mark(&self) -> (PathBuf, String) {
+        let path = self.marker();
+        let text = path.to_string_lossy().into_owned();
+        (path, text)
+    }
+
+    /// The end of a log, for a failure.
+    pub fn log_text(&self, name: &str) -> String {
+        let text = fs::read_to_string(self.root.join(format!("{name}.log"))).unwrap_or_default();
+        let lines: Vec<&str> = text.lines().collect();
+        lines[lines.len().saturating_sub(40)..].join("\n")
+    }
+
+    fn runner_ids(&self) -> Vec<String> {
+        self.data_folders()
+            .iter()
+            .filter_map(|data| fs::read(data.join("runner.json")).ok())
+            .filter_map(|text| serde_json::from_slice::<Value>(&text).ok())
+            .flat_map(|value| {
+                ["id", "runner_id"].map(|key| value[key].as_str().unwrap_or("").to_owned())
+            })
+            .filter(|id| !id.is_empty())
+            .collect()
+    }
+}
+
+impl Server {
+    /// The next line on stdout.
+    pub fn line(&mut self, what: &str) -> String {
+        let heard = self.lines.lock().expect("no poison").recv_timeout(PATIENCE);
+        match heard {
+            Ok(line) => line,
+            Err(RecvTimeoutError::Timeout) => panic!("{what} did not come within {PATIENCE:?}"),
+            Err(RecvTimeoutError::Disconnected) => {
+                panic!("the server ended before {what}: {:?}", self.child.wait())
+            }
+        }
+    }
+
+    /// Its process id.
+    pub fn pid(&self) -> i32 {
+        self.child.id() as i32
+    }
+
+    /// Waits for its end, by itself.
+    pub fn wait(mut self, limit: Duration) -> Option<ExitStatus> {
+        if !procs::wait_gone(self.pid(), limit) {
+            let _ = self.child.kill();
+            let _ = self.child.wait();
+            return None;
+        }
+        self.child.wait().ok()
+    }
+}
+
+impl Drop for Greenroom {
+    fn drop(&mut self) {
+        let names: Vec<String> = self.runners.iter().map(|runner| runner.name.clone()).collect();
+        if std::thread::panicking() {
+            eprintln!("--- server ---\n{}", self.log_text("server"));
+            for name in &names {
+                eprintln!("--- runner {name} ---\n{}", self.log_text(&format!("runner-{name}")));
+            }
+        }
+        self.kill9_server();
+        for name in &names {
+            self.kill9_runner(name);
+        }
+        procs::sweep(&self.root, &self.runner_ids());
+        let keep = std::env::var_os("GREENROOM_KEEP").is_some() && std::thread::panicking();
+        if !keep {
+            let _ = fs::remove_dir_all(&self.root);
+        }
+    }
+}
