@@ -255,7 +255,7 @@ impl Greenroom {
                 return reply.json();
             }
             assert!(begun.elapsed() < PATIENCE, "agent {name}: {}", reply.text());
-            let _ = feed.within(PATIENCE.saturating_sub(begun.elapsed()));
+            feed.within(PATIENCE.saturating_sub(begun.elapsed()));
             let _ = feed.try_next();
         }
     }

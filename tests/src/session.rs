@@ -106,7 +106,7 @@ impl Api {
             let path = format!("/v1/sessions/{}/events?from={next}", encode(id));
             if let Ok(mut events) = Sse::try_open(self, &path, None) {
                 let left = PATIENCE.saturating_sub(begun.elapsed()).max(Duration::from_millis(50));
-                let _ = events.within(left);
+                events.within(left);
                 while let Ok(Some(frame)) = events.try_next() {
                     // Output alone changes nothing that is asked for.
                     if frame.id.is_some() && !matches!(frame.event.as_str(), "message" | "log") {
@@ -159,7 +159,7 @@ impl Api {
                 return runner;
             }
             assert!(begun.elapsed() < PATIENCE, "runner {name} did not get there: {list:#}");
-            let _ = feed.within(PATIENCE.saturating_sub(begun.elapsed()));
+            feed.within(PATIENCE.saturating_sub(begun.elapsed()));
             let _ = feed.try_next();
         }
     }

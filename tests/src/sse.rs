@@ -1,10 +1,11 @@
 //! Reading server-sent events.
 
 use std::io::{self, BufRead, BufReader};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::PATIENCE;
 use crate::http::{Api, Body};
 
 /// One frame.
@@ -30,6 +31,8 @@ impl Frame {
 #[derive(Debug)]
 pub struct Sse {
     lines: BufReader<Body>,
+    /// How long one wait for a frame may take, comments or not.
+    limit: Duration,
     /// Comments (heartbeats) so far.
     pub comments: usize,
 }
@@ -56,12 +59,12 @@ impl Sse {
         if open.status != 200 || !kind.is_some_and(|(_, v)| v.starts_with("text/event-stream")) {
             return Err(io::Error::other(format!("status {}, {kind:?}", open.status)));
         }
-        Ok(Sse { lines: BufReader::new(open.body), comments: 0 })
+        Ok(Sse { lines: BufReader::new(open.body), limit: PATIENCE, comments: 0 })
     }
 
-    /// How long one wait may take from now on.
-    pub fn within(&self, limit: Duration) -> io::Result<()> {
-        self.lines.get_ref().within(limit)
+    /// How long one wait for a frame may take from now on.
+    pub fn within(&mut self, limit: Duration) {
+        self.limit = limit;
     }
 
     /// The next frame; `None` at the end of the stream; an error when it broke off or
@@ -69,8 +72,14 @@ impl Sse {
     pub fn try_next(&mut self) -> io::Result<Option<Frame>> {
         let (mut id, mut event, mut data) = (None, String::new(), String::new());
         let mut line = String::new();
+        let begun = Instant::now();
         loop {
             line.clear();
+            let left = self.limit.saturating_sub(begun.elapsed());
+            if left.is_zero() {
+                return Err(io::ErrorKind::TimedOut.into());
+            }
+            self.lines.get_ref().within(left)?;
             if self.lines.read_line(&mut line)? == 0 {
                 return Ok(None);
             }

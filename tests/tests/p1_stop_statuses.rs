@@ -20,8 +20,9 @@ fn p1_stop_of_new_and_queued_needs_no_runner() {
     assert!(proves(&reply["receipt"], "never_placed"), "{reply:#}");
 
     let id = room.api.begin("elsewhere", "go");
-    let session = room.api.session(&id);
-    assert_eq!((session["status"].as_str(), session["status_reason"].as_str()), (Some("queued"), Some("no_runner")));
+    let session = room.api.wait_session(&id, "a reason", |s| !s["status_reason"].is_null());
+    assert_eq!(session["status"], "queued", "{session:#}");
+    assert_eq!(session["status_reason"], "no_runner", "{session:#}");
     let second = room.api.prompt(&id, "later");
     let reply = room.api.stop_with(&id, "", json!({})).expect(200);
     assert_eq!(reply["status"], "stopped", "{reply:#}");

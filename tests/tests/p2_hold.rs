@@ -84,9 +84,9 @@ fn p2_first_puts_a_prompt_at_the_head() {
 
 #[test]
 fn p2_a_prompt_while_stopping_waits() {
-    let stubborn = agents::with(worker(), json!({"stop": {"grace": "60s"}}));
-    let script = stubborn["command"][2].as_str().expect("a script").to_owned();
-    let stubborn = agents::with(stubborn, json!({"command": ["/bin/sh", "-c", format!("trap '' TERM; {script}"), "agent"]}));
+    let worker = agents::with(worker(), json!({"stop": {"grace": "2s"}}));
+    let script = format!("trap '' TERM; {}", worker["command"][2].as_str().expect("a script"));
+    let stubborn = agents::with(worker, json!({"command": ["/bin/sh", "-c", script, "agent"]}));
     let room = Greenroom::up().agent("worker", stubborn).start();
     for (resume, goes_on) in [(false, false), (true, true)] {
         let (_, prompt) = room.mark();
@@ -95,8 +95,7 @@ fn p2_a_prompt_while_stopping_waits() {
         room.api.stop_with(&id, "", json!({})).expect(202);
         let run = room.api.prompt_with(&id, "next", json!({"resume": resume})).expect(202);
         assert_eq!(run["held"], !goes_on, "{run:#}");
-        room.api.stop_with(&id, "30s", json!({"grace_ms": 0}));
-        let session = room.api.wait_rest(&id);
+        let session = room.api.wait_session(&id, "the receipt", |s| !s["receipt"].is_null());
         if goes_on {
             room.api.wait_session(&id, "the next run", all_done);
             assert_eq!(began(&room, &id), [prompt.as_str(), "next"]);

@@ -26,7 +26,7 @@ fn cut_viewer(api: &Api, id: &str, done: &AtomicBool) -> (Seen, usize) {
         };
         let opened = Instant::now();
         while opened.elapsed() < Duration::from_millis(50) {
-            let _ = stream.within(Duration::from_millis(50));
+            stream.within(Duration::from_millis(50));
             match stream.try_next() {
                 Ok(Some(frame)) if frame.id.is_some() => {
                     assert_ne!(frame.event, "resync", "{frame:?}");

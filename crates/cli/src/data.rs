@@ -105,9 +105,14 @@ impl DataDir {
 
     /// The admin token, if there is one to read.
     pub(crate) fn token(&self) -> Result<Option<Secret>, CliError> {
+        Ok(self.token_text()?.map(|text| Secret::new(&text)))
+    }
+
+    /// The admin token as text, for those who hand it on.
+    pub(crate) fn token_text(&self) -> Result<Option<String>, CliError> {
         let path = self.token_file();
         match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(Secret::new(&text))),
+            Ok(text) => Ok(Some(text.trim().to_owned())),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(CliError::io("read the token", &path, &error)),
         }

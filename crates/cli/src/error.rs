@@ -1,6 +1,9 @@
 //! How a command ends: its exit code, and an error that says what to do.
 
 use greenroom_client::ClientError;
+use greenroom_coordinator::StartError;
+use greenroom_protocol::Problem;
+use greenroom_store::StoreError;
 
 /// Exit codes. With several ids a command ends with the highest.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -90,14 +93,35 @@ impl CliError {
     }
 }
 
-/// Where to look for the right name of something that is not there.
-fn list_command(code: &str) -> Option<&'static str> {
-    Some(match code {
+/// What to do about a problem, in the words of this command line.
+fn advice(problem: &Problem) -> Option<&'static str> {
+    Some(match problem.code.as_str() {
         "session_not_found" => "greenroom sessions ls",
         "run_not_found" => "greenroom runs ls SESSION",
         "agent_not_found" => "greenroom agents ls",
         "runner_not_found" => "greenroom runners ls",
         "token_not_found" => "greenroom token ls",
+        "session_exists" => "choose another --id, or leave it out to get one",
+        "session_busy" => "leave --mode out to let it wait, or give --mode interrupt",
+        "session_deleting" => "it will be gone in a moment; greenroom sessions ls",
+        "nothing_to_resume" => "greenroom sessions send ID PROMPT gives it something to do",
+        "nothing_to_abandon" => "greenroom sessions show ID says how it stands",
+        "run_started" => "greenroom runs stop RUN ends it",
+        "run_ended" => "greenroom runs show RUN says how",
+        "runner_is_home" => "delete its sessions first, or give --force: their files are lost then",
+        "unauthorized" => {
+            "give a token with --token or GREENROOM_TOKEN, or name the server's data folder with --data"
+        }
+        _ => return None,
+    })
+}
+
+/// What to do about a problem that says nothing of it itself.
+fn general_advice(status: u16) -> Option<&'static str> {
+    Some(match status {
+        403 => "use a token of another role; greenroom token create makes one",
+        422 => "--help says what a command takes",
+        500.. => "look at the coordinator's log; greenroom doctor may say more",
         _ => return None,
     })
 }
@@ -114,17 +138,43 @@ impl From<ClientError> for CliError {
             return Self::new(code, error.to_string());
         };
         let mut message = problem.detail.clone();
-        if let Some(path) = problem.path.as_ref().filter(|path| !message.contains(path.as_str())) {
+        let pointer = problem.path.as_ref().filter(|path| path.starts_with('/'));
+        if let Some(path) = pointer.filter(|path| !message.contains(path.as_str())) {
             message = format!("{message} (at {path})");
         }
-        let listed = list_command(&problem.code).map(str::to_owned);
-        let signed = (problem.status == 401).then(|| {
-            "give a token with --token or GREENROOM_TOKEN, or name the server's data folder with --data".to_owned()
-        });
-        let told = Self::failed(message);
-        match listed.or_else(|| problem.hint.clone()).or(signed) {
-            Some(hint) => told.hint(hint),
-            None => told,
+        let own = advice(problem).map(str::to_owned);
+        let theirs = || problem.hint.clone();
+        let general = || general_advice(problem.status).map(str::to_owned);
+        Self::failed(message).or_hint(own.or_else(theirs).or_else(general))
+    }
+}
+
+impl From<StoreError> for CliError {
+    fn from(error: StoreError) -> Self {
+        let hint = match error {
+            StoreError::Full => "free space on the disk of the data folder",
+            _ => "greenroom doctor looks at the data folder; --data DIR names another",
+        };
+        Self::failed(error.to_string()).hint(hint)
+    }
+}
+
+impl From<StartError> for CliError {
+    fn from(error: StartError) -> Self {
+        match error {
+            StartError::NoAuthBeyondLoopback(address) => Self::failed(format!(
+                "--no-auth works on loopback only, and {address} is not"
+            ))
+            .hint("leave --no-auth out, or listen on 127.0.0.1"),
+            StartError::Listen { address, source } => {
+                Self::failed(format!("cannot listen on {address}: {source}"))
+                    .hint("choose another address with --listen, or end what has this one")
+            }
+            StartError::Store(error) => error.into(),
+            StartError::Source { .. } => Self::failed(error.to_string())
+                .hint("name agent files, or folders of them"),
+            StartError::TokenFile { .. } => Self::failed(error.to_string())
+                .hint("use the user whose data folder it is, or another folder with --data DIR"),
         }
     }
 }
@@ -132,7 +182,6 @@ impl From<ClientError> for CliError {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use greenroom_protocol::Problem;
 
     fn told(error: ClientError) -> Told {
         match CliError::from(error) {

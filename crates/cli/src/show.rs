@@ -29,7 +29,7 @@ pub(crate) fn session(session: &Session, paint: Paint) -> String {
     let status = paint.tint(Tone::of(session.status), session.status.as_str());
     add("Status", format!("{status}{reason}"));
     if session.hold {
-        add("Hold", format!("the queue waits for `greenroom sessions resume {}`", session.id));
+        add("Held", format!("prompts wait for `greenroom sessions resume {}`", session.id));
     }
     let agent = &session.agent;
     add("Agent", format!("{} v{} from {}", agent.name, agent.version, clean(&agent.source)));

@@ -67,7 +67,8 @@ impl<'a> Printer<'a> {
         }
     }
 
-    fn event(&mut self, event: &Event) -> Result<(), CliError> {
+    /// Prints an entry of the log.
+    pub(crate) fn event(&mut self, event: &Event) -> Result<(), CliError> {
         if !self.concerns(event.run) {
             return Ok(());
         }
@@ -133,6 +134,15 @@ impl<'a> Printer<'a> {
                 reason => format!("waiting: {}", blocked(reason)),
             },
             "run.waiting" => "the run waits for a person".to_owned(),
+            // Who follows one run knows what was asked, and is told its end otherwise.
+            "run.queued" if self.only.is_none() => format!("» {}", show::summary(event)),
+            "run.failed" if self.only.is_none() => format!("the run failed: {}", show::summary(event)),
+            "run.stopped" | "run.withdrawn" if self.only.is_none() => {
+                format!("the run was {}", event.kind.trim_start_matches("run."))
+            }
+            "session.stopped" | "session.interrupted" if self.only.is_none() => {
+                format!("the session is {} ({})", event.kind.trim_start_matches("session."), show::summary(event))
+            }
             "log_gap" | "output_gap" => {
                 return Some(paint.tint(Tone::Warn, &format!("{}: {}", event.kind, show::summary(event))));
             }

@@ -5,7 +5,6 @@ use std::collections::VecDeque;
 use std::time::Duration;
 
 use greenroom_core::{Event, RunId, Seq};
-use reqwest::header::ACCEPT;
 use reqwest::{Method, Response};
 use serde::Deserialize;
 use serde_json::value::RawValue;
@@ -144,8 +143,7 @@ impl Follow {
         if self.last_id.is_none() {
             route = route.ask("from", self.from);
         }
-        let mut request =
-            self.client.request(Method::GET, &route).header(ACCEPT, "text/event-stream");
+        let mut request = self.client.request(Method::GET, &route, "text/event-stream");
         if let Some(id) = &self.last_id {
             request = request.header("Last-Event-ID", id);
         }
@@ -197,10 +195,10 @@ impl Follow {
             status: 200,
             what: error.to_string(),
         })?;
-        self.last_id = Some(id);
         if event.seq <= self.last_seq {
             return Ok(None);
         }
+        self.last_id = Some(id);
         self.last_seq = event.seq;
         Ok(Some(Live::Event(Box::new(event))))
     }

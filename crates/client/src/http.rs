@@ -17,6 +17,8 @@ use crate::ClientError;
 use crate::error::innermost;
 use crate::route::Route;
 
+/// What calls are answered with.
+const JSON: &str = "application/json";
 /// Time to reach a coordinator.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Time for an answer, beyond what the call asks to wait for.
@@ -289,9 +291,9 @@ impl Client {
         route: &Route,
         call: &Call,
     ) -> Result<(StatusCode, Vec<u8>), ClientError> {
-        let mut request = self.request(method, route);
+        let mut request = self.request(method, route, JSON);
         if let Some(body) = &call.body {
-            request = request.header(CONTENT_TYPE, "application/json").body(body.clone());
+            request = request.header(CONTENT_TYPE, JSON).body(body.clone());
         }
         if let Some(key) = call.key {
             request = request.header("Idempotency-Key", key.to_string());
@@ -307,9 +309,9 @@ impl Client {
         tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| Err(silent()))
     }
 
-    /// A request in the making.
-    pub(crate) fn request(&self, method: Method, route: &Route) -> reqwest::RequestBuilder {
-        self.inner.http.request(method, self.address(route)).header(ACCEPT, "application/json")
+    /// A request in the making, for an answer of the media type `accept`.
+    pub(crate) fn request(&self, method: Method, route: &Route, accept: &str) -> reqwest::RequestBuilder {
+        self.inner.http.request(method, self.address(route)).header(ACCEPT, accept)
     }
 
     /// Sends, and takes nothing but a success for an answer.

@@ -10,15 +10,24 @@ use crate::Delta;
 
 /// What of a session's text has been shown.
 ///
-/// A live frame is shown only where it continues what is known to be complete; whatever
-/// is held back comes with the durable text.
+/// A live frame overtakes the log, so it is shown only where nothing can be missing before
+/// it: in the first part of a run of an agent that writes plain text. An agent that writes
+/// JSON lines has events between its texts; its text comes with the log.
 #[derive(Debug, Default)]
 pub struct Transcript {
     run: Option<RunId>,
     /// Bytes shown of each part of the run.
     shown: BTreeMap<u32, u64>,
-    /// The last part is complete: the log has gone on behind it.
-    closed: bool,
+    style: Style,
+}
+
+/// How an agent writes, as far as that can be told.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+enum Style {
+    #[default]
+    Unknown,
+    Text,
+    Lines,
 }
 
 impl Transcript {
@@ -29,43 +38,37 @@ impl Transcript {
 
     /// What of a live frame is to be shown now.
     pub fn delta<'a>(&mut self, delta: &'a Delta) -> &'a str {
-        if self.run != Some(delta.run) {
-            // Its run has not begun in the log as far as that was read.
+        if self.run != Some(delta.run) || delta.part > 0 {
+            // Its run has not begun in the log as far as that was read, or it is not the
+            // run's only part.
             return "";
         }
-        let last = self.shown.last_key_value().map(|(part, _)| *part);
-        let goes_on = match last {
-            None => delta.part == 0,
-            Some(last) if self.closed => delta.part == last + 1,
-            Some(last) => delta.part == last,
-        };
-        if !goes_on {
-            return "";
+        if self.style == Style::Unknown && !delta.text.ends_with('\n') {
+            // Of JSON lines, only whole lines come as frames.
+            self.style = Style::Text;
         }
-        let shown = self.shown.get(&delta.part).copied().unwrap_or(0);
-        if delta.offset > shown {
-            // Frames were dropped in between.
+        let shown = self.shown.get(&0).copied().unwrap_or(0);
+        if self.style != Style::Text || delta.offset > shown {
             return "";
         }
         let rest = suffix(&delta.text, shown - delta.offset);
-        if !rest.is_empty() {
-            self.closed = false;
-            self.shown.insert(delta.part, delta.offset + delta.text.len() as u64);
-        }
+        self.shown.insert(0, shown.max(delta.offset + delta.text.len() as u64));
         rest
     }
 
     /// What of an entry of the log is to be shown now: the part of a message's text that
     /// was not shown yet.
     pub fn event<'a>(&mut self, event: &'a Event) -> &'a str {
-        if event.kind == "run.started" {
-            self.begin(event.run);
+        match event.kind.as_str() {
+            "message" => return self.message(event),
+            "run.started" => self.begin(event.run),
+            "thought" | "tool_call" | "tool_result" | "plan" | "usage" => self.style = Style::Lines,
+            _ => {}
         }
-        if event.kind != "message" {
-            // What an agent complains about goes beside its text and does not end a part.
-            self.closed |= event.kind != "log";
-            return "";
-        }
+        ""
+    }
+
+    fn message<'a>(&mut self, event: &'a Event) -> &'a str {
         if event.run != self.run {
             self.begin(event.run);
         }
@@ -73,18 +76,24 @@ impl Transcript {
         let number = |key: &str| event.data.get(key).and_then(Value::as_u64);
         let part = number("part").and_then(|part| u32::try_from(part).ok());
         let (Some(part), Some(from)) = (part, number("from")) else {
-            self.closed = true;
+            self.style = Style::Lines;
             return text;
         };
-        self.closed = false;
+        if part > 0 {
+            self.style = Style::Lines;
+        } else if self.style == Style::Unknown {
+            self.style = Style::Text;
+        }
         let shown = self.shown.entry(part).or_insert(0);
         let rest = suffix(text, shown.saturating_sub(from));
         *shown = (*shown).max(from + text.len() as u64);
         rest
     }
 
+    /// Another run; its agent writes as it did.
     fn begin(&mut self, run: Option<RunId>) {
-        *self = Self { run, ..Self::default() };
+        self.run = run;
+        self.shown.clear();
     }
 }
 
@@ -145,14 +154,23 @@ mod tests {
     }
 
     #[test]
-    fn a_new_part_waits_until_the_one_before_is_complete() {
+    fn json_lines_come_with_the_log() {
         let mut t = begun();
-        assert_eq!(t.delta(&delta(0, 0, "a")), "a");
-        assert_eq!(t.delta(&delta(1, 0, "x")), "");
-        assert_eq!(t.event(&message(0, 0, "ab\n")), "b\n");
+        assert_eq!(t.delta(&delta(0, 0, "plain\n")), "", "what came before it may be on its way");
+        assert_eq!(t.event(&event("message", json!({"text": "hi"}))), "hi");
+        assert_eq!(t.event(&message(0, 0, "plain\n")), "plain\n");
+        assert_eq!(t.delta(&delta(0, 6, "x")), "");
         assert_eq!(t.event(&event("tool_call", json!({}))), "");
-        assert_eq!(t.delta(&delta(1, 0, "x")), "x");
-        assert_eq!(t.event(&message(1, 0, "xy")), "y");
+        assert_eq!(t.delta(&delta(1, 0, "y")), "");
+    }
+
+    #[test]
+    fn lines_of_text_are_live_once_they_are_known_to_be_text() {
+        let mut t = begun();
+        assert_eq!(t.delta(&delta(0, 0, "one\n")), "");
+        assert_eq!(t.event(&message(0, 0, "one\n")), "one\n");
+        assert_eq!(t.delta(&delta(0, 4, "two\n")), "two\n");
+        assert_eq!(t.event(&message(0, 4, "two\n")), "");
     }
 
     #[test]
@@ -167,20 +185,26 @@ mod tests {
         /// out whole, once, in order.
         #[test]
         fn the_text_comes_out_once(
-            parts in proptest::collection::vec(proptest::collection::vec("[aé😀\n]{1,6}", 1..6), 1..4),
+            parts in proptest::collection::vec(proptest::collection::vec("[aé😀]{0,6}\n?", 1..6), 1..4),
             kept in proptest::collection::vec(any::<bool>(), 24),
             lead in 0usize..4,
         ) {
             let (mut frames, mut log, mut want) = (Vec::new(), Vec::new(), String::new());
+            // More than one part is what JSON lines have, and their frames are whole lines.
+            let lines = parts.len() > 1;
             for (part, texts) in parts.iter().enumerate() {
                 let mut from = 0;
                 for text in texts {
-                    frames.push((log.len(), delta(part as u32, from, text)));
-                    log.push(message(part as u32, from, text));
+                    let text = if lines { format!("{}\n", text.trim_end()) } else { text.clone() };
+                    frames.push((log.len(), delta(part as u32, from, &text)));
+                    log.push(message(part as u32, from, &text));
                     from += text.len();
-                    want.push_str(text);
+                    want.push_str(&text);
                 }
-                log.push(event("tool_call", json!({})));
+                if lines {
+                    log.push(event("message", json!({"text": "between"})));
+                    want.push_str("between");
+                }
             }
             let (mut t, mut got) = (begun(), String::new());
             let mut frames = frames.into_iter().zip(kept).filter(|(_, kept)| *kept).map(|(f, _)| f).peekable();

@@ -2,7 +2,6 @@
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
-use std::path::PathBuf;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -54,8 +53,6 @@ pub struct App {
     pub no_auth: bool,
     /// Where it listens.
     pub address: SocketAddr,
-    /// Its data folder.
-    pub data: PathBuf,
     /// How long a runner may be silent.
     pub runner_ttl: Duration,
     /// Cancelled when it ends.
@@ -126,7 +123,10 @@ impl App {
     }
 
     /// Labels a runner must have for a session: those its agent asked for when it was pinned.
-    pub async fn runner_labels(&self, session: &greenroom_core::Session) -> BTreeMap<String, String> {
+    pub async fn runner_labels(
+        &self,
+        session: &greenroom_core::Session,
+    ) -> BTreeMap<String, String> {
         match self.agents.pinned(&*self.store, &session.agent).await {
             Ok(Some(agent)) => agent.row.spec.runner_labels.clone(),
             _ => BTreeMap::new(),
@@ -140,7 +140,7 @@ impl App {
 }
 
 /// Whether a fact of this name closes a compute.
-pub fn closes(kind: &str) -> bool {
+pub(crate) fn closes(kind: &str) -> bool {
     matches!(
         kind,
         "session.stopped" | "session.finished" | "session.failed" | "session.interrupted"
@@ -148,36 +148,36 @@ pub fn closes(kind: &str) -> bool {
 }
 
 /// A fact read back from its event, where it is one of a session's own.
-pub fn fact(event: &greenroom_core::Event) -> Option<Fact> {
+pub(crate) fn fact(event: &greenroom_core::Event) -> Option<Fact> {
     Fact::from_event(event).ok()
 }
 
 /// New identities. They sort by the time they were made at.
-pub mod fresh {
+pub(crate) mod fresh {
     use super::{RunId, SessionUid, StopId, StreamId, TokenId, Uuid};
 
     /// For a session.
-    pub fn session() -> SessionUid {
+    pub(crate) fn session() -> SessionUid {
         SessionUid(Uuid::now_v7())
     }
 
     /// For a run.
-    pub fn run() -> RunId {
+    pub(crate) fn run() -> RunId {
         RunId(Uuid::now_v7())
     }
 
     /// For a stop.
-    pub fn stop() -> StopId {
+    pub(crate) fn stop() -> StopId {
         StopId(Uuid::now_v7())
     }
 
     /// For a transfer.
-    pub fn stream() -> StreamId {
+    pub(crate) fn stream() -> StreamId {
         StreamId(Uuid::now_v7())
     }
 
     /// For a token.
-    pub fn token() -> TokenId {
+    pub(crate) fn token() -> TokenId {
         TokenId(Uuid::now_v7())
     }
 }

@@ -1,6 +1,7 @@
 //! Who asks, and what they may do.
 
 use std::collections::HashMap;
+use std::marker::PhantomData;
 use std::sync::{Arc, Mutex};
 
 use axum::extract::FromRequestParts;
@@ -19,11 +20,11 @@ use crate::hub::{About, lock};
 use crate::secret;
 
 /// Name of the cookie that stands for a bearer token after a login.
-pub const COOKIE: &str = "greenroom";
+pub(crate) const COOKIE: &str = "greenroom";
 
 /// Who asks.
 #[derive(Debug, Clone)]
-pub struct Caller {
+pub(crate) struct Caller {
     /// For whom they speak: owns the sessions they create.
     pub principal: Principal,
     /// What their token allows.
@@ -36,7 +37,7 @@ pub struct Caller {
 
 /// What kind of caller.
 #[derive(Debug, Clone)]
-pub enum Who {
+pub(crate) enum Who {
     /// A person, or a program that acts for one.
     Person,
     /// The agent of a session.
@@ -52,7 +53,7 @@ pub enum Who {
 
 /// What a call needs beyond a session one may see.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Right {
+pub(crate) enum Right {
     /// To see sessions and agents.
     Read,
     /// To create sessions, prompt them, stop them, and use their files.
@@ -66,7 +67,7 @@ pub enum Right {
 }
 
 /// Whether a role has a right.
-pub fn allows(role: Role, right: Right) -> bool {
+pub(crate) fn allows(role: Role, right: Right) -> bool {
     match right {
         Right::Read => matches!(role, Role::Admin | Role::Operator | Role::Viewer | Role::Agent),
         Right::Use => matches!(role, Role::Admin | Role::Operator | Role::Agent),
@@ -78,37 +79,36 @@ pub fn allows(role: Role, right: Right) -> bool {
 
 impl Caller {
     /// Refuses a caller without a right.
-    pub fn require(&self, right: Right) -> ApiResult<()> {
+    pub(crate) fn require(&self, right: Right) -> ApiResult<()> {
         if allows(self.role, right) {
             return Ok(());
         }
         let detail = format!("a token of role {} may not do this", self.role.as_str());
-        Err(Problem::forbidden(detail).hint("use a token with more rights: greenroom token create").into())
+        Err(Problem::forbidden(detail)
+            .hint("use a token with more rights: greenroom token create")
+            .into())
     }
 
     /// Whether they may see a session.
-    pub fn sees(&self, about: &About) -> bool {
+    pub(crate) fn sees(&self, about: &About) -> bool {
         match (&self.who, self.role) {
             (Who::Agent { uid, .. }, _) => about.uid == *uid || about.parent == Some(*uid),
             (Who::Runner(_), _) => false,
             (Who::Person, Role::Admin) => true,
-            (Who::Person, Role::Operator | Role::Viewer) => about.shared || about.owner == self.principal,
+            (Who::Person, Role::Operator | Role::Viewer) => {
+                about.shared || about.owner == self.principal
+            }
             (Who::Person, Role::Runner | Role::Agent) => false,
         }
     }
 
     /// Whether they may see a session.
-    pub fn sees_session(&self, session: &Session) -> bool {
+    pub(crate) fn sees_session(&self, session: &Session) -> bool {
         self.sees(&About::of(session))
     }
 
-    /// Whether they are a person, whose prompt lifts a hold.
-    pub fn is_person(&self) -> bool {
-        matches!(self.who, Who::Person)
-    }
-
     /// How they are shown in the log.
-    pub fn actor(&self) -> Actor {
+    pub(crate) fn actor(&self) -> Actor {
         match &self.who {
             Who::Person => Actor::person(self.principal.0.clone()),
             Who::Agent { id, .. } => Actor::machine(format!("session {id}")),
@@ -117,7 +117,7 @@ impl Caller {
     }
 
     /// What keeps their idempotency keys apart from those of others.
-    pub fn scope(&self) -> String {
+    pub(crate) fn scope(&self) -> String {
         match &self.who {
             Who::Person => format!("principal {}", self.principal),
             Who::Agent { uid, .. } => format!("agent {uid}"),
@@ -267,6 +267,88 @@ impl FromRequestParts<Arc<App>> for Caller {
                 Ok(Self { principal: row.principal, role: row.role, who: Who::Person, revoked })
             }
             None => Err(unauthorised("this token is not known, or was revoked")),
+        }
+    }
+}
+
+/// What a call needs, as a type: a handler that takes [`Allowed`] is not reached without
+/// it, whatever the body says.
+pub(crate) trait Need: Send {
+    /// The right.
+    const RIGHT: Right;
+}
+
+macro_rules! needs {
+    ($($(#[$doc:meta])* $name:ident = $right:ident;)*) => {$(
+        $(#[$doc])*
+        pub(crate) struct $name;
+        impl Need for $name {
+            const RIGHT: Right = Right::$right;
+        }
+    )*};
+}
+
+needs! {
+    /// To see sessions and agents.
+    ToRead = Read;
+    /// To create sessions, prompt them, stop them, and use their files.
+    ToUse = Use;
+    /// What only a person decides.
+    ToDecide = Decide;
+    /// To see runners and figures.
+    ToOperate = Operate;
+    /// To change agents, runners and tokens.
+    ToAdminister = Administer;
+}
+
+/// A caller who has a right.
+pub(crate) struct Allowed<N> {
+    /// Who.
+    pub(crate) caller: Caller,
+    need: PhantomData<N>,
+}
+
+impl<N: Need> FromRequestParts<Arc<App>> for Allowed<N> {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let caller = Caller::from_request_parts(parts, app).await?;
+        caller.require(N::RIGHT)?;
+        Ok(Self { caller, need: PhantomData })
+    }
+}
+
+/// The runner that calls.
+pub(crate) struct LinkCaller(pub(crate) RunnerId);
+
+impl FromRequestParts<Arc<App>> for LinkCaller {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        match Caller::from_request_parts(parts, app).await?.who {
+            Who::Runner(id) => Ok(Self(id)),
+            _ => {
+                Err(Problem::forbidden("this call is for runners, with a credential of their own")
+                    .into())
+            }
+        }
+    }
+}
+
+/// The join token a runner brings, which is worth one credential.
+pub(crate) struct JoinToken(pub(crate) String);
+
+impl FromRequestParts<Arc<App>> for JoinToken {
+    type Rejection = ApiError;
+
+    async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
+        let Some((token, false)) = presented(parts) else {
+            return Err(unauthorised("a runner joins with a token"));
+        };
+        match app.auth.token(&*app.store, token).await? {
+            Some((row, _)) if row.role == Role::Runner => Ok(Self(token.to_owned())),
+            Some(_) => Err(Problem::forbidden("a runner joins with a token of role runner").into()),
+            None => Err(unauthorised("this join token is not known, or was used")),
         }
     }
 }

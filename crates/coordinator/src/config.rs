@@ -40,10 +40,14 @@ impl Default for Config {
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
     /// Without tokens, only this machine may reach it.
-    #[error("--no-auth works on loopback only, and {0} is not: leave --no-auth out, or listen on 127.0.0.1")]
+    #[error(
+        "--no-auth works on loopback only, and {0} is not: leave --no-auth out, or listen on 127.0.0.1"
+    )]
     NoAuthBeyondLoopback(SocketAddr),
     /// The address is taken, or not this machine's.
-    #[error("cannot listen on {address}: {source}; choose another with --listen, or end what has it")]
+    #[error(
+        "cannot listen on {address}: {source}; choose another with --listen, or end what has it"
+    )]
     Listen {
         /// The address.
         address: SocketAddr,

@@ -12,7 +12,7 @@ use http::{HeaderValue, StatusCode, header};
 pub struct ApiError(pub Box<Problem>);
 
 /// Short for what a handler answers.
-pub type ApiResult<T> = Result<T, ApiError>;
+pub(crate) type ApiResult<T> = Result<T, ApiError>;
 
 impl From<Problem> for ApiError {
     fn from(problem: Problem) -> Self {
@@ -41,6 +41,8 @@ impl From<StoreError> for ApiError {
             StoreError::Full => Problem::new(507, "disk_full", detail)
                 .hint("free space on the disk of the data folder")
                 .into(),
+            StoreError::BadCursor => Problem::invalid(detail).at("cursor").into(),
+            StoreError::NoRunner => Problem::new(404, "runner_not_found", detail).into(),
             StoreError::OldInstance => Problem::new(409, "old_instance", detail).into(),
             StoreError::Newer { .. } | StoreError::Database(_) => {
                 tracing::error!(error = %detail, "the store failed");
@@ -51,13 +53,11 @@ impl From<StoreError> for ApiError {
 }
 
 /// A problem as a response, with the headers that belong to its status.
-pub fn problem_response(problem: &Problem) -> Response {
-    let status =
-        StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
+pub(crate) fn problem_response(problem: &Problem) -> Response {
+    let status = StatusCode::from_u16(problem.status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
     let mut response = (status, Json(problem)).into_response();
     let headers = response.headers_mut();
-    headers
-        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("application/problem+json"));
     if status == StatusCode::UNAUTHORIZED {
         headers.insert(header::WWW_AUTHENTICATE, HeaderValue::from_static("Bearer"));
     }

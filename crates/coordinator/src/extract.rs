@@ -18,7 +18,7 @@ use crate::error::ApiError;
 /// A body is JSON whatever it is labelled as: many tools label a bare body as a form, and
 /// what a foreign page may send is settled by its Origin.
 #[derive(Debug)]
-pub struct Body<T>(pub T);
+pub(crate) struct Body<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
     type Rejection = ApiError;
@@ -30,7 +30,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequest<S> for Body<T> {
 
 /// A JSON body that may be absent altogether.
 #[derive(Debug)]
-pub struct MaybeBody<T>(pub T);
+pub(crate) struct MaybeBody<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Default> FromRequest<S> for MaybeBody<T> {
     type Rejection = ApiError;
@@ -91,7 +91,7 @@ fn pointer_part(segment: &serde_path_to_error::Segment) -> String {
 
 /// Parameters of the query. What does not parse is 422, and names the parameter.
 #[derive(Debug)]
-pub struct Query<T>(pub T);
+pub(crate) struct Query<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
     type Rejection = ApiError;
@@ -100,9 +100,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
         match axum::extract::Query::<T>::from_request_parts(parts, state).await {
             Ok(axum::extract::Query(value)) => Ok(Self(value)),
             Err(QueryRejection::FailedToDeserializeQueryString(error)) => {
-                Err(Problem::invalid(format!("the query does not parse: {}", innermost(&error)))
-                    .at("query")
-                    .into())
+                Err(query_problem(&innermost(&error)).into())
             }
             Err(other) => Err(Problem::invalid(other.body_text()).at("query").into()),
         }
@@ -111,7 +109,7 @@ impl<S: Send + Sync, T: DeserializeOwned> FromRequestParts<S> for Query<T> {
 
 /// Parts of the path, as text. What cannot be a name of anything is 404.
 #[derive(Debug)]
-pub struct Path<T>(pub T);
+pub(crate) struct Path<T>(pub T);
 
 impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T> {
     type Rejection = ApiError;
@@ -127,6 +125,16 @@ impl<S: Send + Sync, T: DeserializeOwned + Send> FromRequestParts<S> for Path<T>
     }
 }
 
+/// The error begins with the parameter's name, where it is about one.
+fn query_problem(error: &str) -> Problem {
+    let named =
+        error.split_once(": ").filter(|(name, _)| name.bytes().all(|b| b.is_ascii_lowercase()));
+    match named {
+        Some((name, _)) => Problem::invalid(error).at(name),
+        None => Problem::invalid(format!("the query does not parse: {error}")).at("query"),
+    }
+}
+
 /// The text of the error at the bottom of the chain: the others only say that there is one.
 fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
     let mut error = error;
@@ -137,12 +145,12 @@ fn innermost(error: &(dyn std::error::Error + 'static)) -> String {
 }
 
 /// A duration of the query, as text: `30s`.
-pub fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Ms>, D::Error> {
+pub(crate) fn duration<'de, D: Deserializer<'de>>(from: D) -> Result<Option<Ms>, D::Error> {
     parsed::<D, Ms>(from)
 }
 
 /// A parameter that reads with `FromStr`. Absent and empty are `None`.
-pub fn parsed<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+pub(crate) fn parsed<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: FromStr,
@@ -157,7 +165,7 @@ where
 
 /// How many entries a page has: 1 to 1000, larger is clamped, 100 by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct PageSize(pub u32);
+pub(crate) struct PageSize(pub u32);
 
 impl Default for PageSize {
     fn default() -> Self {

@@ -30,7 +30,7 @@ const PAGE: u32 = 64;
 
 /// Where a viewer begins.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Start {
+pub(crate) enum Start {
     /// With this event.
     At(Seq),
     /// After this cursor, which may be of another history.
@@ -201,7 +201,7 @@ impl Viewer {
 }
 
 /// The stream of one session.
-pub async fn session_stream(
+pub(crate) async fn session_stream(
     app: &Arc<App>,
     caller: &Caller,
     session: &Arc<Session>,
@@ -214,7 +214,7 @@ pub async fn session_stream(
 }
 
 /// The stream over all sessions a caller may see, with the events of those it watches.
-pub async fn change_stream(
+pub(crate) async fn change_stream(
     app: &Arc<App>,
     caller: &Caller,
     watched: &[(Arc<Session>, Start)],
@@ -239,7 +239,8 @@ pub async fn change_stream(
         events.push(frames(app, caller, session, *start, FrameStyle::Named).await?);
     }
     // The changes decide how long the stream lasts; a watched session may end before.
-    let both = stream::select(changes.map(Some).chain(stream::once(async { None })), events.map(Some));
+    let both =
+        stream::select(changes.map(Some).chain(stream::once(async { None })), events.map(Some));
     let until_it_ends = both.take_while(|bytes| ready(bytes.is_some())).filter_map(ready);
     Ok(respond(until_it_ends.boxed()))
 }

@@ -10,7 +10,7 @@ static HANDLE: OnceLock<PrometheusHandle> = OnceLock::new();
 const BUCKETS: [f64; 10] = [0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.1, 0.5, 2.5, 30.0];
 
 /// Begins to count. Again changes nothing.
-pub fn install() {
+pub(crate) fn install() {
     HANDLE.get_or_init(|| {
         let builder = PrometheusBuilder::new().set_buckets(&BUCKETS);
         let recorder = builder.unwrap_or_else(|_| PrometheusBuilder::new()).build_recorder();
@@ -22,6 +22,8 @@ pub fn install() {
 }
 
 /// The figures as text.
-pub fn render() -> String {
-    HANDLE.get().map(PrometheusHandle::render).unwrap_or_default()
+pub(crate) fn render() -> String {
+    let Some(handle) = HANDLE.get() else { return String::new() };
+    handle.run_upkeep();
+    handle.render()
 }

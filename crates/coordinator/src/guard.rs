@@ -29,10 +29,9 @@ impl Hosts {
     /// Whether a `host[:port]` is one of ours. `default_port` is that of the scheme.
     fn is_ours(&self, authority: &str, default_port: u16) -> bool {
         let (host, port) = split_port(&authority.to_ascii_lowercase());
-        let added = self
-            .allowed
-            .iter()
-            .any(|(name, wanted)| *name == host && wanted.is_none_or(|w| w == port.unwrap_or(default_port)));
+        let added = self.allowed.iter().any(|(name, wanted)| {
+            *name == host && wanted.is_none_or(|w| w == port.unwrap_or(default_port))
+        });
         if added {
             return true;
         }
@@ -45,7 +44,9 @@ impl Hosts {
         // An address cannot be rebound, so any address of this machine is as good as ours.
         match host.trim_start_matches('[').trim_end_matches(']').parse::<IpAddr>() {
             Ok(ip) if self.listen.ip().is_loopback() => ip.is_loopback(),
-            Ok(ip) => self.listen.ip().is_unspecified() || ip == self.listen.ip() || ip.is_loopback(),
+            Ok(ip) => {
+                self.listen.ip().is_unspecified() || ip == self.listen.ip() || ip.is_loopback()
+            }
             Err(_) => false,
         }
     }
@@ -59,8 +60,14 @@ impl Hosts {
             return Ok(());
         }
         let said = said.unwrap_or("no host");
-        Err(Problem::new(421, "foreign_host", format!("this is not {said}: the Host header must name the address it listens on"))
-            .hint("use the address that `greenroom up` has printed, or start it with --allowed-host NAME"))
+        Err(Problem::new(
+            421,
+            "foreign_host",
+            format!("this is not {said}: the Host header must name the address it listens on"),
+        )
+        .hint(
+            "use the address that `greenroom up` has printed, or start it with --allowed-host NAME",
+        ))
     }
 
     fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
@@ -99,7 +106,11 @@ fn split_port(authority: &str) -> (String, Option<u16>) {
 }
 
 /// Refuses foreign hosts and origins, on every method.
-pub async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
+pub(crate) async fn guard(
+    State(hosts): State<Arc<Hosts>>,
+    request: Request,
+    next: Next,
+) -> Response {
     let checked = hosts
         .check_host(request.uri(), request.headers())
         .and_then(|()| hosts.check_origin(request.headers()));
@@ -121,10 +132,28 @@ mod tests {
     #[test]
     fn only_our_own_names_with_our_own_port() {
         let loopback = hosts("127.0.0.1:7070", &["green.example", "proxy.example:443"]);
-        for ours in ["127.0.0.1:7070", "localhost:7070", "LOCALHOST:7070", "[::1]:7070", "green.example", "green.example:1", "proxy.example:443", "proxy.example"] {
+        for ours in [
+            "127.0.0.1:7070",
+            "localhost:7070",
+            "LOCALHOST:7070",
+            "[::1]:7070",
+            "green.example",
+            "green.example:1",
+            "proxy.example:443",
+            "proxy.example",
+        ] {
             assert!(loopback.is_ours(ours, 443), "{ours}");
         }
-        for foreign in ["127.0.0.1", "127.0.0.1:7071", "evil.example:7070", "10.0.0.1:7070", "", "localhost", "proxy.example:8443", "localhost.evil.example:7070"] {
+        for foreign in [
+            "127.0.0.1",
+            "127.0.0.1:7071",
+            "evil.example:7070",
+            "10.0.0.1:7070",
+            "",
+            "localhost",
+            "proxy.example:8443",
+            "localhost.evil.example:7070",
+        ] {
             assert!(!loopback.is_ours(foreign, 443), "{foreign}");
         }
         let open = hosts("0.0.0.0:7070", &[]);

@@ -19,7 +19,7 @@ const RING: usize = 64;
 const CHANGES: usize = 1024;
 
 /// Locks, also after a panic elsewhere: what is kept here stays whole between statements.
-pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
@@ -102,10 +102,10 @@ impl Frames {
     }
 }
 
-/// A position in a log as it is on the wire: `42`, or `1.42` in a later era.
+/// A position in a log as it is on the wire: `42`, or `1.42` after a restore.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Cursor {
-    /// Which history of the store.
+pub(crate) struct Cursor {
+    /// Which history of the store: 0 before the first restore from a backup.
     pub era: u32,
     /// Position in the log.
     pub seq: Seq,
@@ -200,12 +200,14 @@ pub struct Hub {
 }
 
 impl Hub {
-    /// A hub for a store of this era.
+    /// A hub for a store of this era. A store counts its eras from 1, and the first is left
+    /// out on the wire: there it is 0.
     pub fn new(era: u32) -> Self {
+        let era = era.saturating_sub(1);
         Self { era, topics: Mutex::default(), changes: broadcast::Sender::new(CHANGES) }
     }
 
-    /// The era of the store.
+    /// The era of cursors.
     pub fn era(&self) -> u32 {
         self.era
     }
@@ -317,7 +319,9 @@ mod tests {
         assert!(later.after(0).starts_with(b"id: 2.7\n"));
         let name: SessionId = "s".parse().expect("a name");
         let named = Frames::render(0, Some(&name), &[event(7)]);
-        assert!(named.after(0).starts_with(b"event: message\ndata: {\"session_id\":\"s\",\"seq\":7"));
+        assert!(
+            named.after(0).starts_with(b"event: message\ndata: {\"session_id\":\"s\",\"seq\":7")
+        );
     }
 
     #[test]

@@ -1,1 +1,28 @@
-//! placeholder
+//! The coordinator: the API, placement, and what keeps sessions as they should be.
+//!
+//! A request's way in: `api` (parse, authorise), `service`, store (decide, commit). Its way
+//! out: commit, [`hub`], viewer; and commit, assignment, runner, shim.
+#![forbid(unsafe_code)]
+
+pub mod api;
+mod app;
+mod auth;
+pub mod clock;
+mod config;
+mod error;
+mod extract;
+mod feed;
+mod figures;
+mod guard;
+mod hub;
+mod presence;
+mod schema;
+mod secret;
+mod server;
+mod service;
+pub mod sources;
+mod tasks;
+mod timers;
+
+pub use config::{Config, StartError};
+pub use server::{Coordinator, start, start_with};

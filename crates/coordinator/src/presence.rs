@@ -83,11 +83,8 @@ struct Open {
 impl Runners {
     /// The runners the store knows, none connected yet.
     pub fn new(rows: Vec<RunnerRow>) -> Self {
-        let runners = Self {
-            all: Mutex::default(),
-            slots: Mutex::default(),
-            started: Instant::now(),
-        };
+        let runners =
+            Self { all: Mutex::default(), slots: Mutex::default(), started: Instant::now() };
         for row in rows {
             runners.join(&row);
         }

@@ -5,13 +5,13 @@ use jsonschema::Validator;
 use serde_json::Value;
 
 /// Compiles a schema. References to elsewhere are refused.
-pub fn compile(schema: &Value) -> Result<Validator, String> {
+pub(crate) fn compile(schema: &Value) -> Result<Validator, String> {
     jsonschema::validator_for(schema).map_err(|error| error.to_string())
 }
 
 /// What does not fit, and where.
 #[derive(Debug, PartialEq, Eq)]
-pub struct Misfit {
+pub(crate) struct Misfit {
     /// JSON pointer into the document.
     pub path: String,
     /// What is wrong there.
@@ -19,7 +19,7 @@ pub struct Misfit {
 }
 
 /// Checks a document against a compiled schema.
-pub fn check(validator: &Validator, document: &Value) -> Result<(), Misfit> {
+pub(crate) fn check(validator: &Validator, document: &Value) -> Result<(), Misfit> {
     validator.validate(document).map_err(|error| {
         let mut message = error.to_string();
         if message.len() > 400 {
@@ -32,7 +32,7 @@ pub fn check(validator: &Validator, document: &Value) -> Result<(), Misfit> {
 }
 
 /// SHA-256 of a JSON document, whatever the order of its keys.
-pub fn digest(document: &Value) -> [u8; 32] {
+pub(crate) fn digest(document: &Value) -> [u8; 32] {
     let mut text = String::new();
     canonical(document, &mut text);
     crate::secret::hash(&text)

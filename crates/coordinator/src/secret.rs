@@ -15,22 +15,22 @@ const CREDENTIAL: &str = "grr_";
 const AGENT: &str = "gra_";
 
 /// SHA-256 of a text.
-pub fn hash(text: &str) -> [u8; 32] {
+pub(crate) fn hash(text: &str) -> [u8; 32] {
     Sha256::digest(text.as_bytes()).into()
 }
 
 /// A new token.
-pub fn new_token() -> String {
+pub(crate) fn new_token() -> String {
     random(TOKEN)
 }
 
 /// A new credential of a runner.
-pub fn new_credential() -> String {
+pub(crate) fn new_credential() -> String {
     random(CREDENTIAL)
 }
 
 /// Whether a text is in the form of a runner's credential.
-pub fn is_credential(text: &str) -> bool {
+pub(crate) fn is_credential(text: &str) -> bool {
     text.starts_with(CREDENTIAL)
 }
 
@@ -41,14 +41,14 @@ fn random(prefix: &str) -> String {
 
 /// The token of the agent of one compute. Nothing is kept of it: it can be checked with
 /// the store's secret, and is valid while that epoch is the session's live one.
-pub fn agent_token(secret: &[u8; 32], uid: SessionUid, epoch: Epoch) -> String {
+pub(crate) fn agent_token(secret: &[u8; 32], uid: SessionUid, epoch: Epoch) -> String {
     let claim = claim(uid, epoch);
     let tag = mac(secret, &claim).finalize().into_bytes();
     format!("{AGENT}{}{}", URL_SAFE_NO_PAD.encode(claim), URL_SAFE_NO_PAD.encode(tag))
 }
 
 /// Whose a token of an agent is, if it is one and was made here.
-pub fn read_agent_token(secret: &[u8; 32], text: &str) -> Option<(SessionUid, Epoch)> {
+pub(crate) fn read_agent_token(secret: &[u8; 32], text: &str) -> Option<(SessionUid, Epoch)> {
     let body = text.strip_prefix(AGENT)?;
     // 20 bytes of claim are 27 characters.
     let (claim, tag) = body.split_at_checked(27)?;

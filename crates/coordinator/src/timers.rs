@@ -36,7 +36,9 @@ impl Deadlines {
     /// Arms, shortens or disarms the deadline of a session.
     pub fn note(&self, session: &Session, now: Instant) {
         let stopping = session.compute.as_ref().and_then(|compute| match &compute.wanted {
-            Wanted::Down(stopping) if !compute.unconfirmed => Some((compute.epoch, &stopping.order)),
+            Wanted::Down(stopping) if !compute.unconfirmed => {
+                Some((compute.epoch, &stopping.order))
+            }
             _ => None,
         });
         let mut armed = lock(&self.armed);

@@ -211,7 +211,15 @@ pub struct Prompt {
 
 /// What a prompt does when the session is busy.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize, utoipa::ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    serde::Serialize,
+    serde::Deserialize,
+    utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
@@ -269,13 +277,17 @@ pub struct Now(pub Timestamp);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A prompt of mode `reject` met a busy session.
-    #[error("the session is busy ({status}); send the prompt with mode \"enqueue\" to wait in line")]
+    #[error(
+        "the session is busy ({status}); send the prompt with mode \"enqueue\" to wait in line"
+    )]
     SessionBusy {
         /// How it stands.
         status: &'static str,
     },
     /// Nothing is held and nothing can be brought up.
-    #[error("there is nothing to resume: the session is not held, and its agent starts with a prompt")]
+    #[error(
+        "there is nothing to resume: the session is not held, and its agent starts with a prompt"
+    )]
     NothingToResume,
     /// The run was dispatched already.
     #[error("the run was handed to its agent already and can only be stopped")]

@@ -298,7 +298,9 @@ impl Fact {
     pub fn to_event(&self, seq: Seq, at: Timestamp) -> Event {
         if let Self::Output(output) = self {
             let mut data = output.data.clone();
-            if output.late && let Value::Object(fields) = &mut data {
+            if output.late
+                && let Value::Object(fields) = &mut data
+            {
                 fields.insert("late".into(), Value::Bool(true));
             }
             let kind = output.kind.event_type().to_owned();
@@ -309,7 +311,10 @@ impl Fact {
             Some(kind) => kind.to_owned(),
             None => unreachable!("every fact but output has a type of its own"),
         };
-        let data = tagged.get_mut("data").map(Value::take).unwrap_or_else(|| Value::Object(Default::default()));
+        let data = tagged
+            .get_mut("data")
+            .map(Value::take)
+            .unwrap_or_else(|| Value::Object(Default::default()));
         Event { seq, at, run: self.run(), kind, data }
     }
 

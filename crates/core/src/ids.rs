@@ -57,7 +57,9 @@ uuid_ids! {
 
 /// Why a name was refused.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-#[error("{kind} {value:?} is not valid: use 1 to {max} letters, digits, '.', '_' or '-', and begin with a letter or digit")]
+#[error(
+    "{kind} {value:?} is not valid: use 1 to {max} letters, digits, '.', '_' or '-', and begin with a letter or digit"
+)]
 pub struct BadName {
     kind: &'static str,
     value: String,
@@ -149,7 +151,18 @@ impl fmt::Display for Principal {
 
 /// The number of a session's compute: 1 for its first, never used twice.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(transparent)]
 #[schema(value_type = u32)]
@@ -172,7 +185,18 @@ impl fmt::Display for Epoch {
 /// Counts the changes of what a session's runner has been told. A runner ignores
 /// an assignment whose generation is below the highest it has seen.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(transparent)]
 #[schema(value_type = u64)]

@@ -254,4 +254,3 @@ pub struct LastRun {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
 }
-

@@ -9,7 +9,9 @@ use crate::receipt::{EndReason, Receipt};
 use crate::value::Timestamp;
 
 /// Who wrote a journal stream. Nobody appends to another's.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Writer {
     /// The compute's supervisor.

@@ -294,12 +294,8 @@ impl Session {
         let Some(home) = self.home.filter(|_| self.life != Life::Removed) else {
             return Vec::new();
         };
-        let assign = |epoch, order| Assignment {
-            uid: self.uid,
-            epoch,
-            generation: self.generation,
-            order,
-        };
+        let assign =
+            |epoch, order| Assignment { uid: self.uid, epoch, generation: self.generation, order };
         let mut all: Vec<_> = self
             .abandoned
             .iter()

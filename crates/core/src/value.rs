@@ -9,7 +9,9 @@ use utoipa::ToSchema;
 
 /// A moment on some machine's wall clock, in RFC 3339 UTC. It is for people:
 /// nothing is ordered or timed by it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema)]
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
 #[serde(transparent)]
 #[schema(value_type = String, format = DateTime)]
 pub struct Timestamp(pub jiff::Timestamp);
@@ -50,7 +52,18 @@ fn split_number(s: &str) -> Option<(u64, &str)> {
 /// A span of time in milliseconds. Text: `500ms`, `30s`, `15m`, `1h`, `30d`.
 /// JSON: an integer, in fields that end in `_ms`.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(transparent)]
 #[schema(value_type = u64)]
@@ -93,7 +106,7 @@ impl FromStr for Ms {
 
 impl fmt::Display for Ms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = TIME_UNITS.iter().find(|(_, factor)| self.0 % factor == 0 && self.0 > 0);
+        let exact = TIME_UNITS.iter().find(|(_, factor)| self.0.is_multiple_of(*factor) && self.0 > 0);
         let (unit, factor) = exact.unwrap_or(&("s", 1000));
         write!(f, "{}{unit}", self.0 / factor)
     }
@@ -102,7 +115,18 @@ impl fmt::Display for Ms {
 /// A number of bytes. Text: `512`, `64KiB`, `512MiB`, `2GiB`, and the decimal
 /// `kB`, `MB`, `GB`. JSON: an integer.
 #[derive(
-    Debug, Clone, Copy, Default, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(transparent)]
 #[schema(value_type = u64)]
@@ -140,7 +164,7 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = SIZE_UNITS.iter().find(|(_, factor)| self.0 % factor == 0 && self.0 > 0);
+        let exact = SIZE_UNITS.iter().find(|(_, factor)| self.0.is_multiple_of(*factor) && self.0 > 0);
         let (unit, factor) = exact.unwrap_or(&("B", 1));
         write!(f, "{}{unit}", self.0 / factor)
     }

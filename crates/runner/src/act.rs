@@ -12,9 +12,7 @@ use tokio_util::sync::CancellationToken;
 use crate::backoff::Backoff;
 use crate::host::Host;
 use crate::http::CallError;
-use crate::session::{
-    Compute, Event, Run, Session, Stage, Start, Supervised, blocking,
-};
+use crate::session::{Compute, Event, Run, Session, Stage, Start, Supervised};
 use crate::shims::{self, Ears, Met};
 use crate::tail::Durable;
 use crate::{env, point, probe, workspace};
@@ -70,11 +68,7 @@ impl Session {
         }
     }
 
-    fn effort(
-        &self,
-        cancel: CancellationToken,
-        task: impl Future<Output = ()> + Send + 'static,
-    ) {
+    fn effort(&self, cancel: CancellationToken, task: impl Future<Output = ()> + Send + 'static) {
         self.host.spawn(async move {
             tokio::select! {
                 () = cancel.cancelled() => {}
@@ -96,7 +90,7 @@ impl Session {
         let (host, uid, inbox) = (self.host.clone(), self.uid, self.inbox.clone());
         self.toward_start(epoch, async move {
             let folder = host.folder.clone();
-            let make = blocking(move || folder.make_compute(uid, epoch));
+            let make = host.blocking(move || folder.make_compute(uid, epoch));
             let fetch = retried(|| host.api.compute(uid, epoch), "the body of a compute");
             let (made, body) = tokio::join!(make, fetch);
             let _ = inbox.send(Event::Body { epoch, body: Box::new(body), made });
@@ -119,11 +113,10 @@ impl Session {
         let spec = self.spec(epoch, &body);
         self.prepare(epoch, body);
         let launched = match made {
-            Ok(()) => blocking({
+            Ok(()) => {
                 let (control, spec) = (control.clone(), spec.clone());
-                move || launch(&control, &spec)
-            })
-            .await,
+                self.host.blocking(move || launch(&control, &spec)).await
+            }
             Err(error) => Err(format!("its control folder could not be made: {error}")),
         };
         let ended = match launched {

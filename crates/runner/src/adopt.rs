@@ -10,7 +10,7 @@ use greenroom_shim::spec::ShimSpec;
 use crate::act::supervised;
 use crate::host::Host;
 use crate::remove;
-use crate::session::{Compute, Ended, Session, Stage, blocking};
+use crate::session::{Compute, Ended, Session, Stage};
 use crate::tail::Durable;
 
 /// What is left of a session's computes.
@@ -31,7 +31,7 @@ enum LeftCompute {
 /// a shim that hangs holds up nobody but itself.
 pub(crate) async fn all(host: &Arc<Host>) -> io::Result<usize> {
     let folder = host.folder.clone();
-    let found = blocking(move || -> io::Result<Vec<(SessionUid, Left)>> {
+    let found = host.blocking(move || -> io::Result<Vec<(SessionUid, Left)>> {
         let sessions = folder.sessions()?;
         let looked = sessions.into_iter().map(|(uid, epochs)| {
             let computes = epochs.into_iter().filter_map(|epoch| {
@@ -56,6 +56,12 @@ pub(crate) async fn all(host: &Arc<Host>) -> io::Result<usize> {
     let found = found.await?;
     let count = found.iter().map(|(_, left)| left.open()).sum();
     for (uid, left) in found {
+        // Before the link says what is here.
+        for (epoch, left) in &left.computes {
+            if matches!(left, LeftCompute::Open(_)) {
+                host.board.live(uid, *epoch, host.folder.compute(uid, *epoch).dir().to_owned());
+            }
+        }
         host.adopt(uid, left);
     }
     Ok(count)
@@ -94,10 +100,10 @@ impl Session {
                     self.host.board.closed(self.uid, epoch, (*receipt).clone(), dir);
                     // All that remains to be done is to bring it up: whoever has it then
                     // has the receipt too, and needs nothing of this folder.
-                    self.ended.insert(epoch, Ended { how: Ok(receipt), uploaded: false, forget: true });
+                    self.ended
+                        .insert(epoch, Ended { how: Ok(receipt), uploaded: false, forget: true });
                 }
                 LeftCompute::Open(spec) => {
-                    self.host.board.live(self.uid, epoch, dir);
                     let stage = Stage::Supervised(Box::new(supervised(*spec, durable)));
                     self.computes.insert(epoch, Compute::new(control, stage));
                     self.reach(epoch, None);

@@ -142,9 +142,13 @@ mod tests {
 
     #[test]
     fn paths_are_checked() {
-        for (given, path) in
-            [("", ""), (".", ""), ("a/b", "a/b"), ("./a//b/", "a/b"), ("a b/c:d%e/…", "a b/c:d%e/…")]
-        {
+        for (given, path) in [
+            ("", ""),
+            (".", ""),
+            ("a/b", "a/b"),
+            ("./a//b/", "a/b"),
+            ("a b/c:d%e/…", "a b/c:d%e/…"),
+        ] {
             assert_eq!(RelPath::parse(given).unwrap().as_str(), path);
         }
         let long = "x".repeat(256);

@@ -36,6 +36,8 @@ struct Inner {
     connected: Option<Instant>,
     /// The journal's way does not work at the moment.
     records_fail: bool,
+    /// Something beside computes is to be said.
+    nudged: bool,
     unclaimed: BTreeSet<SessionUid>,
 }
 
@@ -184,7 +186,15 @@ impl Board {
 
     /// The link came up.
     pub(crate) fn connected(&self) {
-        self.lock().connected = Some(Instant::now());
+        let mut inner = self.lock();
+        inner.connected = Some(Instant::now());
+        inner.records_fail = false;
+    }
+
+    /// The next report should not wait for the poll.
+    pub(crate) fn nudge(&self) {
+        self.lock().nudged = true;
+        self.urgent.notify_one();
     }
 
     /// Whether the journal's way works.
@@ -198,9 +208,20 @@ impl Board {
         }
     }
 
-    /// Live computes of these sessions are unknown to the coordinator.
-    pub(crate) fn set_unclaimed(&self, uids: BTreeSet<SessionUid>) -> BTreeSet<SessionUid> {
-        std::mem::replace(&mut self.lock().unclaimed, uids)
+    /// Of the computes in a report, those of these sessions are unknown to the coordinator.
+    /// Gives all that are, and says which are news.
+    pub(crate) fn unclaimed(
+        &self,
+        report: &Report,
+        uids: &[SessionUid],
+    ) -> (BTreeSet<SessionUid>, Vec<SessionUid>) {
+        let mut inner = self.lock();
+        let news = uids.iter().copied().filter(|uid| !inner.unclaimed.contains(uid)).collect();
+        for compute in &report.computes {
+            inner.unclaimed.remove(&compute.uid);
+        }
+        inner.unclaimed.extend(uids);
+        (inner.unclaimed.clone(), news)
     }
 
     /// How many computes are not closed.
@@ -241,16 +262,13 @@ impl Board {
                 first_index: full.then(|| first_index(post)).flatten(),
             })
             .collect();
-        Report {
-            computes,
-            removed: inner.removed.keys().copied().collect(),
-            taken: inner.clock,
-        }
+        Report { computes, removed: inner.removed.keys().copied().collect(), taken: inner.clock }
     }
 
     /// That report was answered.
     pub(crate) fn answered(&self, report: &Report) {
         let mut inner = self.lock();
+        inner.nudged = false;
         for compute in &report.computes {
             if let Some(post) = inner.posts.get_mut(&(compute.uid, compute.epoch)) {
                 post.answered = post.answered.max(report.taken);
@@ -272,7 +290,7 @@ impl Board {
     /// When the next thing is to be said that cannot wait for the next poll.
     pub(crate) fn next_due(&self) -> Option<Instant> {
         let inner = self.lock();
-        if !inner.removed.is_empty() {
+        if inner.nudged || !inner.removed.is_empty() {
             return Some(Instant::now());
         }
         let news = inner.posts.values().filter(|post| post.is_news() && !post.delivered);

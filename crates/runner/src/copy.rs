@@ -52,7 +52,9 @@ fn folder(from: &OwnedFd, to: &OwnedFd, cancel: &CancellationToken, depth: u32) 
                         folder(&inside, &copied, cancel, depth + 1)?;
                         rustix::fs::fchmod(&copied, mode | Mode::RWXU)?;
                     }
-                    Err(error) if error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) => {}
+                    Err(error)
+                        if error.raw_os_error() == Some(rustix::io::Errno::XDEV.raw_os_error()) => {
+                    }
                     Err(error) => return Err(error),
                 }
             }
@@ -63,7 +65,12 @@ fn folder(from: &OwnedFd, to: &OwnedFd, cancel: &CancellationToken, depth: u32) 
     Ok(())
 }
 
-fn file(from: BorrowedFd<'_>, to: BorrowedFd<'_>, name: &std::ffi::CStr, mode: Mode) -> io::Result<()> {
+fn file(
+    from: BorrowedFd<'_>,
+    to: BorrowedFd<'_>,
+    name: &std::ffi::CStr,
+    mode: Mode,
+) -> io::Result<()> {
     let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK;
     let mut source = File::from(open_beneath(from, name, flags, ResolveFlags::empty())?);
     let create = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::CLOEXEC;

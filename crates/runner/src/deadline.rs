@@ -9,7 +9,7 @@ use greenroom_shim::control::{self, Control};
 use greenroom_shim::spec::ShimSpec;
 use tokio::time::Instant;
 
-use crate::session::{Force, Session, blocking};
+use crate::session::{Force, Session};
 
 /// How much longer than its graces a stop may take a shim.
 const ALLOWANCE: Duration = Duration::from_secs(5);
@@ -22,9 +22,14 @@ const DEATH: Duration = Duration::from_secs(2);
 
 /// When force is used after `stop`. Another stop only brings that nearer, but for a new
 /// try after an old one was given up.
-pub(crate) fn after(stop: &StopOrder, before: Option<&StopOrder>, force: Option<Force>) -> Force {
+pub(crate) fn after(
+    now: Instant,
+    stop: &StopOrder,
+    before: Option<&StopOrder>,
+    force: Option<Force>,
+) -> Force {
     let graces = Duration::from(stop.cancel_grace_ms) + Duration::from(stop.grace_ms);
-    let at = Instant::now() + graces + ALLOWANCE;
+    let at = now + graces + ALLOWANCE;
     let anew = before.is_some_and(|before| stop.attempt > before.attempt);
     match force {
         Some(force) if !anew => Force { at: force.at.min(at), killed: force.killed },
@@ -46,14 +51,14 @@ impl Session {
         if first {
             let spec = shim.spec.clone();
             tracing::warn!(uid = %self.uid, %epoch, "the shim is late with a stop; its control group is killed");
-            return blocking(move || kill_group(spec.as_ref())).await;
+            return self.host.blocking(move || kill_group(spec.as_ref())).await;
         }
         if shim.evidence.is_some() && shim.talk.is_some() {
             // It lives, says what it found, and is the only one who can prove the end.
             return;
         }
         tracing::warn!(uid = %self.uid, %epoch, "the shim does not answer a stop; it is killed");
-        match blocking(move || kill_shim(&control)).await {
+        match self.host.blocking(move || kill_shim(&control)).await {
             None => self.settle(epoch).await,
             Some(evidence) => self.in_doubt(epoch, evidence),
         }
@@ -96,15 +101,16 @@ mod tests {
         }
     }
 
-    #[tokio::test(start_paused = true)]
-    async fn another_stop_only_shortens_and_another_try_starts_anew() {
-        let first = after(&stop(10_000, 0), None, None);
-        let longer = after(&stop(60_000, 0), Some(&stop(10_000, 0)), Some(first));
+    #[test]
+    fn another_stop_only_shortens_and_another_try_starts_anew() {
+        let now = Instant::now();
+        let first = after(now, &stop(10_000, 0), None, None);
+        let longer = after(now, &stop(60_000, 0), Some(&stop(10_000, 0)), Some(first));
         assert_eq!(longer.at, first.at);
-        let shorter = after(&stop(0, 0), Some(&stop(10_000, 0)), Some(first));
-        assert_eq!(shorter.at, Instant::now() + ALLOWANCE);
+        let shorter = after(now, &stop(0, 0), Some(&stop(10_000, 0)), Some(first));
+        assert_eq!(shorter.at, now + ALLOWANCE);
         let gone = Force { killed: true, ..shorter };
-        let anew = after(&stop(30_000, 1), Some(&stop(0, 0)), Some(gone));
+        let anew = after(now, &stop(30_000, 1), Some(&stop(0, 0)), Some(gone));
         assert!(anew.at > first.at && !anew.killed);
     }
 }

@@ -16,7 +16,11 @@ pub(crate) fn lane() -> (mpsc::Sender<Delta>, mpsc::Receiver<Delta>) {
 }
 
 /// Sends what comes, as long as the runner lives.
-pub(crate) async fn run(api: Api, mut frames: mpsc::Receiver<Delta>, online: watch::Receiver<bool>) {
+pub(crate) async fn run(
+    api: Api,
+    mut frames: mpsc::Receiver<Delta>,
+    online: watch::Receiver<bool>,
+) {
     while let Some(first) = frames.recv().await {
         let mut ndjson = Vec::new();
         let mut next = Some(first);

@@ -4,35 +4,14 @@
 //! The order matters. The epoch is recorded as closed, durably, before anybody is told of
 //! its receipt: so a late message can never start it again.
 
-use std::io;
-
 use greenroom_core::assignment::StopOrder;
-use greenroom_core::receipt::{Action, EndReason, Means, Step};
-use greenroom_core::record::Writer;
-use greenroom_core::{Epoch, Order, Receipt, RecordBody, SessionId};
-use greenroom_shim::control::Control;
-use greenroom_shim::journal::JournalWriter;
-use greenroom_shim::spec::HostIdentity;
-use greenroom_shim::unsupervised::Told;
+use greenroom_core::{Epoch, Order, Receipt, SessionId};
 use greenroom_shim::wire::ToShim;
-use greenroom_shim::{Unproven, clock, close_unsupervised};
 
-use crate::folder::Folder;
-use crate::session::{Ended, RETRY, Run, Session, Stage, Watcher, blocking};
+use crate::closing::{Look, look, raise_floor, unstarted_receipt, write_unstarted};
+use crate::session::{Ended, RETRY, Run, Session, Stage, Watcher};
 use crate::tail::Durable;
-use crate::{deadline, point, probe, remove};
-
-/// What looking at a compute without an answering shim gives.
-enum Look {
-    /// It is closed.
-    Closed(Box<Receipt>),
-    /// A shim, or somebody in its place, has the lock.
-    Taken,
-    /// Nothing proves its end.
-    Unproven(String),
-    /// The disk said no.
-    Failed(io::Error),
-}
+use crate::{deadline, point, remove};
 
 impl Session {
     /// Gives a compute its stop.
@@ -41,7 +20,8 @@ impl Session {
         if matches!(compute.stage, Stage::Fetching) {
             return self.close_unstarted(epoch, Err(stop)).await;
         }
-        compute.force = Some(deadline::after(&stop, compute.stop.as_ref(), compute.force));
+        let now = tokio::time::Instant::now();
+        compute.force = Some(deadline::after(now, &stop, compute.stop.as_ref(), compute.force));
         // A copy that is under way would only be in the way.
         compute.efforts_for_start_end();
         if let Some(shim) = compute.supervised()
@@ -60,7 +40,7 @@ impl Session {
         loop {
             let (folder, uid, floor) = (self.host.folder.clone(), self.uid, self.floor);
             let receipt = receipt.clone();
-            let written = blocking(move || {
+            let written = self.host.blocking(move || {
                 raise_floor(&folder, uid, floor, epoch)?;
                 write_unstarted(&folder, uid, epoch, &receipt)
             });
@@ -97,7 +77,7 @@ impl Session {
         };
         let (control, stop) = (compute.control.clone(), compute.stop.clone());
         let host = self.host.found.host.clone();
-        match blocking(move || look(&control, &host, stop.as_ref(), met)).await {
+        match self.host.blocking(move || look(&control, &host, stop.as_ref(), met)).await {
             Look::Closed(receipt) => self.close(epoch, receipt).await,
             Look::Taken => self.reach(epoch, None),
             Look::Unproven(evidence) => self.lose(epoch, evidence).await,
@@ -121,7 +101,7 @@ impl Session {
     pub(crate) async fn record(&mut self, epoch: Epoch) {
         loop {
             let (folder, uid, floor) = (self.host.folder.clone(), self.uid, self.floor);
-            let recorded = blocking(move || {
+            let recorded = self.host.blocking(move || {
                 raise_floor(&folder, uid, floor, epoch)
                     .map_err(|error| (error, folder.compute(uid, epoch).closed_path().exists()))
             });
@@ -146,7 +126,7 @@ impl Session {
             return;
         }
         let (folder, uid, floor) = (self.host.folder.clone(), self.uid, self.floor);
-        match blocking(move || folder.raise_floor(uid, floor)).await {
+        match self.host.blocking(move || folder.raise_floor(uid, floor)).await {
             Ok(()) => self.floor_owed = false,
             Err(_) => self.retry_soon(),
         }
@@ -189,8 +169,10 @@ impl Session {
     /// was found is answered in the place of a receipt.
     async fn lose(&mut self, epoch: Epoch, evidence: String) {
         tracing::warn!(uid = %self.uid, %epoch, evidence, "the end of a compute cannot be proven");
-        // Here the folder itself is the record: it stays as long as there is no proof.
+        // Until there is another, the folder itself is the record of it.
         self.floor = self.floor.max(epoch);
+        self.floor_owed = true;
+        self.record_owed().await;
         self.host.uploads.release((self.uid, epoch));
         let dir = self.host.folder.compute(self.uid, epoch).dir().to_owned();
         self.host.board.unproven(self.uid, epoch, evidence.clone(), dir);
@@ -227,7 +209,7 @@ impl Session {
             _ => None,
         });
         let (host, dir) = (self.host.found.host.clone(), control.dir().to_owned());
-        match blocking(move || look(&control, &host, stop.as_ref(), true)).await {
+        match self.host.blocking(move || look(&control, &host, stop.as_ref(), true)).await {
             Look::Closed(receipt) => {
                 let key = (self.uid, epoch);
                 self.host.uploads.add(key, dir, Durable::default(), false, self.inbox.clone());
@@ -294,7 +276,9 @@ impl Session {
         self.host.board.forget(uid, epoch);
         self.host.tasks.spawn_blocking(move || match remove::control(&folder, uid, epoch) {
             Ok(left) if left.is_nothing() => {}
-            Ok(left) => tracing::warn!(%uid, %epoch, ?left, "a control folder is not wholly removed"),
+            Ok(left) => {
+                tracing::warn!(%uid, %epoch, ?left, "a control folder is not wholly removed")
+            }
             Err(error) => tracing::warn!(%uid, %epoch, %error, "a control folder is not removed"),
         });
     }
@@ -306,7 +290,7 @@ impl Session {
         for epoch in &known {
             self.host.uploads.drop((uid, *epoch));
         }
-        match blocking(move || remove::session(&folder, uid)).await {
+        match self.host.blocking(move || remove::session(&folder, uid)).await {
             Ok(left) => {
                 if !left.is_nothing() {
                     tracing::warn!(%uid, ?left, "files of a removed session are left in the trash");
@@ -354,109 +338,4 @@ impl crate::session::Compute {
             self.run = Run::None;
         }
     }
-}
-
-/// Records an epoch as closed, unless that is on disk already.
-pub(crate) fn raise_floor(
-    folder: &Folder,
-    uid: greenroom_core::SessionUid,
-    floor: Epoch,
-    epoch: Epoch,
-) -> io::Result<()> {
-    if epoch <= floor {
-        return Ok(());
-    }
-    point::pass("runner_before_floor");
-    folder.raise_floor(uid, epoch)?;
-    point::pass("runner_after_floor");
-    Ok(())
-}
-
-fn unstarted_receipt(epoch: Epoch, why: &Result<String, StopOrder>) -> Receipt {
-    let result = "the runner closed the epoch before anything of it was started";
-    let reason = why.as_ref().map_or_else(|stop| stop.reason.into(), |_| EndReason::StartError);
-    let means = Means::NeverStarted;
-    let mut receipt = Receipt::without_process(epoch, reason, clock::wall(), means, result);
-    receipt.isolation = probe::ISOLATION.to_owned();
-    receipt.steps =
-        vec![Step { after_ms: 0, action: Action::Nothing, detail: "nothing was started".into() }];
-    match why {
-        Ok(error) => receipt.detail = Some(error.clone()),
-        Err(stop) => receipt.requested_by.clone_from(&stop.requested_by),
-    }
-    receipt
-}
-
-fn write_unstarted(
-    folder: &Folder,
-    uid: greenroom_core::SessionUid,
-    epoch: Epoch,
-    receipt: &Receipt,
-) -> io::Result<()> {
-    folder.make_compute(uid, epoch)?;
-    let control = folder.compute(uid, epoch);
-    // A shim that comes late finds the lock taken, or `closed`.
-    let Some(_lock) = control.take_lock()? else {
-        return Err(io::Error::other("its lock is taken"));
-    };
-    write_receipt(&control, receipt)
-}
-
-fn write_receipt(control: &Control, receipt: &Receipt) -> io::Result<()> {
-    let mut journal = JournalWriter::open(control.dir(), Writer::Runner)?;
-    if journal.last() == 0 {
-        let body = RecordBody::Receipt { receipt: Box::new(receipt.clone()) };
-        journal.append(clock::wall(), &body)?;
-        journal.sync()?;
-    }
-    control.write_closed(receipt).map_err(io::Error::other)
-}
-
-/// Looks at a compute without an answering shim, and closes it where that is possible.
-/// `met`: its shim has answered once. Blocks, for seconds at worst.
-fn look(control: &Control, host: &HostIdentity, stop: Option<&StopOrder>, met: bool) -> Look {
-    match control.read_closed() {
-        Ok(Some(receipt)) => return Look::Closed(Box::new(receipt)),
-        Ok(None) => {}
-        Err(error) => return Look::Unproven(error.to_string()),
-    }
-    let lock = match control.take_lock() {
-        Ok(Some(lock)) => lock,
-        Ok(None) => return Look::Taken,
-        Err(error) => return Look::Failed(error),
-    };
-    // It may have closed and gone between the look and the lock.
-    if let Ok(Some(receipt)) = control.read_closed() {
-        return Look::Closed(Box::new(receipt));
-    }
-    if !met && stop.is_none() && came_to_nothing(control) {
-        let epoch = control.read_spec().map(|spec| spec.epoch);
-        if let Ok(epoch) = epoch {
-            let receipt = unstarted_receipt(epoch, &Ok(last_words(control)));
-            return match write_receipt(control, &receipt) {
-                Ok(()) => Look::Closed(Box::new(receipt)),
-                Err(error) => Look::Failed(error),
-            };
-        }
-    }
-    match close_unsupervised(control, &lock, host, stop) {
-        Ok(receipt) => Look::Closed(Box::new(receipt)),
-        Err(Unproven::Io(error)) => Look::Failed(error),
-        Err(Unproven::Evidence { evidence }) => Look::Unproven(evidence),
-        Err(Unproven::Control(error)) => Look::Unproven(error.to_string()),
-    }
-}
-
-/// A shim that ended by itself before it did anything: it would do so again, and that is
-/// a failure to start rather than an interruption.
-fn came_to_nothing(control: &Control) -> bool {
-    let said_why = control.dir().join("shim.log").metadata().is_ok_and(|meta| meta.len() > 0);
-    said_why && !control.has_begun() && matches!(Told::read(control), Ok(told) if !told.any)
-}
-
-/// The end of what a shim wrote for people.
-fn last_words(control: &Control) -> String {
-    let bytes = std::fs::read(control.dir().join("shim.log")).unwrap_or_default();
-    let text = String::from_utf8_lossy(&bytes[bytes.len().saturating_sub(2000)..]);
-    format!("its shim ended before it did anything: {}", text.trim())
 }

@@ -110,7 +110,9 @@ fn read_secret(name: &str, secrets: &Path) -> Result<String, String> {
     let path = secrets.join(name);
     let file = rustix::fs::OFlags::NOFOLLOW | rustix::fs::OFlags::NONBLOCK;
     let fail = |error: io::Error| match error.kind() {
-        io::ErrorKind::NotFound => format!("the runner has no secret {name:?}: there is no file {}", path.display()),
+        io::ErrorKind::NotFound => {
+            format!("the runner has no secret {name:?}: there is no file {}", path.display())
+        }
         _ => format!("the secret {name:?} cannot be read from {}: {error}", path.display()),
     };
     let file = File::options()
@@ -177,7 +179,9 @@ mod tests {
         let get = |value: &str| try_build(temp.path(), value);
         assert_eq!(get("a${env:KEY}b${secret:api-key}c").unwrap(), "ak3ybhush hushc");
         assert_eq!(get("${HOME} $5 ${x:y} ${env").unwrap(), "${HOME} $5 ${x:y} ${env");
-        for bad in ["${env:LD_PRELOAD}", "${env:GONE}", "${secret:no}", "${secret:../x}", "${secret:}"] {
+        for bad in
+            ["${env:LD_PRELOAD}", "${env:GONE}", "${secret:no}", "${secret:../x}", "${secret:}"]
+        {
             let error = get(bad).unwrap_err();
             assert!(error.starts_with("the variable V cannot be set"), "{error}");
         }

@@ -26,7 +26,11 @@ pub(crate) fn workspace(folder: &Folder, uid: SessionUid) -> Files<Root> {
             .hint("it is made when the session first starts")
     };
     let broken = |error: io::Error| {
-        Problem::new(500, "workspace_unreadable", format!("the workspace cannot be opened: {error}"))
+        Problem::new(
+            500,
+            "workspace_unreadable",
+            format!("the workspace cannot be opened: {error}"),
+        )
     };
     let place = folder.place(uid).map_err(broken)?.ok_or_else(missing)?;
     match Root::open(&place.path) {
@@ -41,13 +45,21 @@ pub(crate) fn problem(error: &io::Error, path: &RelPath) -> Problem {
     let path = path.as_str();
     let say = |status, code: &str, text: String| Problem::new(status, code, text).at("path");
     match Errno::from_io_error(error) {
-        Some(Errno::NOENT) => say(404, "file_not_found", format!("there is no {path:?} in the workspace")),
-        Some(Errno::XDEV) => say(422, "outside_workspace", format!("{path:?} leads out of the workspace"))
-            .hint("links are followed only as long as they stay inside"),
-        Some(Errno::NOTDIR) => say(409, "not_a_directory", format!("a part of {path:?} is no folder")),
+        Some(Errno::NOENT) => {
+            say(404, "file_not_found", format!("there is no {path:?} in the workspace"))
+        }
+        Some(Errno::XDEV) => {
+            say(422, "outside_workspace", format!("{path:?} leads out of the workspace"))
+                .hint("links are followed only as long as they stay inside")
+        }
+        Some(Errno::NOTDIR) => {
+            say(409, "not_a_directory", format!("a part of {path:?} is no folder"))
+        }
         Some(Errno::ISDIR) => say(409, "is_a_directory", format!("{path:?} is a folder")),
-        Some(Errno::LOOP) => say(409, "is_a_link", format!("{path:?} is a link, or leads through too many"))
-            .hint("name what it leads to"),
+        Some(Errno::LOOP) => {
+            say(409, "is_a_link", format!("{path:?} is a link, or leads through too many"))
+                .hint("name what it leads to")
+        }
         Some(Errno::NOTEMPTY | Errno::EXIST) => {
             say(409, "not_empty", format!("the folder {path:?} is not empty"))
                 .hint("say recursive=true to remove what is in it, too")
@@ -196,8 +208,9 @@ impl Upload {
         let part = CString::new(format!(".greenroom-upload-{}", uuid::Uuid::now_v7().simple()))
             .map_err(|_| fail(Errno::INVAL))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let file = rustix::fs::openat(&folder, &part, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
-            .map_err(fail)?;
+        let file =
+            rustix::fs::openat(&folder, &part, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
+                .map_err(fail)?;
         let path = path.clone();
         Ok((Self { folder, path, part, target, mode, finished: false }, File::from(file)))
     }
@@ -268,3 +281,6 @@ pub(crate) fn delete(root: &Root, path: &RelPath, recursive: bool) -> Files<()> 
     }
     rustix::fs::fsync(&parent).map_err(|error| fail(error.into()))
 }
+
+#[cfg(test)]
+mod tests;

@@ -59,7 +59,8 @@ impl Folder {
             fs::create_dir_all(parent).map_err(fail)?;
         }
         let folder = Self { root };
-        for path in [folder.root.clone(), folder.runs(), folder.works(), folder.trash(), folder.secrets()]
+        for path in
+            [folder.root.clone(), folder.runs(), folder.works(), folder.trash(), folder.secrets()]
         {
             make_private(&path).map_err(|source| RunnerError::Io {
                 what: "could not make the data folder",

@@ -33,6 +33,8 @@ pub(crate) struct Host {
     pub(crate) deltas: mpsc::Sender<Delta>,
     /// Takes nothing new.
     pub(crate) draining: AtomicBool,
+    /// Everything is being stopped: nothing is started any more.
+    pub(crate) stopping: AtomicBool,
     /// Ends every task. No agent notices.
     pub(crate) cancel: CancellationToken,
     pub(crate) tasks: TaskTracker,
@@ -64,6 +66,7 @@ impl Host {
             uploads,
             deltas,
             draining: AtomicBool::new(false),
+            stopping: AtomicBool::new(false),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),
             sessions: Mutex::default(),
@@ -85,6 +88,15 @@ impl Host {
         });
     }
 
+    /// Runs something that waits for the disk. A shutdown waits for it too: nothing is at
+    /// work in the folder when its lock is let go.
+    pub(crate) async fn blocking<T: Send + 'static>(
+        &self,
+        f: impl FnOnce() -> T + Send + 'static,
+    ) -> T {
+        unbroken(self.tasks.spawn_blocking(f)).await
+    }
+
     /// Takes over what a data folder has of a session. Called before the link is up.
     pub(crate) fn adopt(self: &Arc<Self>, uid: SessionUid, left: Left) {
         let inbox = session::spawn(self.clone(), uid, Some(left));
@@ -95,9 +107,7 @@ impl Host {
     pub(crate) fn order(self: &Arc<Self>, uid: SessionUid, orders: Vec<Assignment>) {
         let mut sessions = self.sessions();
         // Sent under the lock: a session that wants to retire looks under it too.
-        let inbox = sessions
-            .entry(uid)
-            .or_insert_with(|| session::spawn(self.clone(), uid, None));
+        let inbox = sessions.entry(uid).or_insert_with(|| session::spawn(self.clone(), uid, None));
         let _ = inbox.send(Event::Orders(orders));
     }
 
@@ -111,5 +121,17 @@ impl Host {
     pub(crate) fn retire(&self, uid: SessionUid, inbox: &mpsc::UnboundedReceiver<Event>) -> bool {
         let mut sessions = self.sessions();
         inbox.is_empty() && sessions.remove(&uid).is_some()
+    }
+}
+
+/// What a thread gives. If it broke, so does who waits for it.
+pub(crate) async fn unbroken<T>(thread: tokio::task::JoinHandle<T>) -> T {
+    match thread.await {
+        Ok(value) => value,
+        Err(error) => match error.try_into_panic() {
+            Ok(panic) => std::panic::resume_unwind(panic),
+            // The runtime is going down, and with it this task.
+            Err(_) => std::future::pending().await,
+        },
     }
 }

@@ -66,9 +66,11 @@ impl Identity {
         }
         saved.instance += 1;
         let identity = Self { folder: folder.clone(), saved: Mutex::new(saved.clone()) };
-        identity
-            .save(&saved)
-            .map_err(|source| RunnerError::Io { what: "could not write", path, source })?;
+        identity.save(&saved).map_err(|source| RunnerError::Io {
+            what: "could not write",
+            path,
+            source,
+        })?;
         Ok(identity)
     }
 

@@ -10,6 +10,7 @@ mod adopt;
 mod backoff;
 mod beneath;
 mod board;
+mod closing;
 mod copy;
 mod deadline;
 mod delta;

@@ -4,7 +4,7 @@
 //! store this runner has joined; whatever else happens, everything is kept and the runner
 //! goes on trying.
 
-use std::collections::{BTreeMap, BTreeSet, VecDeque};
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -90,9 +90,7 @@ impl Link {
             instance: self.host.identity.instance(),
             since_rev: self.since,
             wait_ms,
-            info: self
-                .full
-                .then(|| probe::info(&self.host.config, self.host.found.probe.clone())),
+            info: self.full.then(|| probe::info(&self.host.config, self.host.found.probe.clone())),
             draining: self.host.draining.load(Ordering::Acquire),
             full: self.full,
             computes: report.computes.clone(),
@@ -100,14 +98,17 @@ impl Link {
         })
     }
 
-    async fn call(&self, report: Report, wait_ms: u64) -> Exchange {
-        let Some(request) = self.request(&report, wait_ms) else {
-            return Exchange::Failed(CallError::NotJoined);
-        };
-        point::pass("runner_before_report");
-        match self.host.api.sync(&request).await {
-            Ok(reply) => Exchange::Answered(report, reply),
-            Err(error) => Exchange::Failed(error),
+    /// A call that borrows nothing, so that another can be made beside it.
+    fn call(&self, report: Report, wait_ms: u64) -> impl Future<Output = Exchange> + use<> {
+        let request = self.request(&report, wait_ms);
+        let api = self.host.api.clone();
+        async move {
+            let Some(request) = request else { return Exchange::Failed(CallError::NotJoined) };
+            point::pass("runner_before_report");
+            match api.sync(&request).await {
+                Ok(reply) => Exchange::Answered(report, reply),
+                Err(error) => Exchange::Failed(error),
+            }
         }
     }
 
@@ -127,11 +128,17 @@ impl Link {
                 () = self.host.board.urgent.notified() => {}
                 () = until(due) => {
                     let aside = self.call(self.host.board.report(false), 0);
-                    let mut aside = std::pin::pin!(aside);
                     tokio::select! {
                         // What was said aside is said again with the next poll.
                         exchange = &mut poll => return exchange,
-                        exchange = &mut aside => return exchange,
+                        exchange = aside => match exchange {
+                            Exchange::Answered(report, reply) => self.answered(&report, reply),
+                            failed => return failed,
+                        },
+                    }
+                    if self.full {
+                        // It was another store that answered.
+                        return poll.await;
                     }
                 }
             }
@@ -153,9 +160,8 @@ impl Link {
         }
         self.backoff.reset();
         let SyncReply { rev, assignments, opens, marks, unclaimed, drain, .. } = reply;
-        let unclaimed: BTreeSet<SessionUid> = unclaimed.into_iter().collect();
-        let before = self.host.board.set_unclaimed(unclaimed.clone());
-        for uid in unclaimed.difference(&before) {
+        let (unclaimed, news) = self.host.board.unclaimed(report, &unclaimed);
+        for uid in news {
             tracing::warn!(%uid, "the coordinator does not know this session; its compute is kept");
         }
         self.host.uploads.unclaimed(unclaimed);
@@ -209,13 +215,11 @@ impl Link {
     async fn failed(&mut self, error: CallError) {
         let was_up = !self.full;
         self.lost();
-        let CallError::Refused(problem) = error else {
-            tracing::warn!(%error, "the coordinator does not answer");
-            // Often it was only restarted, and a connection was left over from before.
-            if !was_up {
-                tokio::time::sleep(self.backoff.next()).await;
-            }
-            return;
+        let for_a_person =
+            |problem: &Problem| problem.status < 500 && !matches!(problem.status, 408 | 429);
+        let problem = match error {
+            CallError::Refused(problem) if for_a_person(&problem) => problem,
+            error => return self.no_answer(&error, was_up).await,
         };
         let foreign = problem.status == 409 && problem.code == "foreign_store";
         let unknown = problem.status == 401;
@@ -230,6 +234,14 @@ impl Link {
             self.state.send_replace(LinkState::Refused(problem));
         }
         tokio::time::sleep(SLOW.mul_f64(rand::random_range(0.5..1.0))).await;
+    }
+
+    async fn no_answer(&mut self, error: &CallError, was_up: bool) {
+        tracing::warn!(%error, "the coordinator does not answer");
+        // Often it was only restarted, and a connection was left over from before.
+        if !was_up {
+            tokio::time::sleep(self.backoff.next()).await;
+        }
     }
 
     /// Exchanges the join token for a credential. Says whether this runner has one now.
@@ -256,8 +268,12 @@ impl Link {
         };
         let before = self.host.identity.joined().map(|joined| joined.store_id);
         if before.is_some_and(|before| before != reply.store_id) && !self.host.config.adopt_store {
-            let problem = Problem::new(409, "foreign_store", "this coordinator has another store than the one this runner has joined")
-                .hint("give the runner another data folder, or the coordinator its old one");
+            let problem = Problem::new(
+                409,
+                "foreign_store",
+                "this coordinator has another store than the one this runner has joined",
+            )
+            .hint("give the runner another data folder, or the coordinator its old one");
             tracing::error!(theirs = %reply.store_id, "another store answers; everything is kept");
             self.state.send_replace(LinkState::Refused(problem));
             return false;

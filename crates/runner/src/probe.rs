@@ -53,9 +53,7 @@ pub(crate) fn look(runner: RunnerId) -> Found {
         );
     }
     if in_container() {
-        notes.push(
-            "this runner is in a container: its agents end with the container".to_owned(),
-        );
+        notes.push("this runner is in a container: its agents end with the container".to_owned());
     }
     let unit = (!first).then(systemd_unit).flatten();
     if let Some(unit) = &unit {

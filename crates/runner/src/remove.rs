@@ -159,7 +159,11 @@ pub(crate) fn empty(path: &Path) -> io::Result<Left> {
 }
 
 /// Removes the control folder of a compute.
-pub(crate) fn control(folder: &Folder, uid: SessionUid, epoch: greenroom_core::Epoch) -> io::Result<Left> {
+pub(crate) fn control(
+    folder: &Folder,
+    uid: SessionUid,
+    epoch: greenroom_core::Epoch,
+) -> io::Result<Left> {
     let name = CString::new(epoch.to_string()).map_err(io::Error::other)?;
     match open_dir(&folder.run(uid)) {
         Ok(parent) => Ok(remove_tree(parent.as_fd(), &name)),

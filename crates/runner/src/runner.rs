@@ -16,11 +16,11 @@ use tokio::sync::{mpsc, watch};
 use crate::board::Board;
 use crate::error::RunnerError;
 use crate::folder::Folder;
-use crate::host::{Host, Parts};
+use crate::host::{Host, Parts, unbroken};
 use crate::http::Api;
 use crate::identity::Identity;
 use crate::link::{Link, LinkState};
-use crate::session::{Event, blocking};
+use crate::session::Event;
 use crate::{adopt, delta, probe, upload};
 
 /// What a runner is told.
@@ -72,7 +72,7 @@ pub struct Runner {
 /// being taken over; the link comes up in the background, for ever.
 pub async fn start(config: RunnerConfig) -> Result<Runner, RunnerError> {
     let data = config.data.clone();
-    let opened = blocking(move || {
+    let opened = tokio::task::spawn_blocking(move || {
         let folder = Folder::open(&data)?;
         let lock = folder.lock()?;
         let machine = HostIdentity::current().machine_id;
@@ -80,7 +80,7 @@ pub async fn start(config: RunnerConfig) -> Result<Runner, RunnerError> {
         let found = probe::look(identity.id());
         Ok::<_, RunnerError>((Arc::new(folder), lock, identity, found))
     });
-    let (folder, lock, identity, found) = opened.await?;
+    let (folder, lock, identity, found) = unbroken(opened).await?;
     if identity.joined().is_none() && config.join_token.is_none() {
         return Err(RunnerError::NoToken);
     }
@@ -143,11 +143,12 @@ impl Runner {
     /// Takes nothing new from now on. What runs goes on.
     pub fn drain(&self) {
         self.host.draining.store(true, Ordering::Release);
-        self.host.board.urgent.notify_one();
+        self.host.board.nudge();
     }
 
-    /// Stops every compute of this machine through its shim, with or without a coordinator,
-    /// and gives the receipts. What could not be proven in time is not among them.
+    /// Stops every compute of this runner through its shim, with or without a coordinator,
+    /// and gives the receipts. What could not be proven in time is not among them. Nothing
+    /// is started by this runner any more.
     pub async fn stop_all(&self, grace: Duration) -> Vec<(SessionId, Receipt)> {
         let millis = u64::try_from(grace.as_millis()).unwrap_or(Ms::MAX.0);
         let stop = StopOrder {
@@ -158,6 +159,7 @@ impl Runner {
             requested_by: vec!["local".to_owned()],
             attempt: 0,
         };
+        self.host.stopping.store(true, Ordering::Release);
         let (watcher, mut receipts) = mpsc::unbounded_channel();
         for inbox in self.host.inboxes() {
             let _ = inbox.send(Event::StopAll { stop: stop.clone(), watcher: watcher.clone() });

@@ -4,6 +4,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use greenroom_core::assignment::StopOrder;
@@ -206,7 +207,7 @@ impl Session {
     async fn read_floor(&mut self) {
         loop {
             let (folder, uid) = (self.host.folder.clone(), self.uid);
-            match blocking(move || folder.floor(uid)).await {
+            match self.host.blocking(move || folder.floor(uid)).await {
                 Ok(floor) => {
                     self.floor = floor;
                     return;
@@ -329,6 +330,7 @@ impl Session {
             let action = converge(&self.local(epoch), order);
             match action {
                 Action::Nothing => return,
+                Action::Start { .. } if self.host.stopping.load(Ordering::Acquire) => return,
                 Action::Start { epoch } => self.start(epoch),
                 Action::HandRun { run } => self.hand_run(epoch, run),
                 Action::Stop { stop } => self.stop(epoch, stop).await,
@@ -352,17 +354,5 @@ async fn sleep_until(at: Option<Instant>) {
     match at {
         Some(at) => tokio::time::sleep_until(at).await,
         None => std::future::pending().await,
-    }
-}
-
-/// Runs something that waits for the disk. If it breaks, the session's task breaks with it.
-pub(crate) async fn blocking<T: Send + 'static>(f: impl FnOnce() -> T + Send + 'static) -> T {
-    match tokio::task::spawn_blocking(f).await {
-        Ok(value) => value,
-        Err(error) => match error.try_into_panic() {
-            Ok(panic) => std::panic::resume_unwind(panic),
-            // The runtime is going down, and with it this task.
-            Err(_) => std::future::pending().await,
-        },
     }
 }

@@ -4,20 +4,19 @@ use std::fs::OpenOptions;
 use std::io;
 use std::os::fd::AsRawFd;
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::{Command, Stdio};
+use std::process::Stdio;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use greenroom_core::{Epoch, SessionUid};
 use greenroom_protocol::link::Delta;
 use greenroom_shim::control::Control;
 use greenroom_shim::spec::PROTOCOL;
 use greenroom_shim::wire::{FromShim, ToShim};
-use rustix::process::{Pid, PidfdFlags, pidfd_open};
-use tokio::io::unix::AsyncFd;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::net::UnixStream;
 use tokio::net::unix::{OwnedReadHalf, OwnedWriteHalf};
+use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
@@ -27,6 +26,8 @@ use crate::upload::Uploads;
 
 /// The program that is started for a shim: this very build, also after its file was replaced.
 const SELF: &str = "/proc/self/exe";
+/// A shim's socket is usually there after some milliseconds.
+const COMING: Duration = Duration::from_millis(100);
 /// A socket's path has fewer bytes than this; a longer one is reached through its folder.
 const MAX_SOCKET_PATH: usize = 108;
 /// A shim that accepts and says nothing for so long is tried again.
@@ -52,30 +53,13 @@ pub(crate) fn spawn(control: &Control) -> io::Result<Ended> {
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)
+        .kill_on_drop(false)
         .spawn()?;
     let (ended, is_ended) = watch::channel(false);
-    let pid = i32::try_from(child.id()).ok().and_then(Pid::from_raw);
-    let handle = pid
-        .ok_or_else(|| io::Error::other("a shim without a pid"))
-        .and_then(|pid| Ok(pidfd_open(pid, PidfdFlags::empty())?))
-        .and_then(AsyncFd::new);
-    match handle {
-        Ok(handle) => {
-            tokio::spawn(async move {
-                // Readable means dead; reaping it then does not wait.
-                let _ = handle.readable().await;
-                let _ = child.wait();
-                ended.send_replace(true);
-            });
-        }
-        // Without a handle a thread waits in its place.
-        Err(_) => {
-            std::thread::spawn(move || {
-                let _ = child.wait();
-                ended.send_replace(true);
-            });
-        }
-    }
+    tokio::spawn(async move {
+        let _ = child.wait().await;
+        ended.send_replace(true);
+    });
     Ok(is_ended)
 }
 
@@ -106,19 +90,23 @@ pub(crate) struct Met {
 /// Connects to the shim of a control folder. Gives up (`None`) when the shim that was
 /// started for it has ended, or, where another process started it, when its lock is free.
 pub(crate) async fn connect(control: Control, mut ended: Option<Ended>) -> Option<Met> {
-    let mut wait = Duration::from_micros(500);
-    let mut seen = watch_socket(&control);
+    let mut wait = Duration::from_millis(1);
+    if ended.is_some() {
+        let coming = control.clone();
+        let _ = tokio::task::spawn_blocking(move || await_socket(&coming)).await;
+    }
     loop {
         match tokio::time::timeout(GREETING, greet(&control)).await {
             Ok(Ok(met)) => return Some(met),
-            Ok(Err(error)) => tracing::trace!(dir = %control.dir().display(), %error, "no shim yet"),
+            Ok(Err(error)) => {
+                tracing::trace!(dir = %control.dir().display(), %error, "no shim yet")
+            }
             Err(_) => tracing::debug!(dir = %control.dir().display(), "a shim does not answer"),
         }
         match &mut ended {
             Some(ended) if *ended.borrow() => return None,
             Some(ended) => tokio::select! {
                 _ = ended.changed() => {}
-                () = appeared(&mut seen) => {}
                 () = tokio::time::sleep(wait) => {}
             },
             None => {
@@ -132,21 +120,26 @@ pub(crate) async fn connect(control: Control, mut ended: Option<Ended>) -> Optio
     }
 }
 
-/// Watches a control folder for the socket to come, where the kernel has watches left.
-fn watch_socket(control: &Control) -> Option<AsyncFd<rustix::fd::OwnedFd>> {
+/// Waits a moment for the socket of a shim that was just started. Where the kernel has no
+/// watches left the tries that follow are enough.
+fn await_socket(control: &Control) {
+    use rustix::event::{PollFd, PollFlags, poll};
     use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
-    let watch = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK).ok()?;
-    add_watch(&watch, control.dir(), WatchFlags::CREATE | WatchFlags::MOVED_TO).ok()?;
-    AsyncFd::new(watch).ok()
-}
-
-/// Something appeared in the watched folder. Without a watch: never.
-async fn appeared(watch: &mut Option<AsyncFd<rustix::fd::OwnedFd>>) {
-    let Some(watch) = watch else { return std::future::pending().await };
-    if let Ok(mut ready) = watch.readable().await {
-        let mut buffer = [0u8; 4096];
-        while rustix::io::read(ready.get_inner(), &mut buffer).is_ok_and(|n| n > 0) {}
-        ready.clear_ready();
+    let Ok(watch) = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) else { return };
+    if add_watch(&watch, control.dir(), WatchFlags::CREATE | WatchFlags::MOVED_TO).is_err() {
+        return;
+    }
+    let until = Instant::now() + COMING;
+    let mut names = [0u8; 4096];
+    // Looked at behind the watch, so that it is seen or its coming is.
+    while !control.sock_path().exists() {
+        let left = until.saturating_duration_since(Instant::now());
+        let Ok(left) = rustix::time::Timespec::try_from(left) else { return };
+        match poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&left)) {
+            Ok(n) if n > 0 => {}
+            _ => return,
+        }
+        while rustix::io::read(&watch, &mut names).is_ok_and(|n| n > 0) {}
     }
 }
 

@@ -277,9 +277,9 @@ fn entry_of(line: RecordLine) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use greenroom_core::record::OutputKind;
-    use greenroom_core::receipt::{EndReason, Means};
     use greenroom_core::Timestamp;
+    use greenroom_core::receipt::{EndReason, Means};
+    use greenroom_core::record::OutputKind;
     use greenroom_shim::journal::JournalWriter;
 
     const AT: Timestamp = Timestamp(jiff::Timestamp::UNIX_EPOCH);

@@ -234,6 +234,7 @@ impl Sessions {
                 self.penalties.remove(&key.0);
             }
             Told::Claimed(uid) => {
+                self.unclaimed.remove(&uid);
                 self.penalties.remove(&uid);
             }
             Told::Unclaimed(uids) => self.unclaimed = uids,
@@ -249,7 +250,8 @@ impl Sessions {
     }
 
     fn punish(&mut self, uid: SessionUid) {
-        let fresh = || (Instant::now(), Backoff::new(Duration::from_millis(200), Duration::from_secs(60)));
+        let fresh =
+            || (Instant::now(), Backoff::new(Duration::from_millis(200), Duration::from_secs(60)));
         let (until, backoff) = self.penalties.entry(uid).or_insert_with(fresh);
         *until = Instant::now() + backoff.next();
     }
@@ -331,9 +333,8 @@ impl Sessions {
             self.mark(*mark, share, board);
         }
         for span in spans {
-            let marked = |mark: &&Mark| {
-                (mark.uid, mark.epoch) == span.key && mark.writer == span.writer
-            };
+            let marked =
+                |mark: &&Mark| (mark.uid, mark.epoch) == span.key && mark.writer == span.writer;
             match reply.marks.iter().find(marked) {
                 Some(mark) if mark.index >= span.last => {
                     self.penalties.remove(&span.key.0);

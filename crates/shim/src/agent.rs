@@ -75,6 +75,8 @@ pub(crate) struct Start<'a> {
     pub(crate) prompt: Option<&'a str>,
     /// Whether standard input is a pipe (else it is empty).
     pub(crate) feed: bool,
+    /// Its priority.
+    pub(crate) nice: i32,
 }
 
 fn c_string(bytes: &[u8], what: &'static str) -> Result<CString, StartError> {
@@ -145,6 +147,7 @@ impl Leader {
             stdio: [stdin.as_fd(), stdout_child.as_fd(), stderr_child.as_fd()],
             cgroup: tree.birth_group().map(|group| group.fd()),
             held: !joins.is_empty(),
+            nice: start.nice,
         })?;
         let pid = spawned.pid.as_raw_pid();
         for group in joins {

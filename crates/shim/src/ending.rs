@@ -1,5 +1,7 @@
 //! A compute that is being ended: down the ladder, to the proof, to the receipt.
 
+use std::collections::HashSet;
+
 use greenroom_core::RecordBody;
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::receipt::{Action, EndReason, Receipt, Step};
@@ -179,7 +181,7 @@ impl Supervisor {
         self.ending = Some(ending);
         self.reap(now);
         if !self.tree.is_gone() {
-            self.tree.count();
+            self.tree.count_quickly();
         }
         self.go_on_ending(now);
     }
@@ -254,7 +256,7 @@ impl Supervisor {
                         ending.next_round = now + 5;
                         detail
                     }
-                    None => format!("stopped, then killed {}", self.tree.stop_and_kill()),
+                    None => format!("stopped, then killed {}", self.stop_then_kill()),
                 };
                 ending.step(clock::now(), Action::Kill, detail);
                 ending.unproven_at = Some(now + UNPROVEN_AFTER);
@@ -273,11 +275,25 @@ impl Supervisor {
         // What the group killed ends by itself; only what then is still a child escaped.
         let walks = self.tree.birth_group().is_none() || ending.rounds > 2;
         while walks && !self.tree.childless && clock::now() < begun + ROUND {
-            self.tree.stop_and_kill();
+            self.stop_then_kill();
             self.reap(now);
         }
         let pause = (1u64 << ending.rounds.min(8)).min(200);
         ending.next_round = clock::now() + pause;
+    }
+
+    /// Stops what can be found until nothing new is, then kills it. Without the stopping
+    /// first, a tree that forks faster than it is walked is never caught. Nothing is
+    /// reaped meanwhile: that is slow in a storm, and gives numbers free to be used again.
+    fn stop_then_kill(&mut self) -> usize {
+        let mut stopped = HashSet::new();
+        let until = clock::now() + ROUND;
+        while self.tree.stop_children(&mut stopped) || self.tree.stop_members(&mut stopped) {
+            if clock::now() >= until {
+                break;
+            }
+        }
+        self.tree.kill_members()
     }
 
     /// Nothing is left: the receipt can be written.

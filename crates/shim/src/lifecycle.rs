@@ -131,6 +131,7 @@ impl Supervisor {
             home: &self.spec.home,
             prompt,
             feed,
+            nice: self.nice,
         };
         match Leader::start(&start, &self.tree) {
             Ok((leader, ends)) => {
@@ -152,12 +153,11 @@ impl Supervisor {
     fn watch_start(&mut self, now: Moment) {
         match self.leader.as_mut().and_then(Leader::started) {
             None => {}
-            Some(Ok(())) => {
-                if self.phase == Phase::Starting {
-                    self.phase = Phase::Up;
-                    self.state(RecordBody::Ready);
-                }
+            Some(Ok(())) if self.phase == Phase::Starting => {
+                self.phase = Phase::Up;
+                self.state(RecordBody::Ready);
             }
+            Some(Ok(())) => {}
             Some(Err(error)) => {
                 self.end_by_itself(now, EndReason::StartError, 0, Some(error.to_string()));
             }

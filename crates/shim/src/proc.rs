@@ -41,8 +41,30 @@ pub(crate) fn find(pid: i32) -> Option<Process> {
     parse(pid, &String::from_utf8_lossy(&stat))
 }
 
-/// Every descendant of `root` that one walk finds, zombies too.
-pub(crate) fn descendants(root: i32) -> Vec<Process> {
+/// Every descendant of ours that one walk finds, zombies too.
+pub(crate) fn descendants() -> Vec<Process> {
+    let own = std::process::id() as i32;
+    // The machine may have many processes, and our tree few; not every kernel tells.
+    if fs::metadata(format!("/proc/{own}/task/{own}/children")).is_err() {
+        return descendants_by_parent(own);
+    }
+    let mut found = Vec::new();
+    let mut seen = HashSet::from([own]);
+    let mut open = own_children();
+    while let Some(pid) = open.pop() {
+        // The walk is no snapshot: a reused number must not make a circle.
+        if let Some(process) = find(pid).filter(|_| seen.insert(pid)) {
+            if process.is_alive() {
+                open.extend(children(pid));
+            }
+            found.push(process);
+        }
+    }
+    found
+}
+
+/// The same by a look at every process of the machine.
+fn descendants_by_parent(root: i32) -> Vec<Process> {
     let mut children: HashMap<i32, Vec<Process>> = HashMap::new();
     for entry in fs::read_dir("/proc").into_iter().flatten().flatten() {
         let pid = entry.file_name().to_str().and_then(|name| name.parse().ok());
@@ -55,7 +77,6 @@ pub(crate) fn descendants(root: i32) -> Vec<Process> {
     let mut open = vec![root];
     while let Some(parent) = open.pop() {
         for process in children.remove(&parent).unwrap_or_default() {
-            // The walk is no snapshot: a reused number must not make a circle.
             if seen.insert(process.pid) {
                 open.push(process.pid);
                 found.push(process);
@@ -65,13 +86,20 @@ pub(crate) fn descendants(root: i32) -> Vec<Process> {
     found
 }
 
+/// Children of all threads of a process.
+fn children(pid: i32) -> Vec<i32> {
+    let mut found = Vec::new();
+    for thread in fs::read_dir(format!("/proc/{pid}/task")).into_iter().flatten().flatten() {
+        let list = fs::read_to_string(thread.path().join("children")).unwrap_or_default();
+        found.extend(list.split_ascii_whitespace().filter_map(|pid| pid.parse::<i32>().ok()));
+    }
+    found
+}
+
 /// Our own children, zombies too, without looking at the whole machine. Empty where the
 /// kernel does not tell.
 pub(crate) fn own_children() -> Vec<i32> {
-    let pid = std::process::id();
-    let list = fs::read_to_string(format!("/proc/{pid}/task/{pid}/children"));
-    let list = list.unwrap_or_default();
-    list.split_ascii_whitespace().filter_map(|pid| pid.parse().ok()).collect()
+    children(std::process::id() as i32)
 }
 
 /// Sends a signal to a child of ours that was not reaped since it was listed: until it
@@ -151,6 +179,28 @@ mod tests {
         let process = parse(42, stat).unwrap();
         assert_eq!((process.parent, process.state, process.start), (7, b'S', 123456));
         assert!(parse(1, "1 (x").is_none());
+    }
+
+    #[test]
+    fn both_walks_see_the_same_tree() {
+        let mut child = std::process::Command::new("/bin/sh")
+            .args(["-c", "sleep 100 & sleep 100 & echo; wait"])
+            .stdout(std::process::Stdio::piped())
+            .spawn()
+            .unwrap();
+        let mut line = [0];
+        std::io::Read::read_exact(child.stdout.as_mut().unwrap(), &mut line).unwrap();
+        let own = std::process::id() as i32;
+        let pids = |found: Vec<Process>| {
+            let mut pids: Vec<_> = found.into_iter().map(|p| (p.pid, p.start)).collect();
+            pids.sort_unstable();
+            pids
+        };
+        let found = descendants();
+        assert_eq!(pids(found.clone()), pids(descendants_by_parent(own)));
+        assert_eq!(found.len(), 3);
+        assert!(found.iter().all(|process| send(*process, &[Signal::KILL])));
+        child.wait().unwrap();
     }
 
     #[test]

@@ -38,6 +38,9 @@ struct Connection {
     searched: usize,
     output: Vec<u8>,
     sent: usize,
+    /// Nobody hears us there any more. What was said before is still heard here: a stop
+    /// counts also from who did not wait for an answer.
+    mute: bool,
     ended: bool,
 }
 
@@ -123,7 +126,6 @@ impl Server {
         for connection in &mut self.connections {
             connection.write();
         }
-        self.connections.retain(|connection| !connection.ended);
         self.connections.iter().all(|connection| connection.waiting() == 0)
     }
 }
@@ -137,7 +139,7 @@ fn line(message: &FromShim) -> Vec<u8> {
 impl Connection {
     fn new(stream: UnixStream) -> Self {
         let (input, output) = (Vec::new(), Vec::new());
-        Self { stream, input, searched: 0, output, sent: 0, ended: false }
+        Self { stream, input, searched: 0, output, sent: 0, mute: false, ended: false }
     }
 
     fn waiting(&self) -> usize {
@@ -146,7 +148,9 @@ impl Connection {
 
     fn queue(&mut self, line: &[u8]) {
         if self.waiting() > QUEUE_LIMIT {
-            self.ended = true;
+            self.hang_up();
+        }
+        if self.mute {
             return;
         }
         if self.sent > DELTA_LIMIT {
@@ -157,17 +161,25 @@ impl Connection {
     }
 
     fn write(&mut self) {
-        while self.waiting() > 0 && !self.ended {
+        while self.waiting() > 0 {
             match self.stream.write(&self.output[self.sent..]) {
                 Ok(n) => self.sent += n,
                 Err(error) if error.kind() == io::ErrorKind::WouldBlock => return,
                 Err(error) if error.kind() == io::ErrorKind::Interrupted => {}
-                Err(_) => self.ended = true,
+                Err(_) => self.hang_up(),
             }
         }
         self.output.clear();
         self.output.shrink_to(64 << 10);
         self.sent = 0;
+    }
+
+    fn hang_up(&mut self) {
+        self.mute = true;
+        self.output.clear();
+        self.sent = 0;
+        // What has arrived can still be read, and then comes the end.
+        let _ = self.stream.shutdown(std::net::Shutdown::Both);
     }
 
     fn read(&mut self, said: &mut Vec<ToShim>) {

@@ -70,6 +70,8 @@ pub(crate) struct Supervisor {
     pub(crate) ending: Option<Ending>,
     pub(crate) closing: Option<Closing>,
     pub(crate) born: Moment,
+    /// Priority of what is started here.
+    pub(crate) nice: i32,
     next_check: Moment,
     next_sample: Moment,
     told_durable: u64,
@@ -138,6 +140,7 @@ fn begin(dir: &Path) -> Result<Option<Supervisor>, Box<dyn std::error::Error>> {
     }
     let spec = control.read_spec()?;
     sys::become_subreaper()?;
+    let nice = sys::make_haste();
     let signals = Signals::take()?;
     let server = Server::bind()?;
     fail::fail_point!("shim_after_socket");
@@ -179,6 +182,7 @@ fn begin(dir: &Path) -> Result<Option<Supervisor>, Box<dyn std::error::Error>> {
         ending: None,
         closing: None,
         born,
+        nice,
         next_check: born + CHECK_EVERY,
         next_sample: born + SAMPLE_EVERY,
         told_durable: 0,

@@ -29,6 +29,8 @@ pub(crate) struct Plan<'a> {
     pub(crate) cgroup: Option<BorrowedFd<'a>>,
     /// Whether it must wait before it executes anything, until [`Spawned::go`].
     pub(crate) held: bool,
+    /// Its priority: not the supervisor's.
+    pub(crate) nice: i32,
 }
 
 /// A process that was just made.
@@ -147,6 +149,7 @@ pub(crate) fn spawn(plan: &Plan<'_>) -> io::Result<Spawned> {
         stdio: plan.stdio.map(|fd| fd.as_raw_fd()),
         gate: gate.as_ref().map(|(read, write)| (read.as_raw_fd(), write.as_raw_fd())),
         report: report_child.as_raw_fd(),
+        nice: plan.nice,
     };
     // SAFETY: `Child::run` is signal-safe and never returns; all it points to lives on
     // in the child's copy of our memory.
@@ -170,6 +173,7 @@ struct Child {
     stdio: [RawFd; 3],
     gate: Option<(RawFd, RawFd)>,
     report: RawFd,
+    nice: c_int,
 }
 
 /// Added to the agent's badness: when memory is short, it goes before its supervisor.
@@ -182,6 +186,7 @@ impl Child {
         // SAFETY: plain system calls on values that were checked or made by the parent.
         unsafe {
             libc::setsid();
+            libc::setpriority(libc::PRIO_PROCESS, 0, self.nice);
             default_signals();
             if let Some((read, write)) = self.gate {
                 libc::close(write);
@@ -395,6 +400,20 @@ impl Signals {
 pub(crate) fn become_subreaper() -> io::Result<()> {
     // SAFETY: no memory is involved.
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(|_| ())
+}
+
+/// How much before others the supervisor is served: it must reap faster than a storm of
+/// processes can die.
+const HASTE: i32 = -10;
+
+/// Serves this process before others, where that is allowed. Gives the priority it had,
+/// which is its children's.
+pub(crate) fn make_haste() -> i32 {
+    let before = rustix::process::getpriority_process(None).unwrap_or(0);
+    let _ = rustix::process::setpriority_process(None, before.min(HASTE));
+    // Where each session is a group of its own to the scheduler, that alone says little.
+    let _ = std::fs::write("/proc/self/autogroup", HASTE.to_string());
+    before
 }
 
 /// Runs `f` with a umask that gives nothing to others. The process has one thread.

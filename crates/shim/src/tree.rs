@@ -91,12 +91,10 @@ impl Tree {
 
     /// Every living process that a walk or the group shows.
     pub(crate) fn members(&self) -> Vec<Process> {
-        let mut found = proc::descendants(std::process::id() as i32);
-        for pid in self.kill.as_ref().map(KillGroup::procs).unwrap_or_default() {
-            if !found.iter().any(|process| process.pid == pid) {
-                found.extend(proc::find(pid));
-            }
-        }
+        let mut found = proc::descendants();
+        let known: HashSet<_> = found.iter().map(|process| process.pid).collect();
+        let group = self.kill.as_ref().map(KillGroup::procs).unwrap_or_default();
+        found.extend(group.into_iter().filter(|pid| !known.contains(pid)).filter_map(proc::find));
         found.retain(|process| process.is_alive());
         found
     }
@@ -108,6 +106,17 @@ impl Tree {
         members
     }
 
+    /// Counts who is there as far as that costs nothing: what the group shows, where
+    /// there is one. Others come to light when they are signalled.
+    pub(crate) fn count_quickly(&mut self) {
+        let Some(group) = &self.kill else {
+            self.count();
+            return;
+        };
+        let members: Vec<_> = group.procs().into_iter().filter_map(proc::find).collect();
+        self.census.saw(&members);
+    }
+
     /// Asks everybody but `except` to end, the stopped ones too.
     pub(crate) fn term_all_but(&mut self, except: Option<i32>) -> usize {
         let members = self.count();
@@ -117,9 +126,8 @@ impl Tree {
 
     /// Stops everything where it stands. Says what was done.
     pub(crate) fn freeze(&mut self) -> Option<String> {
-        let group = self.kill.as_ref()?;
-        let result = group.freeze();
-        self.count();
+        let result = self.kill.as_ref()?.freeze();
+        self.count_quickly();
         Some(match result {
             Ok(()) => "cgroup.freeze".to_owned(),
             Err(error) => format!("cgroup.freeze: {error}"),
@@ -134,23 +142,36 @@ impl Tree {
         })
     }
 
-    /// Stops what walks find until they find nothing new, then kills it. Without the
-    /// stopping first, a tree that forks faster than it is walked is never caught.
-    pub(crate) fn stop_and_kill(&mut self) -> usize {
-        stop_children();
-        let mut caught = HashSet::new();
-        for _ in 0..5 {
-            let found = self.count();
-            let new: Vec<_> =
-                found.iter().filter(|p| caught.insert((p.pid, p.start))).collect();
-            if new.is_empty() {
-                break;
-            }
-            for process in new {
-                proc::send(*process, &[Signal::STOP]);
+    /// Stops our own children where they stand; says whether one was new. A process that
+    /// forks and exits for ever is always one of them, and too quick for a walk. What was
+    /// listed and not reaped since is still who it was.
+    pub(crate) fn stop_children(&mut self, stopped: &mut HashSet<i32>) -> bool {
+        let children = proc::own_children();
+        let before = stopped.len();
+        // The youngest come last in the list, and are those that still live.
+        for pid in children.into_iter().rev() {
+            if stopped.insert(pid) {
+                proc::send_to_child(pid, Signal::STOP);
             }
         }
-        self.members().iter().filter(|process| proc::send(**process, &[Signal::KILL])).count()
+        stopped.len() > before
+    }
+
+    /// Stops all that a walk finds; says whether one was new.
+    pub(crate) fn stop_members(&mut self, stopped: &mut HashSet<i32>) -> bool {
+        let mut any = false;
+        for process in self.count() {
+            if stopped.insert(process.pid) {
+                proc::send(process, &[Signal::STOP]);
+                any = true;
+            }
+        }
+        any
+    }
+
+    /// Kills all that a walk finds; says how many.
+    pub(crate) fn kill_members(&mut self) -> usize {
+        self.count().iter().filter(|process| proc::send(**process, &[Signal::KILL])).count()
     }
 
     /// The file that polls PRI when `populated` changes.
@@ -208,24 +229,6 @@ impl Tree {
             if let Err(error) = result {
                 eprintln!("greenroom shim: {} stays: {error}", path.display());
             }
-        }
-    }
-}
-
-/// Stops our own children where they stand. A process that forks and exits for ever is
-/// always one of them, and too quick for a walk over the machine.
-fn stop_children() {
-    let mut caught = HashSet::new();
-    for _ in 0..500 {
-        let mut calm = true;
-        for pid in proc::own_children() {
-            if caught.insert(pid) {
-                proc::send_to_child(pid, Signal::STOP);
-                calm = false;
-            }
-        }
-        if calm {
-            return;
         }
     }
 }

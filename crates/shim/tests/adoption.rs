@@ -39,6 +39,19 @@ fn another_runner_takes_over_in_the_middle() {
 }
 
 #[test]
+fn what_was_said_counts_though_the_speaker_left() {
+    for _ in 0..20 {
+        let mut shim = sh("sleep 100").spawn();
+        let mut talk = shim.talk();
+        talk.say(&ToShim::Env { env: shim.setup.env.clone() });
+        talk.run("");
+        talk.stop(0);
+        drop(talk);
+        assert_eq!(shim.end().reason, EndReason::User);
+    }
+}
+
+#[test]
 fn a_second_shim_in_the_same_folder_leaves_at_once() {
     let (mut shim, mut talk, _) = sh("echo up; sleep 100").start_run("");
     let shim_binary = env!("CARGO_BIN_EXE_greenroom-shim");

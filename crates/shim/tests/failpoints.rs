@@ -27,6 +27,7 @@ const POINTS: [&str; 10] = [
 #[test]
 fn a_death_at_any_point_is_closed_from_outside() {
     for point in POINTS {
+        eprintln!("{point}");
         let mark = mark();
         let setup = Setup::new(&[AGENT, "daemons", "5", &mark]);
         let mut shim = setup.failing(&format!("shim_{point}=panic")).spawn();

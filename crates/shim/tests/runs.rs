@@ -52,6 +52,24 @@ fn a_run_from_prompt_to_receipt() {
 }
 
 #[test]
+fn the_agent_has_nothing_of_its_supervisor() {
+    let script = "nice; ls /proc/$$/fd | tr '\n' ' '; echo; \
+        grep -E '^(SigBlk|SigIgn)' /proc/self/status; cat /proc/$$/oom_score_adj; ulimit -n; umask";
+    let (mut shim, mut talk, _) = Setup::new(&["/bin/bash", "-c", script]).start_run("");
+    talk.closed();
+    shim.end();
+    let text = shim.text();
+    let lines: Vec<_> = text.lines().collect();
+    assert_eq!(lines[0], "0");
+    // 255 is bash's own.
+    assert_eq!(lines[1].trim_end_matches(" 255 ").trim(), "0 1 2", "{text}");
+    let masks: Vec<_> = lines[2..4].iter().map(|line| line.split_once('\t').unwrap().1).collect();
+    assert_eq!(masks, ["0000000000000000"; 2], "{text}");
+    assert_eq!(lines[4], "300");
+    assert_eq!(lines[6], "0022");
+}
+
+#[test]
 fn prompts_by_argument_and_environment_and_input_as_json() {
     for (via, script) in
         [(PromptVia::Arg, "echo \"$0\"; cat"), (PromptVia::Env, "echo \"$GREENROOM_PROMPT\"; cat")]

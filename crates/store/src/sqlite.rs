@@ -29,6 +29,7 @@ use std::time::Instant;
 
 use greenroom_core::Timestamp;
 use sqlx::SqlitePool;
+use sqlx::sqlite::SqliteConnectOptions;
 use tokio::sync::{Mutex, watch};
 use tokio::task::JoinHandle;
 
@@ -39,6 +40,7 @@ pub struct SqliteStore {
     identity: StoreIdentity,
     lanes: writer::Lanes,
     writer: Mutex<Option<JoinHandle<()>>>,
+    options: SqliteConnectOptions,
     readers: SqlitePool,
     sink: Arc<OnceLock<CommitSink>>,
     committed: watch::Receiver<Option<Instant>>,

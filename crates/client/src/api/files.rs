@@ -10,6 +10,8 @@ use crate::http::{Answer, Call, Listing};
 use crate::route::Route;
 use crate::{Bytes, Client, ClientError};
 
+/// Files are of any type; problems are JSON.
+const ANYTHING: &str = "*/*";
 /// Time until a runner has begun to send a file.
 const BEGIN: Duration = Duration::from_secs(60);
 /// Time without a byte of a file after which its transfer has failed.
@@ -69,7 +71,7 @@ impl Client {
 
     /// The bytes of a file.
     pub async fn file(&self, session: &str, path: &str) -> Result<FileBody, ClientError> {
-        let request = self.request(Method::GET, &files(session)?.then("content").file(path)?);
+        let request = self.request(Method::GET, &files(session)?.then("content").file(path)?, ANYTHING);
         let silent = || ClientError::Silent { url: self.url().to_owned(), after: BEGIN };
         let sent = tokio::time::timeout(BEGIN, self.accepted(request)).await;
         let response = sent.unwrap_or_else(|_| Err(silent()))?;
@@ -78,7 +80,7 @@ impl Client {
 
     /// Writes a file.
     pub async fn put_file(&self, session: &str, path: &str, upload: Upload) -> Result<(), ClientError> {
-        let request = self.request(Method::PUT, &files(session)?.then("content").file(path)?);
+        let request = self.request(Method::PUT, &files(session)?.then("content").file(path)?, ANYTHING);
         let body = match upload {
             Upload::Bytes(bytes) => Body::from(bytes),
             Upload::Stream(stream) => Body::wrap_stream(stream),

@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::json;
 use crate::app::App;
-use crate::auth::{Caller, Right};
+use crate::auth::{Allowed, ToAdminister, ToRead};
 use crate::error::ApiResult;
 use crate::extract::{Body, Path};
 use crate::service::agents;
@@ -23,8 +23,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 /// List agents
 #[utoipa::path(get, path = "/v1/agents", tag = "agents",
     responses((status = 200, description = "All agents", body = v1::List<v1::Agent>)))]
-async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Response> {
-    caller.require(Right::Read)?;
+async fn list(State(app): State<Arc<App>>, _: Allowed<ToRead>) -> ApiResult<Response> {
     Ok(json(StatusCode::OK, &v1::List::whole(agents::list(&app).await?)))
 }
 
@@ -39,10 +38,9 @@ async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Response
         (status = 409, description = "`source_broken`", body = Problem, content_type = "application/problem+json")))]
 async fn add(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    _: Allowed<ToAdminister>,
     Body(request): Body<v1::AddAgent>,
 ) -> ApiResult<Response> {
-    caller.require(Right::Administer)?;
     let added = agents::add(&app, &request.source).await?;
     Ok(json(StatusCode::CREATED, &v1::List::whole(added)))
 }
@@ -51,8 +49,11 @@ async fn add(
 #[utoipa::path(get, path = "/v1/agents/{name}", tag = "agents",
     params(("name" = String, Path, description = "The agent's name")),
     responses((status = 200, description = "The agent", body = v1::Agent)))]
-async fn get(State(app): State<Arc<App>>, caller: Caller, Path(name): Path<String>) -> ApiResult<Response> {
-    caller.require(Right::Read)?;
+async fn get(
+    State(app): State<Arc<App>>,
+    _: Allowed<ToRead>,
+    Path(name): Path<String>,
+) -> ApiResult<Response> {
     Ok(json(StatusCode::OK, &agents::get(&app, &name).await?))
 }
 
@@ -64,8 +65,11 @@ async fn get(State(app): State<Arc<App>>, caller: Caller, Path(name): Path<Strin
     responses(
         (status = 204, description = "It is out of service"),
         (status = 409, description = "`agent_has_source`", body = Problem, content_type = "application/problem+json")))]
-async fn remove(State(app): State<Arc<App>>, caller: Caller, Path(name): Path<String>) -> ApiResult<Response> {
-    caller.require(Right::Administer)?;
+async fn remove(
+    State(app): State<Arc<App>>,
+    _: Allowed<ToAdminister>,
+    Path(name): Path<String>,
+) -> ApiResult<Response> {
     agents::remove(&app, &name).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::json;
 use crate::app::App;
-use crate::auth::{Caller, Right};
+use crate::auth::{Allowed, ToRead};
 use crate::error::ApiResult;
 use crate::extract::{PageSize, Path, Query, parsed};
 use crate::feed::{self, Start};
@@ -53,12 +53,11 @@ struct EventsQuery {
         (String = "text/event-stream")))))]
 async fn events(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToRead>,
     Path(id): Path<String>,
     Query(query): Query<EventsQuery>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
-    caller.require(Right::Read)?;
     let session = sessions::find(&app, &caller, &id).await?;
     let era = app.hub.era();
     let last_event = last_event_id(&headers)?;
@@ -85,7 +84,8 @@ async fn events(
 }
 
 fn wants_stream(headers: &HeaderMap) -> bool {
-    let mut accepted = headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
+    let mut accepted =
+        headers.get_all(header::ACCEPT).iter().filter_map(|value| value.to_str().ok());
     accepted.any(|value| value.to_ascii_lowercase().contains("text/event-stream"))
 }
 
@@ -95,7 +95,9 @@ fn last_event_id(headers: &HeaderMap) -> ApiResult<Option<Cursor>> {
         // What a browser sends before it has seen an id.
         Ok("") => Ok(None),
         Ok(text) => {
-            let read = text.parse().map_err(|e| Problem::invalid(format!("Last-Event-ID: {e}")).at("Last-Event-ID"));
+            let read = text
+                .parse()
+                .map_err(|e| Problem::invalid(format!("Last-Event-ID: {e}")).at("Last-Event-ID"));
             Ok(Some(read?))
         }
         Err(_) => Err(Problem::invalid("Last-Event-ID is not text").at("Last-Event-ID").into()),
@@ -117,10 +119,9 @@ struct ChangesQuery {
     responses((status = 200, description = "A stream of changes", body = String, content_type = "text/event-stream")))]
 async fn changes(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToRead>,
     Query(query): Query<ChangesQuery>,
 ) -> ApiResult<Response> {
-    caller.require(Right::Read)?;
     let mut watched = Vec::new();
     let parts = query.watch.as_deref().unwrap_or("").split(',').map(str::trim);
     for part in parts.filter(|part| !part.is_empty()) {

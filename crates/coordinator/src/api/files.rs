@@ -14,7 +14,7 @@ use utoipa_axum::routes;
 
 use super::json;
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Allowed, ToRead, ToUse};
 use crate::error::ApiResult;
 use crate::extract::{Body, Path, Query};
 use crate::service::files::{self, Access, check_path};
@@ -43,7 +43,7 @@ struct PathQuery {
         (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
 async fn list(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToRead>,
     Path(id): Path<String>,
     Query(query): Query<PathQuery>,
 ) -> ApiResult<Response> {
@@ -60,7 +60,7 @@ async fn list(
         (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
 async fn stat(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToRead>,
     Path(id): Path<String>,
     Query(query): Query<PathQuery>,
 ) -> ApiResult<Response> {
@@ -79,7 +79,7 @@ async fn stat(
         (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
 async fn mkdir(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToUse>,
     Path(id): Path<String>,
     Body(request): Body<v1::Mkdir>,
 ) -> ApiResult<Response> {
@@ -101,7 +101,7 @@ async fn mkdir(
         (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
 async fn read(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToRead>,
     Path((id, path)): Path<(String, String)>,
 ) -> ApiResult<Response> {
     let kind = StreamKind::Read { path: check_path(&path)? };
@@ -132,7 +132,7 @@ async fn read(
         (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
 async fn write(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToUse>,
     Path((id, path)): Path<(String, String)>,
     body: Bytes,
 ) -> ApiResult<Response> {
@@ -159,13 +159,15 @@ struct RemoveQuery {
         (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
 async fn remove(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToUse>,
     Path((id, path)): Path<(String, String)>,
     Query(query): Query<RemoveQuery>,
 ) -> ApiResult<Response> {
     let path = check_path(&path)?;
     if path.is_empty() {
-        return Err(Problem::invalid("path: the workspace itself cannot be removed").at("path").into());
+        return Err(Problem::invalid("path: the workspace itself cannot be removed")
+            .at("path")
+            .into());
     }
     let kind = StreamKind::Remove { path, recursive: query.recursive };
     files::transfer(&app, &caller, &id, Access::Write, kind, None).await?;

@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::json;
 use crate::app::App;
-use crate::auth::{Caller, Right};
+use crate::auth::{Allowed, Caller, ToOperate};
 use crate::error::ApiResult;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -58,8 +58,7 @@ async fn readyz(State(app): State<Arc<App>>) -> ApiResult<Response> {
 /// Figures in the text format of Prometheus
 #[utoipa::path(get, path = "/metrics", tag = "health",
     responses((status = 200, description = "The figures", body = String, content_type = "text/plain")))]
-async fn metrics(caller: Caller) -> ApiResult<Response> {
-    caller.require(Right::Operate)?;
+async fn metrics(_: Allowed<ToOperate>) -> ApiResult<Response> {
     let text = crate::figures::render();
     let mut response = text.into_response();
     let plain = HeaderValue::from_static("text/plain; version=0.0.4; charset=utf-8");
@@ -72,6 +71,8 @@ async fn metrics(caller: Caller) -> ApiResult<Response> {
     responses((status = 200, description = "An OpenAPI document", body = Object, content_type = "application/json")))]
 async fn openapi(State(app): State<Arc<App>>, _caller: Caller) -> Response {
     let mut response = app.openapi.clone().into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }

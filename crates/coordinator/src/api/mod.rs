@@ -80,12 +80,12 @@ async fn plain_refusals_become_problems(response: Response) -> Response {
     {
         return response;
     }
-    let allow = response.headers().get(header::ALLOW).cloned();
-    let allowed = allow.as_ref().and_then(|allow| allow.to_str().ok()).unwrap_or("others");
-    let detail = format!("this path does not take that method, but {allowed}");
+    // Which ones it takes is in the header `Allow`, which the router adds.
+    let (parts, _) = response.into_parts();
+    let detail = "this path does not take that method; the header Allow says which it takes";
     let mut problem = problem_response(&Problem::new(405, "method_not_allowed", detail));
-    if let Some(allow) = allow {
-        problem.headers_mut().insert(header::ALLOW, allow);
+    if let Some(allow) = parts.headers.get(header::ALLOW) {
+        problem.headers_mut().insert(header::ALLOW, allow.clone());
     }
     problem
 }
@@ -97,19 +97,25 @@ fn panicked(panic: Box<dyn std::any::Any + Send>) -> Response {
         .or_else(|| panic.downcast_ref::<&str>().copied())
         .unwrap_or("unknown");
     tracing::error!(what, "a handler panicked");
-    problem_response(&Problem::new(500, "internal", "the coordinator has made a mistake; its log says more"))
+    problem_response(&Problem::new(
+        500,
+        "internal",
+        "the coordinator has made a mistake; its log says more",
+    ))
 }
 
 /// Counts and times requests by route and status.
 async fn measure(request: Request, next: Next) -> Response {
     let method = request.method().as_str().to_owned();
-    let route = request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
+    let route =
+        request.extensions().get::<MatchedPath>().map_or("none", MatchedPath::as_str).to_owned();
     let begin = Instant::now();
     let response = next.run(request).await;
     let status = response.status().as_u16().to_string();
     let labels = [("method", method), ("route", route), ("status", status)];
     metrics::counter!("greenroom_http_requests_total", &labels).increment(1);
-    metrics::histogram!("greenroom_http_request_seconds", &labels[..2]).record(begin.elapsed().as_secs_f64());
+    metrics::histogram!("greenroom_http_request_seconds", &labels[..2])
+        .record(begin.elapsed().as_secs_f64());
     response
 }
 
@@ -122,7 +128,9 @@ pub(crate) fn json<T: serde::Serialize>(status: StatusCode, body: &T) -> Respons
 pub(crate) fn kept(answer: Answer) -> Response {
     let status = StatusCode::from_u16(answer.status).unwrap_or(StatusCode::OK);
     let mut response = (status, Bytes::from(answer.body)).into_response();
-    response.headers_mut().insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, HeaderValue::from_static("application/json"));
     response
 }
 
@@ -131,7 +139,9 @@ pub(crate) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> 
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     match key.to_str() {
         Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
-        _ => Err(Problem::invalid("Idempotency-Key has 1 to 255 printable characters").at("Idempotency-Key").into()),
+        _ => Err(Problem::invalid("Idempotency-Key has 1 to 255 printable characters")
+            .at("Idempotency-Key")
+            .into()),
     }
 }
 

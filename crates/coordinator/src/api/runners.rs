@@ -12,7 +12,7 @@ use utoipa_axum::routes;
 
 use super::json;
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Allowed, ToAdminister, ToOperate};
 use crate::error::ApiResult;
 use crate::extract::{Path, Query};
 use crate::service::runners;
@@ -27,7 +27,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 /// List runners
 #[utoipa::path(get, path = "/v1/runners", tag = "runners",
     responses((status = 200, description = "All runners", body = v1::List<v1::Runner>)))]
-async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Response> {
+async fn list(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToOperate>,
+) -> ApiResult<Response> {
     Ok(json(StatusCode::OK, &v1::List::whole(runners::list(&app, &caller).await?)))
 }
 
@@ -35,7 +38,11 @@ async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Response
 #[utoipa::path(get, path = "/v1/runners/{id}", tag = "runners",
     params(("id" = uuid::Uuid, Path, description = "The runner")),
     responses((status = 200, description = "The runner", body = v1::Runner)))]
-async fn get(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> ApiResult<Response> {
+async fn get(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToOperate>,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
     Ok(json(StatusCode::OK, &runners::get(&app, &caller, &id).await?))
 }
 
@@ -54,7 +61,7 @@ struct DrainQuery {
     responses((status = 200, description = "The runner", body = v1::Runner)))]
 async fn drain(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToAdminister>,
     Path(id): Path<String>,
     Query(query): Query<DrainQuery>,
 ) -> ApiResult<Response> {
@@ -78,7 +85,7 @@ struct RemoveQuery {
         (status = 409, description = "`runner_is_home`", body = Problem, content_type = "application/problem+json")))]
 async fn remove(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToAdminister>,
     Path(id): Path<String>,
     Query(query): Query<RemoveQuery>,
 ) -> ApiResult<Response> {

@@ -13,7 +13,7 @@ use utoipa_axum::routes;
 
 use super::{PageQuery, Wait, idempotency_key, json, kept};
 use crate::app::App;
-use crate::auth::{Caller, Right};
+use crate::auth::{Allowed, ToRead, ToUse};
 use crate::error::ApiResult;
 use crate::extract::{Body, MaybeBody, Path, Query};
 use crate::service::runs;
@@ -41,7 +41,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         (status = 409, description = "`session_busy`, `session_deleting`, `idempotency_conflict`", body = Problem, content_type = "application/problem+json")))]
 async fn create(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToUse>,
     Path(id): Path<String>,
     headers: HeaderMap,
     Body(request): Body<v1::CreateRun>,
@@ -59,7 +59,7 @@ async fn create(
     responses((status = 200, description = "A page of runs, newest first", body = v1::List<v1::Run>)))]
 async fn list(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToRead>,
     Path(id): Path<String>,
     Query(page): Query<PageQuery>,
 ) -> ApiResult<Response> {
@@ -71,8 +71,11 @@ async fn list(
 #[utoipa::path(get, path = "/v1/runs/{id}", tag = "runs",
     params(("id" = uuid::Uuid, Path, description = "The run")),
     responses((status = 200, description = "The run", body = v1::Run)))]
-async fn get(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> ApiResult<Response> {
-    caller.require(Right::Read)?;
+async fn get(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToRead>,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
     let (row, _) = runs::find(&app, &caller, &id).await?;
     Ok(json(StatusCode::OK, &views::run(&row)))
 }
@@ -98,7 +101,7 @@ struct StopRunRequest {
         (status = 202, description = "It is being stopped", body = v1::Run)))]
 async fn stop(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToUse>,
     Path(id): Path<String>,
     Query(wait): Query<Wait>,
     MaybeBody(request): MaybeBody<Option<StopRunRequest>>,
@@ -114,6 +117,10 @@ async fn stop(
     responses(
         (status = 200, description = "The run", body = v1::Run),
         (status = 409, description = "`run_started`", body = Problem, content_type = "application/problem+json")))]
-async fn withdraw(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> ApiResult<Response> {
+async fn withdraw(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToUse>,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
     Ok(json(StatusCode::OK, &runs::withdraw(&app, &caller, &id).await?))
 }

@@ -17,16 +17,14 @@ use utoipa_axum::routes;
 
 use super::{Wait, idempotency_key, json, kept};
 use crate::app::App;
-use crate::auth::{Caller, Right, Who};
+use crate::auth::{Allowed, Caller, ToDecide, ToRead, ToUse, Who};
 use crate::error::ApiResult;
 use crate::extract::{Body, PageSize, Path, Query, parsed};
 use crate::service::sessions::{self, Answered, IdempotencyKey};
 use crate::service::views;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::default()
-        .routes(routes!(list, create))
-        .routes(routes!(get, patch, delete))
+    OpenApiRouter::default().routes(routes!(list, create)).routes(routes!(get, patch, delete))
 }
 
 /// Create a session
@@ -41,7 +39,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         (status = 409, description = "`session_exists`, `idempotency_conflict`, `parent_stopping`, `tree_too_deep`, `too_many_children`, `session_deleting`", body = Problem, content_type = "application/problem+json")))]
 async fn create(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToUse>,
     headers: HeaderMap,
     Body(request): Body<v1::CreateSession>,
 ) -> ApiResult<Response> {
@@ -60,11 +58,6 @@ struct ListQuery {
     status: Option<String>,
     /// Of this agent.
     agent: Option<String>,
-    /// With this label, as `key=value`; may be given several times.
-    #[allow(dead_code, reason = "read by `labels`, as a query of this form has one value for a name")]
-    #[serde(skip)]
-    #[param(value_type = Option<Vec<String>>)]
-    label: (),
     /// At home on this runner.
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<uuid::Uuid>)]
@@ -86,25 +79,29 @@ struct ListQuery {
 /// List sessions
 ///
 /// Newest first; never reads logs. An agent sees its own children.
-#[utoipa::path(get, path = "/v1/sessions", tag = "sessions", params(ListQuery),
+#[utoipa::path(get, path = "/v1/sessions", tag = "sessions",
+    params(ListQuery, ("label" = Option<Vec<String>>, Query, description = "With this label, as `key=value`; may be given several times")),
     responses((status = 200, description = "A page of sessions", body = v1::List<v1::Session>)))]
 async fn list(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToRead>,
     RawQuery(raw): RawQuery,
     Query(query): Query<ListQuery>,
 ) -> ApiResult<Response> {
-    caller.require(Right::Read)?;
     let parent = match (&caller.who, query.parent.as_deref().filter(|p| !p.is_empty())) {
         (Who::Agent { uid, id }, named) => match named {
-            Some(name) if name != id.as_str() => return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new()))),
+            Some(name) if name != id.as_str() => {
+                return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new())));
+            }
             _ => Some(*uid),
         },
         (_, None) => None,
         // Children of what isn't there, or isn't the caller's, are none.
         (_, Some(name)) => match sessions::find(&app, &caller, name).await {
             Ok(parent) => Some(parent.uid),
-            Err(error) if error.0.status == 404 => return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new()))),
+            Err(error) if error.0.status == 404 => {
+                return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new())));
+            }
             Err(error) => return Err(error),
         },
     };
@@ -175,8 +172,11 @@ fn labels(raw: &str) -> ApiResult<BTreeMap<String, String>> {
 #[utoipa::path(get, path = "/v1/sessions/{id}", tag = "sessions",
     params(("id" = String, Path, description = "The session's name")),
     responses((status = 200, description = "The session", body = v1::Session)))]
-async fn get(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> ApiResult<Response> {
-    caller.require(Right::Read)?;
+async fn get(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToRead>,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
     let session = sessions::find(&app, &caller, &id).await?;
     Ok(json(StatusCode::OK, &views::session(&session)))
 }
@@ -190,7 +190,7 @@ async fn get(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>
         (status = 409, description = "`session_deleting`", body = Problem, content_type = "application/problem+json")))]
 async fn patch(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToDecide>,
     Path(id): Path<String>,
     Body(request): Body<v1::PatchSession>,
 ) -> ApiResult<Response> {
@@ -207,7 +207,7 @@ async fn patch(
         (status = 202, description = "It is being removed")))]
 async fn delete(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToUse>,
     Path(id): Path<String>,
     Query(wait): Query<Wait>,
 ) -> ApiResult<Response> {

@@ -11,16 +11,13 @@ use utoipa_axum::routes;
 
 use super::{Wait, json};
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Allowed, ToDecide, ToUse};
 use crate::error::ApiResult;
 use crate::extract::{Body, MaybeBody, Path, Query};
 use crate::service::{runs, stop as service};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::default()
-        .routes(routes!(stop))
-        .routes(routes!(resume))
-        .routes(routes!(abandon))
+    OpenApiRouter::default().routes(routes!(stop)).routes(routes!(resume)).routes(routes!(abandon))
 }
 
 /// Stop a session, for certain
@@ -34,7 +31,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         (status = 202, description = "It is wanted down, and not yet proven", body = v1::StopReply)))]
 async fn stop(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToUse>,
     Path(id): Path<String>,
     Query(wait): Query<Wait>,
     MaybeBody(request): MaybeBody<Option<v1::StopRequest>>,
@@ -53,7 +50,11 @@ async fn stop(
     responses(
         (status = 200, description = "The session", body = v1::Session),
         (status = 409, description = "`nothing_to_resume`, `session_deleting`", body = Problem, content_type = "application/problem+json")))]
-async fn resume(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> ApiResult<Response> {
+async fn resume(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToDecide>,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
     Ok(json(StatusCode::OK, &runs::resume(&app, &caller, &id).await?))
 }
 
@@ -68,7 +69,7 @@ async fn resume(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<Stri
         (status = 409, description = "`nothing_to_abandon`", body = Problem, content_type = "application/problem+json")))]
 async fn abandon(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToDecide>,
     Path(id): Path<String>,
     Body(request): Body<v1::AbandonRequest>,
 ) -> ApiResult<Response> {

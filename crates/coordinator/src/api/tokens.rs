@@ -11,7 +11,7 @@ use utoipa_axum::routes;
 
 use super::json;
 use crate::app::App;
-use crate::auth::Caller;
+use crate::auth::{Allowed, ToAdminister};
 use crate::error::ApiResult;
 use crate::extract::{Body, Path};
 use crate::service::tokens;
@@ -23,7 +23,10 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 /// List tokens, without their secrets
 #[utoipa::path(get, path = "/v1/tokens", tag = "tokens",
     responses((status = 200, description = "All tokens", body = v1::List<v1::Token>)))]
-async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Response> {
+async fn list(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToAdminister>,
+) -> ApiResult<Response> {
     Ok(json(StatusCode::OK, &v1::List::whole(tokens::list(&app, &caller).await?)))
 }
 
@@ -35,7 +38,7 @@ async fn list(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Response
     responses((status = 201, description = "The token, with its secret", body = v1::NewToken)))]
 async fn create(
     State(app): State<Arc<App>>,
-    caller: Caller,
+    Allowed { caller, .. }: Allowed<ToAdminister>,
     Body(request): Body<v1::CreateToken>,
 ) -> ApiResult<Response> {
     Ok(json(StatusCode::CREATED, &tokens::create(&app, &caller, request).await?))
@@ -47,7 +50,11 @@ async fn create(
 #[utoipa::path(delete, path = "/v1/tokens/{id}", tag = "tokens",
     params(("id" = uuid::Uuid, Path, description = "The token")),
     responses((status = 204, description = "It is void")))]
-async fn revoke(State(app): State<Arc<App>>, caller: Caller, Path(id): Path<String>) -> ApiResult<Response> {
+async fn revoke(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToAdminister>,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
     tokens::revoke(&app, &caller, &id).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }

@@ -31,8 +31,13 @@ impl Pinned {
     fn new(row: AgentRow) -> Self {
         // Both compiled when the description was read; a build that no longer can says so
         // by letting everything through rather than by stopping work.
-        let compile = |schema: &Option<Value>| schema.as_ref().and_then(|s| schema::compile(s).ok());
-        Self { input: compile(&row.spec.input_schema), output: compile(&row.spec.output_schema), row }
+        let compile =
+            |schema: &Option<Value>| schema.as_ref().and_then(|s| schema::compile(s).ok());
+        Self {
+            input: compile(&row.spec.input_schema),
+            output: compile(&row.spec.output_schema),
+            row,
+        }
     }
 
     /// What a session keeps of it.
@@ -59,9 +64,12 @@ impl Pinned {
         let Some(validator) = &self.input else { return Ok(()) };
         schema::check(validator, input).map_err(|misfit| {
             let place = format!("/input{}", misfit.path);
-            Problem::invalid(format!("{place} does not fit the agent's input_schema: {}", misfit.message))
-                .at(place)
-                .into()
+            Problem::invalid(format!(
+                "{place} does not fit the agent's input_schema: {}",
+                misfit.message
+            ))
+            .at(place)
+            .into()
         })
     }
 
@@ -70,7 +78,10 @@ impl Pinned {
         let validator = self.output.as_ref()?;
         let misfit = schema::check(validator, result.unwrap_or(&Value::Null)).err()?;
         let place = if misfit.path.is_empty() { "/".to_owned() } else { misfit.path };
-        Some(format!("the result does not fit the agent's output_schema at {place}: {}", misfit.message))
+        Some(format!(
+            "the result does not fit the agent's output_schema at {place}: {}",
+            misfit.message
+        ))
     }
 
     /// Whether answers have to be checked.
@@ -87,7 +98,11 @@ pub struct Agents {
 
 impl Agents {
     /// The version a session was created with.
-    pub async fn pinned(&self, store: &dyn Store, pin: &AgentPin) -> ApiResult<Option<Arc<Pinned>>> {
+    pub async fn pinned(
+        &self,
+        store: &dyn Store,
+        pin: &AgentPin,
+    ) -> ApiResult<Option<Arc<Pinned>>> {
         let key = (pin.name.clone(), pin.version);
         if let Some(known) = lock(&self.pinned).get(&key) {
             return Ok(Some(Arc::clone(known)));
@@ -97,7 +112,11 @@ impl Agents {
     }
 
     /// The version in service.
-    pub async fn in_service(&self, store: &dyn Store, name: &AgentName) -> ApiResult<Option<Arc<Pinned>>> {
+    pub async fn in_service(
+        &self,
+        store: &dyn Store,
+        name: &AgentName,
+    ) -> ApiResult<Option<Arc<Pinned>>> {
         Ok(store.agent(name).await?.map(|row| self.keep(row)))
     }
 
@@ -117,7 +136,7 @@ impl Agents {
 }
 
 /// The agent a new session names.
-pub async fn for_session(app: &App, name: &str) -> ApiResult<Arc<Pinned>> {
+pub(crate) async fn for_session(app: &App, name: &str) -> ApiResult<Arc<Pinned>> {
     let found = match name.parse::<AgentName>() {
         Ok(parsed) => app.agents.in_service(&*app.store, &parsed).await?,
         Err(_) => None,
@@ -131,7 +150,7 @@ fn not_found(name: &str) -> Problem {
 }
 
 /// All agents, and sources that never were good.
-pub async fn list(app: &App) -> ApiResult<Vec<v1::Agent>> {
+pub(crate) async fn list(app: &App) -> ApiResult<Vec<v1::Agent>> {
     let rows = app.store.agents().await?;
     let mut all: Vec<v1::Agent> = rows.iter().map(views::agent).collect();
     all.extend(app.sources.broken(&all));
@@ -140,17 +159,20 @@ pub async fn list(app: &App) -> ApiResult<Vec<v1::Agent>> {
 }
 
 /// One agent.
-pub async fn get(app: &App, name: &str) -> ApiResult<v1::Agent> {
+pub(crate) async fn get(app: &App, name: &str) -> ApiResult<v1::Agent> {
     let all = list(app).await?;
     all.into_iter().find(|agent| agent.name.as_str() == name).ok_or_else(|| not_found(name).into())
 }
 
 /// Adds a file or folder as a source, and loads it at once.
-pub async fn add(app: &App, source: &str) -> ApiResult<Vec<v1::Agent>> {
+pub(crate) async fn add(app: &App, source: &str) -> ApiResult<Vec<v1::Agent>> {
     let reference = Reference::parse(source)
         .map_err(|reason| Problem::invalid(format!("/source: {reason}")).at("/source"))?;
     if !reference.exists() {
-        let detail = format!("/source: there is no file or folder {:?} on the coordinator's machine", reference.text());
+        let detail = format!(
+            "/source: there is no file or folder {:?} on the coordinator's machine",
+            reference.text()
+        );
         return Err(Problem::new(404, "source_not_found", detail).into());
     }
     let loaded = app.sources.load_reference(app, &reference).await?;
@@ -165,7 +187,7 @@ pub async fn add(app: &App, source: &str) -> ApiResult<Vec<v1::Agent>> {
 }
 
 /// Takes an agent out of service.
-pub async fn remove(app: &App, name: &str) -> ApiResult<()> {
+pub(crate) async fn remove(app: &App, name: &str) -> ApiResult<()> {
     let parsed: AgentName = name.parse().map_err(|_| not_found(name))?;
     let row = app.store.agent(&parsed).await?.ok_or_else(|| not_found(name))?;
     let path = row.source.split_once(':').map_or("", |(_, key)| key);

@@ -10,15 +10,15 @@ use serde::de::DeserializeOwned;
 use crate::app::App;
 use crate::auth::{Caller, Right};
 use crate::error::ApiResult;
-use crate::service::streams::{self, Reply};
 use crate::service::sessions;
+use crate::service::streams::{self, Reply};
 
 /// A list of a folder has so many bytes at most.
 const MAX_ANSWER: usize = 64 << 20;
 
 /// Whether a call changes files.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Access {
+pub(crate) enum Access {
     /// It looks.
     Read,
     /// It changes.
@@ -26,7 +26,7 @@ pub enum Access {
 }
 
 /// Refuses a path that leaves the workspace or cannot be one.
-pub fn check_path(path: &str) -> ApiResult<String> {
+pub(crate) fn check_path(path: &str) -> ApiResult<String> {
     let bad = |detail: &str| Err(Problem::invalid(format!("path: {detail}")).at("path").into());
     if path.contains('\0') {
         return bad("must not contain NUL characters");
@@ -40,12 +40,13 @@ pub fn check_path(path: &str) -> ApiResult<String> {
     if path.len() > 4096 {
         return bad("has 4096 bytes at most");
     }
-    let clean: Vec<&str> = path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
+    let clean: Vec<&str> =
+        path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();
     Ok(clean.join("/"))
 }
 
 /// Does something with the files of a session, and answers what its runner sends.
-pub async fn transfer(
+pub(crate) async fn transfer(
     app: &App,
     caller: &Caller,
     id: &str,
@@ -58,7 +59,12 @@ pub async fn transfer(
         return Err(nothing_yet(&session).into());
     };
     let Some(runner) = app.runners.get(home) else {
-        return Err(Problem::new(504, "runner_unreachable", format!("runner {home}, which has the files, is not known")).into());
+        return Err(Problem::new(
+            504,
+            "runner_unreachable",
+            format!("runner {home}, which has the files, is not known"),
+        )
+        .into());
     };
     let reply = streams::transfer(app, &runner, session.uid, kind, upload).await?;
     match reply.head.problem {
@@ -68,7 +74,7 @@ pub async fn transfer(
 }
 
 /// Finds a session whose files a caller may use in this way.
-pub async fn find(
+pub(crate) async fn find(
     app: &App,
     caller: &Caller,
     id: &str,
@@ -83,7 +89,11 @@ pub async fn find(
 }
 
 fn nothing_yet(session: &Session) -> Problem {
-    Problem::new(404, "file_not_found", format!("session {:?} has no files yet: it was not started", session.id.as_str()))
+    Problem::new(
+        404,
+        "file_not_found",
+        format!("session {:?} has no files yet: it was not started", session.id.as_str()),
+    )
 }
 
 /// What a runner found wrong, with a status that is the caller's to understand.
@@ -95,7 +105,7 @@ fn passed_on(problem: Problem) -> Problem {
 }
 
 /// The whole of an answer, as JSON.
-pub async fn read_json<T: DeserializeOwned>(reply: Reply) -> ApiResult<T> {
+pub(crate) async fn read_json<T: DeserializeOwned>(reply: Reply) -> ApiResult<T> {
     let mut all = Vec::new();
     let mut body = reply.body;
     while let Some(part) = body.next().await {
@@ -113,7 +123,12 @@ fn broken(reason: &str) -> Problem {
 }
 
 /// A folder's entries.
-pub async fn list(app: &App, caller: &Caller, id: &str, path: &str) -> ApiResult<v1::List<v1::FileInfo>> {
+pub(crate) async fn list(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    path: &str,
+) -> ApiResult<v1::List<v1::FileInfo>> {
     let path = check_path(path)?;
     let session = find(app, caller, id, Access::Read).await?;
     if session.home.is_none() && path.is_empty() {
@@ -129,7 +144,13 @@ mod tests {
 
     #[test]
     fn paths_stay_beneath_the_workspace() {
-        for (given, clean) in [("", ""), (".", ""), ("a//b/./c/", "a/b/c"), ("..a/b..", "..a/b.."), ("a b%c", "a b%c")] {
+        for (given, clean) in [
+            ("", ""),
+            (".", ""),
+            ("a//b/./c/", "a/b/c"),
+            ("..a/b..", "..a/b.."),
+            ("a b%c", "a b%c"),
+        ] {
             assert_eq!(check_path(given).expect("a path"), clean);
         }
         for bad in ["/etc/passwd", "..", "a/../../b", "a/..", "a\0b"] {

@@ -23,7 +23,11 @@ use crate::service::reports;
 const LONGEST_POLL: Duration = Duration::from_secs(15);
 
 /// A runner joins: its join token becomes a credential of its own, once.
-pub async fn enroll(app: &App, token: &str, request: EnrollRequest) -> ApiResult<EnrollReply> {
+pub(crate) async fn enroll(
+    app: &App,
+    token: &str,
+    request: EnrollRequest,
+) -> ApiResult<EnrollReply> {
     // One at a time, so that a token cannot be spent twice in the same moment.
     let _one = app.enrolling.lock().await;
     let Some((row, _)) = app.auth.token(&*app.store, token).await? else {
@@ -40,9 +44,13 @@ pub async fn enroll(app: &App, token: &str, request: EnrollRequest) -> ApiResult
         && known.sessions > 0
     {
         // A join token is worth a new runner, never the sessions of another.
-        return Err(Problem::new(409, "runner_exists", format!("runner {id} has joined already and is home to {} sessions", known.sessions))
-            .hint("use its own credential, or remove it first: greenroom runners rm")
-            .into());
+        return Err(Problem::new(
+            409,
+            "runner_exists",
+            format!("runner {id} has joined already and is home to {} sessions", known.sessions),
+        )
+        .hint("use its own credential, or remove it first: greenroom runners rm")
+        .into());
     }
     let credential = secret::new_credential();
     let new = NewRunner {
@@ -66,7 +74,7 @@ pub async fn enroll(app: &App, token: &str, request: EnrollRequest) -> ApiResult
 }
 
 /// The runner of a credential, as it is now.
-pub async fn known(app: &App, id: RunnerId) -> ApiResult<Arc<Runner>> {
+pub(crate) async fn known(app: &App, id: RunnerId) -> ApiResult<Arc<Runner>> {
     if let Some(runner) = app.runners.get(id) {
         return Ok(runner);
     }
@@ -77,16 +85,26 @@ pub async fn known(app: &App, id: RunnerId) -> ApiResult<Arc<Runner>> {
 }
 
 fn removed() -> Problem {
-    Problem::new(401, "unauthorized", "this runner was removed").hint("let it join anew with a join token")
+    Problem::new(401, "unauthorized", "this runner was removed")
+        .hint("let it join anew with a join token")
 }
 
 /// Heartbeat, acknowledgement, list and wake-up in one.
-pub async fn sync(app: &Arc<App>, id: RunnerId, request: SyncRequest) -> ApiResult<SyncReply> {
+pub(crate) async fn sync(
+    app: &Arc<App>,
+    id: RunnerId,
+    request: SyncRequest,
+) -> ApiResult<SyncReply> {
     let runner = known(app, id).await?;
     if request.store_id != app.identity.store_id {
-        let detail = format!("this store is {}, and the runner obeys {}", app.identity.store_id, request.store_id);
+        let detail = format!(
+            "this store is {}, and the runner obeys {}",
+            app.identity.store_id, request.store_id
+        );
         return Err(Problem::new(409, "foreign_store", detail)
-            .hint("point the runner at the coordinator it has joined, or give it another data folder")
+            .hint(
+                "point the runner at the coordinator it has joined, or give it another data folder",
+            )
             .into());
     }
     // Subscribed first: what changes from here on is not missed.
@@ -138,9 +156,13 @@ pub async fn sync(app: &Arc<App>, id: RunnerId, request: SyncRequest) -> ApiResu
 /// Notes that a runner speaks, and what it says of itself.
 async fn greet(app: &App, runner: &Runner, request: &SyncRequest) -> ApiResult<()> {
     let Some(newer) = runner.instance(request.instance) else {
-        return Err(Problem::new(409, "old_instance", "a newer process of this runner is connected")
-            .hint("end this one: two runners cannot share a data folder")
-            .into());
+        return Err(Problem::new(
+            409,
+            "old_instance",
+            "a newer process of this runner is connected",
+        )
+        .hint("end this one: two runners cannot share a data folder")
+        .into());
     };
     let drains = runner.says_draining(request.draining);
     let info = request.info.clone();
@@ -165,7 +187,7 @@ async fn greet(app: &App, runner: &Runner, request: &SyncRequest) -> ApiResult<(
 }
 
 /// The body of an assignment, for the runner that has it.
-pub async fn compute_body(
+pub(crate) async fn compute_body(
     app: &App,
     runner: RunnerId,
     uid: SessionUid,
@@ -174,10 +196,18 @@ pub async fn compute_body(
 ) -> ApiResult<ComputeBody> {
     let session = app.store.session(uid).await?;
     let assigned = session.filter(|session| {
-        session.compute.as_ref().is_some_and(|compute| compute.epoch == epoch && compute.runner == runner)
+        session
+            .compute
+            .as_ref()
+            .is_some_and(|compute| compute.epoch == epoch && compute.runner == runner)
     });
     let Some(session) = assigned else {
-        return Err(Problem::new(404, "compute_not_found", format!("no compute {uid}/{epoch} is assigned to this runner")).into());
+        return Err(Problem::new(
+            404,
+            "compute_not_found",
+            format!("no compute {uid}/{epoch} is assigned to this runner"),
+        )
+        .into());
     };
     let Some(agent) = app.agents.pinned(&*app.store, &session.agent).await? else {
         let name = format!("{} version {}", session.agent.name, session.agent.version);
@@ -200,8 +230,9 @@ pub async fn compute_body(
 }
 
 /// The body of a run, for the runner it was dispatched to.
-pub async fn run_body(app: &App, runner: RunnerId, id: &str) -> ApiResult<RunBody> {
-    let not_found = || Problem::new(404, "run_not_found", "no such run is dispatched to this runner");
+pub(crate) async fn run_body(app: &App, runner: RunnerId, id: &str) -> ApiResult<RunBody> {
+    let not_found =
+        || Problem::new(404, "run_not_found", "no such run is dispatched to this runner");
     let run = id.parse().map_err(|_| not_found())?;
     let row = app.store.run(run).await?.ok_or_else(not_found)?;
     let session = app.store.session(row.uid).await?.ok_or_else(not_found)?;

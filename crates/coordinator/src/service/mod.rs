@@ -1,14 +1,14 @@
 //! What the API does, once a request is parsed and its caller known.
 
-pub mod agents;
-pub mod files;
-pub mod link;
-pub mod reports;
-pub mod runners;
-pub mod runs;
-pub mod sessions;
-pub mod stop;
-pub mod streams;
-pub mod tokens;
-pub mod views;
-pub mod wait;
+pub(crate) mod agents;
+pub(crate) mod files;
+pub(crate) mod link;
+pub(crate) mod reports;
+pub(crate) mod runners;
+pub(crate) mod runs;
+pub(crate) mod sessions;
+pub(crate) mod stop;
+pub(crate) mod streams;
+pub(crate) mod tokens;
+pub(crate) mod views;
+pub(crate) mod wait;

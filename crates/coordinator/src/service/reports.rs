@@ -6,10 +6,10 @@ use std::sync::Arc;
 use greenroom_core::command::Command;
 use greenroom_core::record::{Outcome, Record, RecordBody, RunError, Writer};
 use greenroom_core::{RunnerId, Session, SessionUid};
+use greenroom_protocol::Problem;
 use greenroom_protocol::link::{
     Delta, Mark, ObservedCompute, ObservedState, RecordLine, RecordsReply, SyncRequest,
 };
-use greenroom_protocol::Problem;
 use greenroom_store::{Candidate, StoreError, Submission};
 use serde::Deserialize;
 
@@ -19,7 +19,7 @@ use crate::presence::Runner;
 
 /// What a runner is answered about the computes it named.
 #[derive(Debug, Default)]
-pub struct Reported {
+pub(crate) struct Reported {
     /// What of their journals is durable here.
     pub marks: Vec<Mark>,
     /// Those this store does not know.
@@ -27,7 +27,11 @@ pub struct Reported {
 }
 
 /// Takes what a runner says of its computes.
-pub async fn observed(app: &App, runner: &Runner, request: &SyncRequest) -> ApiResult<Reported> {
+pub(crate) async fn observed(
+    app: &App,
+    runner: &Runner,
+    request: &SyncRequest,
+) -> ApiResult<Reported> {
     let mut reported = Reported::default();
     let mut unclaimed = Vec::new();
     let mut known = Vec::new();
@@ -130,7 +134,7 @@ fn places(app: &App, runner: RunnerId) -> Vec<Candidate> {
 }
 
 /// One line of an upload.
-pub enum Line {
+pub(crate) enum Line {
     /// A journal record.
     Record(Box<Record>),
     /// A live frame.
@@ -139,7 +143,7 @@ pub enum Line {
 
 /// Reads one line. A record is never refused for its content: what this build cannot read
 /// is kept as unknown, so that nothing behind it has to wait.
-pub fn read_line(line: &[u8]) -> ApiResult<Line> {
+pub(crate) fn read_line(line: &[u8]) -> ApiResult<Line> {
     let reason = match serde_json::from_slice(line) {
         Ok(RecordLine::Record(record)) => return Ok(Line::Record(record)),
         Ok(RecordLine::Delta(delta)) => return Ok(Line::Delta(delta)),
@@ -163,12 +167,15 @@ pub fn read_line(line: &[u8]) -> ApiResult<Line> {
             let body = RecordBody::Unknown;
             Ok(Line::Record(Box::new(Record { uid, epoch, writer, index, at, body })))
         }
-        Err(_) => Err(Problem::invalid(format!("a line is neither a record nor a delta: {reason}")).into()),
+        Err(_) => {
+            Err(Problem::invalid(format!("a line is neither a record nor a delta: {reason}"))
+                .into())
+        }
     }
 }
 
 /// An upload under way: what it has named, and what is known of that.
-pub struct Upload<'a> {
+pub(crate) struct Upload<'a> {
     app: &'a App,
     runner: RunnerId,
     sessions: HashMap<SessionUid, Option<Arc<Session>>>,
@@ -177,7 +184,7 @@ pub struct Upload<'a> {
 
 impl<'a> Upload<'a> {
     /// An upload of a runner.
-    pub fn new(app: &'a App, runner: RunnerId) -> Self {
+    pub(crate) fn new(app: &'a App, runner: RunnerId) -> Self {
         Self { app, runner, sessions: HashMap::new(), marks: HashMap::new() }
     }
 
@@ -193,7 +200,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Shows a live frame to those who watch. It is never kept.
-    pub async fn delta(&mut self, delta: &Delta) -> ApiResult<()> {
+    pub(crate) async fn delta(&mut self, delta: &Delta) -> ApiResult<()> {
         if !self.app.hub.is_watched(delta.uid) {
             return Ok(());
         }
@@ -204,7 +211,7 @@ impl<'a> Upload<'a> {
     }
 
     /// Appends records.
-    pub async fn records(&mut self, mut records: Vec<Record>) -> ApiResult<()> {
+    pub(crate) async fn records(&mut self, mut records: Vec<Record>) -> ApiResult<()> {
         if records.is_empty() {
             return Ok(());
         }
@@ -241,7 +248,7 @@ impl<'a> Upload<'a> {
     }
 
     /// What is durable of every stream that was named.
-    pub fn reply(self) -> RecordsReply {
+    pub(crate) fn reply(self) -> RecordsReply {
         RecordsReply { marks: self.marks.into_values().collect() }
     }
 }

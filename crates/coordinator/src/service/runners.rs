@@ -27,20 +27,25 @@ fn view(app: &App, row: &RunnerRow) -> v1::Runner {
 }
 
 /// All of them.
-pub async fn list(app: &App, caller: &Caller) -> ApiResult<Vec<v1::Runner>> {
+pub(crate) async fn list(app: &App, caller: &Caller) -> ApiResult<Vec<v1::Runner>> {
     caller.require(Right::Operate)?;
     Ok(app.store.runners().await?.iter().map(|row| view(app, row)).collect())
 }
 
 /// One of them.
-pub async fn get(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Runner> {
+pub(crate) async fn get(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Runner> {
     caller.require(Right::Operate)?;
     let row = find(app, id).await?;
     Ok(view(app, &row))
 }
 
 /// Gives a runner nothing new, or things again.
-pub async fn drain(app: &App, caller: &Caller, id: &str, lift: bool) -> ApiResult<v1::Runner> {
+pub(crate) async fn drain(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    lift: bool,
+) -> ApiResult<v1::Runner> {
     caller.require(Right::Administer)?;
     let row = find(app, id).await?;
     let update = RunnerUpdate { draining: Some(!lift), ..Default::default() };
@@ -57,13 +62,22 @@ pub async fn drain(app: &App, caller: &Caller, id: &str, lift: bool) -> ApiResul
 
 /// Removes a runner. One that is home to sessions only by force: their files are lost with
 /// it, and their logs say so.
-pub async fn remove(app: &Arc<App>, caller: &Caller, id: &str, force: bool) -> ApiResult<()> {
+pub(crate) async fn remove(
+    app: &Arc<App>,
+    caller: &Caller,
+    id: &str,
+    force: bool,
+) -> ApiResult<()> {
     caller.require(Right::Administer)?;
     let row = find(app, id).await?;
     if row.sessions > 0 && !force {
-        return Err(Problem::new(409, "runner_is_home", format!("runner {id} has the files of {} sessions", row.sessions))
-            .hint("delete those sessions first, or say force=true: their files are lost then")
-            .into());
+        return Err(Problem::new(
+            409,
+            "runner_is_home",
+            format!("runner {id} has the files of {} sessions", row.sessions),
+        )
+        .hint("delete those sessions first, or say force=true: their files are lost then")
+        .into());
     }
     // Once begun it goes on, whether its caller waits or not.
     let (app, by) = (Arc::clone(app), caller.actor());
@@ -82,6 +96,8 @@ pub async fn remove(app: &Arc<App>, caller: &Caller, id: &str, force: bool) -> A
         Ok(())
     });
     work.await.unwrap_or_else(|error| {
-        Err(Problem::new(500, "internal", format!("the runner was not removed whole: {error}")).hint("remove it again").into())
+        Err(Problem::new(500, "internal", format!("the runner was not removed whole: {error}"))
+            .hint("remove it again")
+            .into())
     })
 }

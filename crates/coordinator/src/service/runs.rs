@@ -12,12 +12,12 @@ use greenroom_store::{Idempotency, RunRow, StoreError, Submission, Submitted};
 use crate::app::{App, fresh};
 use crate::auth::{Caller, Right};
 use crate::error::ApiResult;
-use crate::service::sessions::{self, Answered, IdempotencyKey};
-use crate::service::wait::Waiter;
+use crate::service::sessions::{self, Answered};
 use crate::service::views;
+use crate::service::wait::Waiter;
 
 /// Accepts a run.
-pub async fn create(
+pub(crate) async fn create(
     app: &App,
     caller: &Caller,
     id: &str,
@@ -35,7 +35,9 @@ pub async fn create(
         caller.require(Right::Decide)?;
     }
     if request.callback == Some(true) && session.parent.is_none() {
-        return Err(Problem::invalid("/callback: a session without a parent has nobody to tell").at("/callback").into());
+        return Err(Problem::invalid("/callback: a session without a parent has nobody to tell")
+            .at("/callback")
+            .into());
     }
     if let Some(input) = &request.input
         && let Some(agent) = app.agents.pinned(&*app.store, &session.agent).await?
@@ -48,7 +50,12 @@ pub async fn create(
         callback: request.callback.unwrap_or(session.callback),
         created_at: at,
     };
-    let shown = Accepted { run: run.clone(), prompt: request.prompt.clone(), input: request.input.clone(), mode };
+    let shown = Accepted {
+        run: run.clone(),
+        prompt: request.prompt.clone(),
+        input: request.input.clone(),
+        mode,
+    };
     let prompt = Prompt {
         run,
         prompt: request.prompt,
@@ -75,7 +82,9 @@ pub async fn create(
     let submitted = app.store.submit(submission).await?;
     fail::fail_point!("coordinator_after_commit_before_reply");
     Ok(match submitted {
-        Submitted::Done { answer: Some(answer), .. } | Submitted::Replay(answer) => Answered::Before(answer),
+        Submitted::Done { answer: Some(answer), .. } | Submitted::Replay(answer) => {
+            Answered::Before(answer)
+        }
         Submitted::Done { commit, answer: None } => Answered::Now(shown.view(&commit.session)),
     })
 }
@@ -89,8 +98,14 @@ fn mode(word: Option<&str>) -> ApiResult<Mode> {
         None | Some("enqueue") => Ok(Mode::Enqueue),
         Some("interrupt") => Ok(Mode::Interrupt),
         Some("reject") => Ok(Mode::Reject),
-        Some("steer") => Err(Problem::invalid("/mode: \"steer\" is not supported by this build: use enqueue, interrupt or reject").at("/mode").into()),
-        Some(_) => Err(Problem::invalid("/mode is one of enqueue, interrupt, reject").at("/mode").into()),
+        Some("steer") => Err(Problem::invalid(
+            "/mode: \"steer\" is not supported by this build: use enqueue, interrupt or reject",
+        )
+        .at("/mode")
+        .into()),
+        Some(_) => {
+            Err(Problem::invalid("/mode is one of enqueue, interrupt, reject").at("/mode").into())
+        }
     }
 }
 
@@ -129,7 +144,7 @@ impl Accepted {
 }
 
 /// A session's runs, newest first.
-pub async fn list(
+pub(crate) async fn list(
     app: &App,
     caller: &Caller,
     id: &str,
@@ -143,7 +158,11 @@ pub async fn list(
 }
 
 /// A run of a session that the caller may see.
-pub async fn find(app: &App, caller: &Caller, id: &str) -> ApiResult<(RunRow, Arc<Session>)> {
+pub(crate) async fn find(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+) -> ApiResult<(RunRow, Arc<Session>)> {
     let not_found = || Problem::not_found("run", &id.chars().take(80).collect::<String>());
     let run: RunId = id.parse().map_err(|_| not_found())?;
     let row = app.store.run(run).await?.ok_or_else(not_found)?;
@@ -152,7 +171,7 @@ pub async fn find(app: &App, caller: &Caller, id: &str) -> ApiResult<(RunRow, Ar
 }
 
 /// Stops one run; the queue goes on. `true` once it has ended.
-pub async fn stop(
+pub(crate) async fn stop(
     app: &App,
     caller: &Caller,
     id: &str,
@@ -183,7 +202,7 @@ pub async fn stop(
 }
 
 /// Takes back a run that was not dispatched.
-pub async fn withdraw(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Run> {
+pub(crate) async fn withdraw(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Run> {
     let (row, session) = find(app, caller, id).await?;
     caller.require(Right::Use)?;
     if row.status == RunStatus::Withdrawn {
@@ -193,9 +212,12 @@ pub async fn withdraw(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Run
     match app.store.submit(Submission::new(session.uid, app.clock.wall(), vec![command])).await {
         Ok(_) => {}
         Err(StoreError::Refused(Refusal::RunEnded { .. })) => {
-            let row = app.store.run(row.id).await?.unwrap_or(row);
-            if row.status != RunStatus::Withdrawn {
-                let detail = format!("the run has ended already ({}): only one that waits can be withdrawn", row.status.as_str());
+            let now = app.store.run(row.id).await?.map_or(row.status, |row| row.status);
+            if now != RunStatus::Withdrawn {
+                let detail = format!(
+                    "the run has ended already ({}): only one that waits can be withdrawn",
+                    now.as_str()
+                );
                 return Err(Problem::new(409, "run_started", detail).into());
             }
         }
@@ -206,13 +228,17 @@ pub async fn withdraw(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Run
 }
 
 /// Lifts the hold; brings a persistent agent up.
-pub async fn resume(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Session> {
+pub(crate) async fn resume(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Session> {
     let session = sessions::find(app, caller, id).await?;
     caller.require(Right::Decide)?;
     let labels = app.runner_labels(&session).await;
     let submission = Submission {
         place: app.runners.candidates(session.home, &labels),
-        ..Submission::new(session.uid, app.clock.wall(), vec![Command::Resume { by: caller.actor() }])
+        ..Submission::new(
+            session.uid,
+            app.clock.wall(),
+            vec![Command::Resume { by: caller.actor() }],
+        )
     };
     match app.store.submit(submission).await? {
         Submitted::Done { commit, .. } => Ok(views::session(&commit.session)),
@@ -221,7 +247,12 @@ pub async fn resume(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Sessi
 }
 
 /// Closes an epoch by a person's word.
-pub async fn abandon(app: &App, caller: &Caller, id: &str, reason: String) -> ApiResult<v1::Session> {
+pub(crate) async fn abandon(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    reason: String,
+) -> ApiResult<v1::Session> {
     let session = sessions::find(app, caller, id).await?;
     caller.require(Right::Decide)?;
     if reason.trim().is_empty() || reason.chars().count() > 2000 {

@@ -19,13 +19,13 @@ use crate::service::wait::Waiter;
 use crate::service::{agents, views};
 
 /// How far and wide a tree of sessions may grow.
-pub const BOUNDS: TreeBounds = TreeBounds { depth: 8, children: 100 };
+pub(crate) const BOUNDS: TreeBounds = TreeBounds { depth: 8, children: 100 };
 
 /// Labels of one session.
 const MAX_LABELS: usize = 64;
 
 /// A key that makes a repeated request answer the same.
-pub struct IdempotencyKey {
+pub(crate) struct IdempotencyKey {
     /// The caller's key.
     pub key: String,
     /// Principal and route.
@@ -33,7 +33,7 @@ pub struct IdempotencyKey {
 }
 
 /// What was answered, now or to the same request before.
-pub enum Answered<T> {
+pub(crate) enum Answered<T> {
     /// Now.
     Now(T),
     /// To the same request before.
@@ -41,7 +41,7 @@ pub enum Answered<T> {
 }
 
 /// Finds a session that the caller may see, by its name.
-pub async fn find(app: &App, caller: &Caller, id: &str) -> ApiResult<Arc<Session>> {
+pub(crate) async fn find(app: &App, caller: &Caller, id: &str) -> ApiResult<Arc<Session>> {
     let found = match id.parse::<SessionId>() {
         Ok(id) => app.store.session_named(&id).await?,
         Err(_) => None,
@@ -53,19 +53,23 @@ pub async fn find(app: &App, caller: &Caller, id: &str) -> ApiResult<Arc<Session
 }
 
 /// What isn't there, or isn't the caller's.
-pub fn not_found(id: &str) -> Problem {
+pub(crate) fn not_found(id: &str) -> Problem {
     let shown: String = id.chars().take(140).collect();
     Problem::not_found("session", &shown).hint("greenroom sessions ls")
 }
 
 /// Finds a session by its inner identity, as its runner or its run knows it.
-pub async fn by_uid(app: &App, caller: &Caller, uid: SessionUid) -> ApiResult<Option<Arc<Session>>> {
+pub(crate) async fn by_uid(
+    app: &App,
+    caller: &Caller,
+    uid: SessionUid,
+) -> ApiResult<Option<Arc<Session>>> {
     let session = app.store.session(uid).await?;
     Ok(session.filter(|session| session.life != Life::Removed && caller.sees_session(session)))
 }
 
 /// Creates a session, with its first run where there is one.
-pub async fn create(
+pub(crate) async fn create(
     app: &App,
     caller: &Caller,
     request: v1::CreateSession,
@@ -96,7 +100,9 @@ pub async fn create(
     let at = app.clock.wall();
     let callback = request.callback.unwrap_or(false);
     if callback && parent.is_none() {
-        return Err(Problem::invalid("/callback: a session without a parent has nobody to tell").at("/callback").into());
+        return Err(Problem::invalid("/callback: a session without a parent has nobody to tell")
+            .at("/callback")
+            .into());
     }
     let uid = fresh::session();
     let run = fresh::run();
@@ -130,11 +136,8 @@ pub async fn create(
         depth: parent.as_ref().map_or(0, |parent| parent.depth + 1),
         callback,
     };
-    let place = if asks {
-        app.runners.candidates(None, &agent.row.spec.runner_labels)
-    } else {
-        Vec::new()
-    };
+    let place =
+        if asks { app.runners.candidates(None, &agent.row.spec.runner_labels) } else { Vec::new() };
     let idempotency = key.map(|key| Idempotency {
         scope: key.scope,
         key: key.key,
@@ -152,13 +155,19 @@ pub async fn create(
     let submitted = app.store.create_session(new).await?;
     fail::fail_point!("coordinator_after_commit_before_reply");
     Ok(match submitted {
-        Submitted::Done { answer: Some(answer), .. } | Submitted::Replay(answer) => Answered::Before(answer),
+        Submitted::Done { answer: Some(answer), .. } | Submitted::Replay(answer) => {
+            Answered::Before(answer)
+        }
         Submitted::Done { commit, answer: None } => Answered::Now(views::session(&commit.session)),
     })
 }
 
 /// The parent a new session has: the one it names, or the agent's own that creates it.
-async fn parent(app: &App, caller: &Caller, named: Option<&str>) -> ApiResult<Option<Arc<Session>>> {
+async fn parent(
+    app: &App,
+    caller: &Caller,
+    named: Option<&str>,
+) -> ApiResult<Option<Arc<Session>>> {
     let parent = match (&caller.who, named) {
         (Who::Agent { id, .. }, None) => Some(find(app, caller, id.as_str()).await?),
         (_, None) => None,
@@ -179,7 +188,8 @@ fn short_id() -> SessionId {
     // 40 bits of milliseconds repeat after 35 years; 25 random bits keep one millisecond apart.
     let (time, chance) = ((bits >> 80) & ((1 << 40) - 1), bits & ((1 << 25) - 1));
     let all = (time << 25) | chance;
-    let text: String = (0..13).rev().map(|i| LETTERS[(all >> (i * 5)) as usize & 31] as char).collect();
+    let text: String =
+        (0..13).rev().map(|i| LETTERS[(all >> (i * 5)) as usize & 31] as char).collect();
     match text.parse() {
         Ok(id) => id,
         Err(_) => unreachable!("letters and digits make a valid name"),
@@ -187,7 +197,12 @@ fn short_id() -> SessionId {
 }
 
 /// Changes title, labels, limits, sharing.
-pub async fn update(app: &App, caller: &Caller, id: &str, patch: v1::PatchSession) -> ApiResult<v1::Session> {
+pub(crate) async fn update(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    patch: v1::PatchSession,
+) -> ApiResult<v1::Session> {
     let session = find(app, caller, id).await?;
     caller.require(Right::Decide)?;
     check_title(patch.title.as_deref())?;
@@ -211,7 +226,11 @@ pub async fn update(app: &App, caller: &Caller, id: &str, patch: v1::PatchSessio
 }
 
 /// Submits commands that need no place, and answers the session as it is then.
-pub async fn submit(app: &App, uid: SessionUid, commands: Vec<Command>) -> ApiResult<Arc<Session>> {
+pub(crate) async fn submit(
+    app: &App,
+    uid: SessionUid,
+    commands: Vec<Command>,
+) -> ApiResult<Arc<Session>> {
     let submission = Submission::new(uid, app.clock.wall(), commands);
     match app.store.submit(submission).await? {
         Submitted::Done { commit, .. } => Ok(Arc::clone(&commit.session)),
@@ -220,7 +239,12 @@ pub async fn submit(app: &App, uid: SessionUid, commands: Vec<Command>) -> ApiRe
 }
 
 /// Stops a session, proves it, and removes it. `true` once it is gone.
-pub async fn delete(app: &App, caller: &Caller, id: &str, wait: Duration) -> ApiResult<bool> {
+pub(crate) async fn delete(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    wait: Duration,
+) -> ApiResult<bool> {
     let session = find(app, caller, id).await?;
     caller.require(Right::Use)?;
     if let Who::Agent { uid, .. } = &caller.who
@@ -244,12 +268,17 @@ pub async fn delete(app: &App, caller: &Caller, id: &str, wait: Duration) -> Api
 }
 
 fn both() -> Problem {
-    Problem::invalid("/prompt and /input cannot both be given: a run is asked by text or by document")
-        .at("/prompt")
+    Problem::invalid(
+        "/prompt and /input cannot both be given: a run is asked by text or by document",
+    )
+    .at("/prompt")
 }
 
 /// Refuses a run that is asked by both, or by nothing.
-pub fn check_asks(prompt: Option<&String>, input: Option<&serde_json::Value>) -> ApiResult<()> {
+pub(crate) fn check_asks(
+    prompt: Option<&String>,
+    input: Option<&serde_json::Value>,
+) -> ApiResult<()> {
     match (prompt, input) {
         (Some(_), Some(_)) => Err(both().into()),
         (None, None) => Err(Problem::invalid("/prompt or /input is required").at("/prompt").into()),
@@ -266,10 +295,15 @@ fn check_title(title: Option<&str>) -> ApiResult<()> {
 
 fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
     if labels.len() > MAX_LABELS {
-        return Err(Problem::invalid(format!("/labels has {MAX_LABELS} entries at most")).at("/labels").into());
+        return Err(Problem::invalid(format!("/labels has {MAX_LABELS} entries at most"))
+            .at("/labels")
+            .into());
     }
     for (key, value) in labels {
-        let odd = key.is_empty() || key.chars().count() > 100 || value.chars().count() > 500 || key.contains('=');
+        let odd = key.is_empty()
+            || key.chars().count() > 100
+            || value.chars().count() > 500
+            || key.contains('=');
         if odd {
             let detail = "/labels: a key has 1 to 100 characters and no '=', a value 500 at most";
             return Err(Problem::invalid(detail).at("/labels").into());
@@ -288,7 +322,9 @@ fn check_limits(limits: &Limits) -> ApiResult<()> {
     for (name, span) in spans {
         if span.is_some_and(|span| span > Ms::MAX) {
             let place = format!("/limits/{name}");
-            return Err(Problem::invalid(format!("{place} is more than ten years")).at(place).into());
+            return Err(Problem::invalid(format!("{place} is more than ten years"))
+                .at(place)
+                .into());
         }
     }
     if limits.pids == Some(0) {
@@ -298,12 +334,12 @@ fn check_limits(limits: &Limits) -> ApiResult<()> {
 }
 
 /// SHA-256 of a request, whatever the order of its keys.
-pub fn digest<T: serde::Serialize>(request: &T) -> [u8; 32] {
+pub(crate) fn digest<T: serde::Serialize>(request: &T) -> [u8; 32] {
     crate::schema::digest(&serde_json::to_value(request).unwrap_or_default())
 }
 
 /// An answer to keep.
-pub fn answer<T: serde::Serialize>(status: u16, body: &T) -> Answer {
+pub(crate) fn answer<T: serde::Serialize>(status: u16, body: &T) -> Answer {
     Answer { status, body: serde_json::to_vec(body).unwrap_or_default() }
 }
 

@@ -17,7 +17,7 @@ use crate::service::sessions;
 use crate::service::wait::Waiter;
 
 /// What a stop has come to.
-pub struct Stopped {
+pub(crate) struct Stopped {
     /// The answer.
     pub reply: v1::StopReply,
     /// Whether everything that was asked for is at rest.
@@ -25,7 +25,7 @@ pub struct Stopped {
 }
 
 /// Stops a session, with its tree where that is asked for.
-pub async fn stop(
+pub(crate) async fn stop(
     app: &Arc<App>,
     caller: &Caller,
     id: &str,
@@ -62,7 +62,10 @@ pub async fn stop(
     for (uid, epoch) in below {
         let left = deadline.saturating_duration_since(tokio::time::Instant::now());
         let waiter = Waiter::new(app, uid, left);
-        at_rest &= waiter.until(app, |child, _| child.is_none_or(|child| has_closed(child, epoch)).then_some(())).await?.is_some();
+        at_rest &= waiter
+            .until(app, |child, _| child.is_none_or(|child| has_closed(child, epoch)).then_some(()))
+            .await?
+            .is_some();
     }
     let seen = Seen { rest, ..seen };
     Ok(Stopped { reply: seen.reply(&session), at_rest })
@@ -148,9 +151,10 @@ async fn wait_for(
             if let Some(rest) = closing(session, events, seen.epoch) {
                 return Some(Some(rest));
             }
-            let unconfirmed = session.compute.as_ref().is_some_and(|compute| {
-                Some(compute.epoch) == seen.epoch && compute.unconfirmed
-            });
+            let unconfirmed = session
+                .compute
+                .as_ref()
+                .is_some_and(|compute| Some(compute.epoch) == seen.epoch && compute.unconfirmed);
             unconfirmed.then_some(None)
         })
         .await?;
@@ -186,12 +190,18 @@ fn has_closed(session: &Session, epoch: Option<Epoch>) -> bool {
 
 /// Stops everything beneath a session, top-down: a level is committed before its children
 /// are listed, so no child can slip in behind the walk. Goes on when its caller has gone.
-async fn walk(app: &Arc<App>, root: SessionUid, stop: Stop) -> ApiResult<Vec<(SessionUid, Option<Epoch>)>> {
+async fn walk(
+    app: &Arc<App>,
+    root: SessionUid,
+    stop: Stop,
+) -> ApiResult<Vec<(SessionUid, Option<Epoch>)>> {
     let app = Arc::clone(app);
     let walk = tokio::spawn(async move { walk_levels(&app, root, &stop).await });
     walk.await.unwrap_or_else(|error| {
-        Err(ApiError::from(Problem::new(500, "internal", format!("the tree was not stopped whole: {error}"))
-            .hint("stop it again")))
+        Err(ApiError::from(
+            Problem::new(500, "internal", format!("the tree was not stopped whole: {error}"))
+                .hint("stop it again"),
+        ))
     })
 }
 

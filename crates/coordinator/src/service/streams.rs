@@ -28,10 +28,10 @@ const LOOK: Duration = Duration::from_secs(2);
 const MAX_HEAD: usize = 64 * 1024;
 
 /// Bytes on their way.
-pub type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + Send>>;
+pub(crate) type ByteStream = Pin<Box<dyn Stream<Item = Result<Bytes, axum::Error>> + Send>>;
 
 /// What a runner answers: what it is, and the bytes.
-pub struct Reply {
+pub(crate) struct Reply {
     /// What went wrong, or how many bytes follow.
     pub head: StreamHead,
     /// The bytes.
@@ -66,7 +66,7 @@ impl Drop for Forget<'_> {
 }
 
 /// Has a runner do something with files, and answers what it sends.
-pub async fn transfer(
+pub(crate) async fn transfer(
     app: &App,
     runner: &Arc<Runner>,
     uid: SessionUid,
@@ -100,8 +100,12 @@ pub async fn transfer(
 }
 
 fn unreachable(runner: &Runner) -> Problem {
-    let mut problem = Problem::new(504, "runner_unreachable", format!("runner {}, which has the files, does not answer", runner.id))
-        .hint("see: greenroom runners ls");
+    let mut problem = Problem::new(
+        504,
+        "runner_unreachable",
+        format!("runner {}, which has the files, does not answer", runner.id),
+    )
+    .hint("see: greenroom runners ls");
     problem.retry_after = Some(5);
     problem
 }
@@ -117,7 +121,7 @@ fn no_stream() -> Problem {
 }
 
 /// The bytes a client sends, for the runner that was asked to dial.
-pub fn upload(app: &App, runner: RunnerId, stream: StreamId) -> ApiResult<Body> {
+pub(crate) fn upload(app: &App, runner: RunnerId, stream: StreamId) -> ApiResult<Body> {
     let mut all = lock(&app.streams.pending);
     let pending = all.get_mut(&stream).filter(|pending| pending.runner == runner);
     let pending = pending.ok_or_else(no_stream)?;
@@ -127,7 +131,12 @@ pub fn upload(app: &App, runner: RunnerId, stream: StreamId) -> ApiResult<Body> 
 }
 
 /// The bytes of a runner, for the client that waits. Returns when they are all through.
-pub async fn answer(app: &App, runner: RunnerId, stream: StreamId, body: Body) -> ApiResult<()> {
+pub(crate) async fn answer(
+    app: &App,
+    runner: RunnerId,
+    stream: StreamId,
+    body: Body,
+) -> ApiResult<()> {
     let reply = {
         let mut all = lock(&app.streams.pending);
         let pending = all.get_mut(&stream).filter(|pending| pending.runner == runner);
@@ -157,8 +166,9 @@ async fn read_head(body: Body) -> ApiResult<(StreamHead, ByteStream)> {
     loop {
         if let Some(end) = line.iter().position(|byte| *byte == b'\n') {
             let rest = Bytes::copy_from_slice(&line[end + 1..]);
-            let head = serde_json::from_slice(&line[..end])
-                .map_err(|e| Problem::invalid(format!("the first line of a stream is not its head: {e}")))?;
+            let head = serde_json::from_slice(&line[..end]).map_err(|e| {
+                Problem::invalid(format!("the first line of a stream is not its head: {e}"))
+            })?;
             let first = futures::stream::iter((!rest.is_empty()).then_some(Ok(rest)));
             return Ok((head, Box::pin(first.chain(stream))));
         }

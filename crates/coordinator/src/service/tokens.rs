@@ -12,7 +12,12 @@ use crate::secret;
 use crate::service::views;
 
 /// Makes a token of a role, for a principal.
-pub async fn make(app: &App, role: Role, principal: Option<String>, once: bool) -> ApiResult<(TokenRow, String)> {
+pub(crate) async fn make(
+    app: &App,
+    role: Role,
+    principal: Option<String>,
+    once: bool,
+) -> ApiResult<(TokenRow, String)> {
     let secret = secret::new_token();
     let id = fresh::token();
     let row = TokenRow {
@@ -28,15 +33,25 @@ pub async fn make(app: &App, role: Role, principal: Option<String>, once: bool) 
 }
 
 /// Makes a token for a caller.
-pub async fn create(app: &App, caller: &Caller, request: v1::CreateToken) -> ApiResult<v1::NewToken> {
+pub(crate) async fn create(
+    app: &App,
+    caller: &Caller,
+    request: v1::CreateToken,
+) -> ApiResult<v1::NewToken> {
     caller.require(Right::Administer)?;
     if request.role == Role::Agent {
-        return Err(Problem::invalid("/role: tokens of role agent are made by Greenroom for its own agents").at("/role").into());
+        return Err(Problem::invalid(
+            "/role: tokens of role agent are made by Greenroom for its own agents",
+        )
+        .at("/role")
+        .into());
     }
     if let Some(principal) = &request.principal {
         let length = principal.chars().count();
         if length == 0 || length > 200 || principal.chars().any(char::is_control) {
-            return Err(Problem::invalid("/principal has 1 to 200 characters that can be printed").at("/principal").into());
+            return Err(Problem::invalid("/principal has 1 to 200 characters that can be printed")
+                .at("/principal")
+                .into());
         }
     }
     // A join token is exchanged once for the runner's own credential.
@@ -46,14 +61,14 @@ pub async fn create(app: &App, caller: &Caller, request: v1::CreateToken) -> Api
 }
 
 /// All tokens, without their secrets. Codes that wait for a login are not shown.
-pub async fn list(app: &App, caller: &Caller) -> ApiResult<Vec<v1::Token>> {
+pub(crate) async fn list(app: &App, caller: &Caller) -> ApiResult<Vec<v1::Token>> {
     caller.require(Right::Administer)?;
     let rows = app.store.tokens().await?;
     Ok(rows.iter().filter(|row| !row.once || row.role == Role::Runner).map(views::token).collect())
 }
 
 /// Revokes a token, and ends what was opened with it.
-pub async fn revoke(app: &App, caller: &Caller, id: &str) -> ApiResult<()> {
+pub(crate) async fn revoke(app: &App, caller: &Caller, id: &str) -> ApiResult<()> {
     caller.require(Right::Administer)?;
     let not_found = || Problem::not_found("token", &id.chars().take(80).collect::<String>());
     let id: TokenId = id.parse().map_err(|_| not_found())?;

@@ -10,7 +10,7 @@ use greenroom_store::{AgentHealth, AgentRow, RunRow, RunnerRow, TokenRow};
 use crate::presence::Runner;
 
 /// A session as it is shown.
-pub fn session(session: &Session) -> v1::Session {
+pub(crate) fn session(session: &Session) -> v1::Session {
     let standing = session.standing();
     let run = session.current_run();
     let wanted = session.compute.as_ref().map(|compute| match compute.wanted {
@@ -53,7 +53,7 @@ pub fn session(session: &Session) -> v1::Session {
 }
 
 /// When a session's time to live ends, on the wall clock.
-pub fn expires_at(session: &Session) -> Option<Timestamp> {
+pub(crate) fn expires_at(session: &Session) -> Option<Timestamp> {
     let ttl = i64::try_from(session.limits.ttl_ms?.0).ok()?;
     Some(Timestamp::from_unix_ms(session.created_at.unix_ms().saturating_add(ttl)))
 }
@@ -67,7 +67,7 @@ fn usage(usage: &greenroom_core::session::Usage) -> v1::Usage {
 }
 
 /// A run as it is shown.
-pub fn run(row: &RunRow) -> v1::Run {
+pub(crate) fn run(row: &RunRow) -> v1::Run {
     v1::Run {
         id: row.id,
         session_id: row.session_id.clone(),
@@ -86,7 +86,7 @@ pub fn run(row: &RunRow) -> v1::Run {
 }
 
 /// How many runs come before one, as its session knows it.
-pub fn ahead(session: &Session, run: RunId) -> u32 {
+pub(crate) fn ahead(session: &Session, run: RunId) -> u32 {
     let head = session.compute.as_ref().and_then(|compute| compute.head.as_ref());
     if head.is_some_and(|head| head.run.id == run) {
         return 0;
@@ -96,7 +96,7 @@ pub fn ahead(session: &Session, run: RunId) -> u32 {
 }
 
 /// How a run stands that was just accepted, as its session knows it.
-pub fn run_status(session: &Session, run: RunId) -> RunStatus {
+pub(crate) fn run_status(session: &Session, run: RunId) -> RunStatus {
     match session.current_run() {
         Some((head, status)) if head == run => status,
         _ => RunStatus::Queued,
@@ -104,7 +104,7 @@ pub fn run_status(session: &Session, run: RunId) -> RunStatus {
 }
 
 /// An agent as it is shown.
-pub fn agent(row: &AgentRow) -> v1::Agent {
+pub(crate) fn agent(row: &AgentRow) -> v1::Agent {
     let driver = match &row.spec.driver {
         Driver::Command(_) => "command",
     };
@@ -133,7 +133,7 @@ pub fn agent(row: &AgentRow) -> v1::Agent {
 }
 
 /// A runner as it is shown: what is kept of it, and how it is now.
-pub fn runner(row: &RunnerRow, now: Option<&Runner>) -> v1::Runner {
+pub(crate) fn runner(row: &RunnerRow, now: Option<&Runner>) -> v1::Runner {
     let connected = now.is_some_and(Runner::is_connected);
     let unclaimed = now.map(Runner::unclaimed).unwrap_or_default();
     v1::Runner {
@@ -158,7 +158,7 @@ pub fn runner(row: &RunnerRow, now: Option<&Runner>) -> v1::Runner {
 }
 
 /// A token as it is shown, without its secret.
-pub fn token(row: &TokenRow) -> v1::Token {
+pub(crate) fn token(row: &TokenRow) -> v1::Token {
     v1::Token {
         id: row.id,
         role: row.role,

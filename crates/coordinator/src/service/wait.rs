@@ -12,11 +12,11 @@ use crate::error::ApiResult;
 use crate::hub::{Live, Subscription};
 
 /// The longest a request may wait.
-pub const LONGEST: Duration = Duration::from_secs(600);
+pub(crate) const LONGEST: Duration = Duration::from_secs(600);
 
 /// What somebody waits with: subscribed before the wish was committed, so nothing that
 /// follows is missed.
-pub struct Waiter {
+pub(crate) struct Waiter {
     subscription: Subscription,
     uid: SessionUid,
     deadline: Instant,
@@ -24,14 +24,14 @@ pub struct Waiter {
 
 impl Waiter {
     /// Begins to listen, for so long.
-    pub fn new(app: &App, uid: SessionUid, wait: Duration) -> Self {
+    pub(crate) fn new(app: &App, uid: SessionUid, wait: Duration) -> Self {
         let deadline = Instant::now() + wait.min(LONGEST);
         Self { subscription: app.hub.subscribe(uid), uid, deadline }
     }
 
     /// The first state for which `done` answers something. `None` when the time has run
     /// out, or the coordinator ends. A session that is gone is `done(None, …)`.
-    pub async fn until<T>(
+    pub(crate) async fn until<T>(
         mut self,
         app: &App,
         mut done: impl FnMut(Option<&Arc<Session>>, &[Event]) -> Option<T>,
@@ -47,7 +47,9 @@ impl Waiter {
             };
             let answer = match news {
                 Err(_) | Ok(Err(RecvError::Closed)) => return Ok(None),
-                Ok(Ok(Live::Batch(batch))) => done(Some(&batch.commit.session), &batch.commit.events),
+                Ok(Ok(Live::Batch(batch))) => {
+                    done(Some(&batch.commit.session), &batch.commit.events)
+                }
                 Ok(Ok(Live::Delta(_))) => None,
                 Ok(Err(RecvError::Lagged(_))) => {
                     let session = app.store.session(self.uid).await?;

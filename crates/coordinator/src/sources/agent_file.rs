@@ -53,9 +53,7 @@ pub fn parse(text: &str, file: &str) -> Result<AgentSpec, AgentFileError> {
         return Err(fail(None, None, "an agent file has 1 MiB at most".to_owned()));
     }
     let raw = read(text).map_err(|(line, key, message)| fail(line, key, message))?;
-    raw.check().map_err(|(key, message)| {
-        fail(line_of(text, &key), Some(key), message)
-    })
+    raw.check().map_err(|(key, message)| fail(line_of(text, &key), Some(key), message))
 }
 
 type Place = (Option<u64>, Option<String>, String);
@@ -88,7 +86,8 @@ fn line_of(text: &str, key: &str) -> Option<u64> {
     let mut found = None;
     for (number, line) in (1..).zip(text.lines()) {
         let bare = line.trim_start();
-        let is_key = bare.strip_prefix(wanted).is_some_and(|rest| rest.trim_start().starts_with(':'));
+        let is_key =
+            bare.strip_prefix(wanted).is_some_and(|rest| rest.trim_start().starts_with(':'));
         if is_key {
             found = Some(number);
             match parts.next() {
@@ -225,7 +224,9 @@ impl AgentFile {
             Some(limits) => limits.check()?,
             None => Limits::default(),
         };
-        for (key, schema) in [("input_schema", &self.input_schema), ("output_schema", &self.output_schema)] {
+        for (key, schema) in
+            [("input_schema", &self.input_schema), ("output_schema", &self.output_schema)]
+        {
             if let Some(schema) = schema {
                 crate::schema::compile(schema)
                     .map_err(|error| (key.to_owned(), format!("is not a JSON Schema: {error}")))?;
@@ -253,12 +254,21 @@ impl AgentFile {
         let bad = |key: &str, message: &str| Err((key.to_owned(), message.to_owned()));
         match self.driver {
             DriverWord::Command => {}
-            DriverWord::Acp => return bad("driver", "\"acp\" is not supported by this build: use \"command\""),
-            DriverWord::Hosted => return bad("driver", "\"hosted\" is not supported by this build: use \"command\""),
-            DriverWord::Loop => return bad("driver", "\"loop\" is not supported by this build: use \"command\""),
+            DriverWord::Acp => {
+                return bad("driver", "\"acp\" is not supported by this build: use \"command\"");
+            }
+            DriverWord::Hosted => {
+                return bad("driver", "\"hosted\" is not supported by this build: use \"command\"");
+            }
+            DriverWord::Loop => {
+                return bad("driver", "\"loop\" is not supported by this build: use \"command\"");
+            }
         }
         let Some(command) = self.command.clone() else {
-            return bad("command", "is required for the driver \"command\": a list of strings, such as [python3, fix.py]");
+            return bad(
+                "command",
+                "is required for the driver \"command\": a list of strings, such as [python3, fix.py]",
+            );
         };
         if command.first().is_none_or(|program| program.is_empty()) {
             return bad("command", "must name a program first");
@@ -266,13 +276,20 @@ impl AgentFile {
         if command.iter().any(|part| part.contains('\0')) {
             return bad("command", "must not contain NUL characters");
         }
-        let (stdout, lifecycle) = (self.stdout.unwrap_or_default(), self.lifecycle.unwrap_or_default());
+        let (stdout, lifecycle) =
+            (self.stdout.unwrap_or_default(), self.lifecycle.unwrap_or_default());
         if lifecycle == Lifecycle::Persistent {
             if stdout != Stdout::Jsonl {
-                return bad("lifecycle", "\"persistent\" needs stdout: jsonl, or nobody can tell where an answer ends");
+                return bad(
+                    "lifecycle",
+                    "\"persistent\" needs stdout: jsonl, or nobody can tell where an answer ends",
+                );
             }
             if self.prompt_via.is_some_and(|via| via != PromptVia::Stdin) {
-                return bad("prompt_via", "must be \"stdin\" for a persistent agent: each run is a line there");
+                return bad(
+                    "prompt_via",
+                    "must be \"stdin\" for a persistent agent: each run is a line there",
+                );
             }
         }
         Ok(Driver::Command(CommandSpec {
@@ -288,7 +305,9 @@ impl WorkspaceFile {
     fn check(self) -> Result<WorkspaceFrom, (String, String)> {
         let bad = |key: &str, message: &str| Err((format!("workspace.{key}"), message.to_owned()));
         match self.from {
-            WorkspaceWord::Git => bad("from", "\"git\" is not supported by this build: use \"empty\" or \"dir\""),
+            WorkspaceWord::Git => {
+                bad("from", "\"git\" is not supported by this build: use \"empty\" or \"dir\"")
+            }
             WorkspaceWord::Empty if self.path.is_some() => bad("path", "belongs to from: dir"),
             WorkspaceWord::Empty if self.mode.is_some() => bad("mode", "belongs to from: dir"),
             WorkspaceWord::Empty => Ok(WorkspaceFrom::Empty),

@@ -30,14 +30,17 @@ impl Reference {
         let path = match text.split_once(':') {
             Some(("file" | "dir", path)) => path,
             Some((scheme @ ("http" | "https" | "oci" | "git" | "docker"), _)) => {
-                return Err(format!("sources of kind {scheme:?} are not supported by this build: use a file or a folder"));
+                return Err(format!(
+                    "sources of kind {scheme:?} are not supported by this build: use a file or a folder"
+                ));
             }
             _ => text,
         };
         if path.is_empty() || path.contains('\0') {
             return Err("a source is the path of a file or a folder".to_owned());
         }
-        let absolute = std::path::absolute(path).map_err(|e| format!("{path:?} is not a path: {e}"))?;
+        let absolute =
+            std::path::absolute(path).map_err(|e| format!("{path:?} is not a path: {e}"))?;
         // The real path, where there is one: a folder may be reached in many ways.
         Ok(Self { path: absolute.canonicalize().unwrap_or(absolute) })
     }
@@ -126,7 +129,8 @@ impl Sources {
     /// The reference of a file that the API has added.
     pub fn added_file(&self, path: &str) -> Option<Reference> {
         let references = lock(&self.references);
-        let found = references.iter().find(|(r, by_api)| **by_api && r.text() == path && !r.path.is_dir());
+        let found =
+            references.iter().find(|(r, by_api)| **by_api && r.text() == path && !r.path.is_dir());
         found.map(|(reference, _)| reference.clone())
     }
 
@@ -167,7 +171,9 @@ impl Sources {
         let files = match reference.files() {
             Ok(files) => files,
             Err(error) => {
-                loaded.errors.push(file_error(&reference.text(), format!("cannot be read: {error}")));
+                loaded
+                    .errors
+                    .push(file_error(&reference.text(), format!("cannot be read: {error}")));
                 Vec::new()
             }
         };
@@ -192,7 +198,8 @@ impl Sources {
         for row in app.store.agents().await? {
             let builtin = row.source.starts_with("builtin:");
             if !builtin && !seen.contains(&row.source) && row.health != AgentHealth::Missing {
-                let error = Some(format!("{} is gone; the last version goes on serving", row.source));
+                let error =
+                    Some(format!("{} is gone; the last version goes on serving", row.source));
                 app.store.agent_health(&row.name, AgentHealth::Missing, error).await?;
                 all.changed = true;
             }
@@ -203,7 +210,13 @@ impl Sources {
         Ok(all)
     }
 
-    async fn load_file(&self, app: &App, path: &Path, source: &str, loaded: &mut Loaded) -> ApiResult<()> {
+    async fn load_file(
+        &self,
+        app: &App,
+        path: &Path,
+        source: &str,
+        loaded: &mut Loaded,
+    ) -> ApiResult<()> {
         let name = path.to_string_lossy();
         let text = read_text(path).map_err(|message| file_error(&name, message));
         let known = lock(&self.files).get(source).cloned();
@@ -244,7 +257,9 @@ impl Sources {
             Err(error) => {
                 let of_row = self.serving(app, source, last).await?;
                 if let Some(agent) = &of_row {
-                    app.store.agent_health(agent, AgentHealth::Stale, Some(error.to_string())).await?;
+                    app.store
+                        .agent_health(agent, AgentHealth::Stale, Some(error.to_string()))
+                        .await?;
                 }
                 loaded.errors.push(error.clone());
                 FileState { text: text.ok(), agent: of_row, error: Some(error) }
@@ -262,7 +277,12 @@ impl Sources {
     }
 
     /// The agent whose last good version came from this source.
-    async fn serving(&self, app: &App, source: &str, last: Option<AgentName>) -> ApiResult<Option<AgentName>> {
+    async fn serving(
+        &self,
+        app: &App,
+        source: &str,
+        last: Option<AgentName>,
+    ) -> ApiResult<Option<AgentName>> {
         if last.is_some() {
             return Ok(last);
         }
@@ -283,14 +303,21 @@ impl Sources {
         let alive = holder.source.starts_with("builtin:") || {
             let path = holder.source.split_once(':').map_or("", |(_, path)| path);
             let listed = self.references().iter().any(|r| Path::new(path).starts_with(r.path()));
-            listed && Path::new(path).exists() && lock(&self.files).get(&holder.source).is_none_or(|f| f.agent.as_ref() == Some(&spec.name))
+            listed
+                && Path::new(path).exists()
+                && lock(&self.files)
+                    .get(&holder.source)
+                    .is_none_or(|f| f.agent.as_ref() == Some(&spec.name))
         };
         if !alive || holder.health == AgentHealth::Missing {
             return Ok(Ok(()));
         }
         Ok(Err(AgentFileError {
             key: Some("name".to_owned()),
-            ..file_error(file, format!("the name {} is taken by the agent of {}", spec.name, holder.source))
+            ..file_error(
+                file,
+                format!("the name {} is taken by the agent of {}", spec.name, holder.source),
+            )
         }))
     }
 }
@@ -311,7 +338,8 @@ fn read_text(path: &Path) -> Result<String, String> {
 async fn put(app: &App, spec: AgentSpec, source: &str) -> ApiResult<()> {
     let name = spec.name.clone();
     let document = serde_json::to_value(&spec).unwrap_or_default();
-    let digest = crate::schema::digest(&document).iter().map(|byte| format!("{byte:02x}")).collect();
+    let digest =
+        crate::schema::digest(&document).iter().map(|byte| format!("{byte:02x}")).collect();
     let new = NewAgent { spec, source: source.to_owned(), digest, at: app.clock.wall() };
     app.store.put_agent(new).await?;
     app.store.agent_health(&name, AgentHealth::Ok, None).await?;

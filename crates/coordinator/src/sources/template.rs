@@ -2,18 +2,23 @@
 //! here and resolved by the runner, so a typing error is found before anything starts.
 
 /// Checks the name of a variable.
-pub fn check_name(name: &str) -> Result<(), String> {
+pub(super) fn check_name(name: &str) -> Result<(), String> {
     if !is_variable(name) {
-        return Err("is not a name for a variable: use letters, digits and '_', and begin with no digit".to_owned());
+        return Err(
+            "is not a name for a variable: use letters, digits and '_', and begin with no digit"
+                .to_owned(),
+        );
     }
     if name.starts_with("GREENROOM_") {
-        return Err("begins with GREENROOM_, which is kept for Greenroom's own variables".to_owned());
+        return Err(
+            "begins with GREENROOM_, which is kept for Greenroom's own variables".to_owned()
+        );
     }
     Ok(())
 }
 
 /// Checks the references in a value.
-pub fn check_value(value: &str) -> Result<(), String> {
+pub(super) fn check_value(value: &str) -> Result<(), String> {
     if value.contains('\0') {
         return Err("contains a NUL character".to_owned());
     }
@@ -29,7 +34,9 @@ pub fn check_value(value: &str) -> Result<(), String> {
             Some(("secret", name)) if is_secret(name) => {}
             _ => {
                 let shown: String = reference.chars().take(60).collect();
-                return Err(format!("refers to ${{{shown}}}: only ${{env:NAME}} and ${{secret:NAME}} are known"));
+                return Err(format!(
+                    "refers to ${{{shown}}}: only ${{env:NAME}} and ${{secret:NAME}} are known"
+                ));
             }
         }
         rest = &body[end + 1..];
@@ -58,7 +65,17 @@ mod tests {
         for good in ["", "plain $HOME", "${env:A_1}", "a${secret:api-key}b${env:X}", "$"] {
             assert_eq!(check_value(good), Ok(()), "{good}");
         }
-        for bad in ["${", "${}", "${env:}", "${env:1}", "${secret:../x}", "${secret:.x}", "${HOME}", "${env:A", "${file:x}"] {
+        for bad in [
+            "${",
+            "${}",
+            "${env:}",
+            "${env:1}",
+            "${secret:../x}",
+            "${secret:.x}",
+            "${HOME}",
+            "${env:A",
+            "${file:x}",
+        ] {
             assert!(check_value(bad).is_err(), "{bad}");
         }
         assert!(check_name("GREENROOM_TOKEN").is_err());

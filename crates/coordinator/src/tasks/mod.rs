@@ -24,7 +24,7 @@ use crate::app::App;
 use crate::error::ApiResult;
 
 /// Makes what is kept in memory anew from the store. Before the first request.
-pub async fn restore(app: &App) -> ApiResult<()> {
+pub(crate) async fn restore(app: &App) -> ApiResult<()> {
     let now = std::time::Instant::now();
     for uid in app.store.scan(Scan::Stopping).await? {
         if let Some(session) = app.store.session(uid).await? {
@@ -47,7 +47,7 @@ pub async fn restore(app: &App) -> ApiResult<()> {
 }
 
 /// Starts all reconcilers. They end when the coordinator does.
-pub fn start(app: &Arc<App>) -> JoinSet<()> {
+pub(crate) fn start(app: &Arc<App>) -> JoinSet<()> {
     let mut tasks = JoinSet::new();
     tasks.spawn(place::run(Arc::clone(app)));
     tasks.spawn(stop_deadlines::run(Arc::clone(app)));

@@ -46,7 +46,9 @@ fn watch(app: &App, watcher: &mut notify::RecommendedWatcher, paths: &mut Vec<st
     for reference in app.sources.references() {
         let path = reference.path();
         let folder = if path.is_dir() { Some(path) } else { path.parent() };
-        let Some(folder) = folder.filter(|folder| !paths.iter().any(|p| p == folder)) else { continue };
+        let Some(folder) = folder.filter(|folder| !paths.iter().any(|p| p == folder)) else {
+            continue;
+        };
         if watcher.watch(folder, RecursiveMode::NonRecursive).is_ok() {
             paths.push(folder.to_owned());
         }

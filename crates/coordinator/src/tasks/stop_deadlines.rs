@@ -18,7 +18,8 @@ pub(super) async fn run(app: Arc<App>) {
             let command = Command::StopOverdue { epoch: deadline.epoch, attempt: deadline.attempt };
             submit(&app, uid, command).await;
         }
-        let sleep = following.map_or(Duration::from_secs(60), |at| at.saturating_duration_since(now));
+        let sleep =
+            following.map_or(Duration::from_secs(60), |at| at.saturating_duration_since(now));
         if !next(&app, &app.deadlines.changed, sleep).await {
             return;
         }

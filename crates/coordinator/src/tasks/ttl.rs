@@ -89,7 +89,8 @@ struct Trust {
 
 impl Trust {
     async fn new(app: &App) -> Self {
-        let query = SessionQuery { sort: Sort::Active, expired: true, limit: 1, ..Default::default() };
+        let query =
+            SessionQuery { sort: Sort::Active, expired: true, limit: 1, ..Default::default() };
         let newest = app.store.sessions(query).await.ok().and_then(|page| {
             page.items.first().map(|session| session.last_active_at.max(session.updated_at))
         });
@@ -110,7 +111,8 @@ impl Trust {
                 tracing::info!("the wall clock is believed again; sessions expire as they should");
             } else {
                 tracing::warn!(
-                    behind, stepped,
+                    behind,
+                    stepped,
                     "the wall clock has jumped, or is behind the newest event: no session expires until it is right, or the coordinator is started anew"
                 );
             }

@@ -82,9 +82,9 @@ impl Plan {
         let held = self.session.hold.is_some() || self.session.tree_stopped;
         let liftable = held || self.session.life == Life::Expired;
         // A compute that is on its way down does not count: its successor is what is asked.
-        let up = self.session.compute.as_ref().is_some_and(|c| c.wanted == Wanted::Up && !c.closing);
-        let startable =
-            self.session.traits.persistent && !up && !self.session.wants_compute;
+        let up =
+            self.session.compute.as_ref().is_some_and(|c| c.wanted == Wanted::Up && !c.closing);
+        let startable = self.session.traits.persistent && !up && !self.session.wants_compute;
         if !liftable && !startable {
             return Err(Refusal::NothingToResume);
         }
@@ -143,7 +143,13 @@ impl Plan {
             return;
         }
         let by = format!("child {id}");
-        self.emit(Fact::ChildCompleted(Box::new(ChildCompleted { child, id, run, status, as_run })));
+        self.emit(Fact::ChildCompleted(Box::new(ChildCompleted {
+            child,
+            id,
+            run,
+            status,
+            as_run,
+        })));
         self.emit(Fact::RunQueued(Box::new(RunQueued {
             run: PendingRun { id: as_run, callback: self.session.callback, created_at: self.now.0 },
             prompt: Some(prompt),

@@ -186,9 +186,9 @@ impl Plan {
             self.end_run(run, outcome.clone());
             return false;
         }
-        let ends_run = self.session.compute.as_ref().is_some_and(|compute| {
-            matches!(&compute.wanted, Wanted::Down(stopping) if stopping.ends_run)
-        });
+        let ends_run = self.session.compute.as_ref().is_some_and(
+            |compute| matches!(&compute.wanted, Wanted::Down(stopping) if stopping.ends_run),
+        );
         if ends_run {
             self.end_run(run, Outcome::Stopped { error: None });
             return false;
@@ -204,25 +204,34 @@ impl Plan {
         }
         let detail = receipt.detail.as_deref();
         let error = |code: &str, text: &str| RunError::new(code, detail.unwrap_or(text));
-        self.end_run(run, match how {
-            HowEnded::Stopped(StopReason::Limit) => {
-                Outcome::Stopped { error: Some(error("limit", "the run reached a limit")) }
-            }
-            HowEnded::Stopped(_) => Outcome::Stopped { error: None },
-            HowEnded::Finished => Outcome::Failed {
-                error: error("exit", "the agent ended before it had answered"),
+        self.end_run(
+            run,
+            match how {
+                HowEnded::Stopped(StopReason::Limit) => {
+                    Outcome::Stopped { error: Some(error("limit", "the run reached a limit")) }
+                }
+                HowEnded::Stopped(_) => Outcome::Stopped { error: None },
+                HowEnded::Finished => Outcome::Failed {
+                    error: error("exit", "the agent ended before it had answered"),
+                },
+                HowEnded::Failed(reason) => {
+                    let (code, text) = fail_text(reason);
+                    Outcome::Failed { error: error(code, text) }
+                }
+                HowEnded::Interrupted(InterruptReason::Abandoned) => Outcome::Failed {
+                    error: error(
+                        "abandoned",
+                        "the compute was abandoned; how far the run came is unknown",
+                    ),
+                },
+                HowEnded::Interrupted(_) => Outcome::Failed {
+                    error: error(
+                        "interrupted",
+                        "the compute was interrupted; the run is not repeated by itself",
+                    ),
+                },
             },
-            HowEnded::Failed(reason) => {
-                let (code, text) = fail_text(reason);
-                Outcome::Failed { error: error(code, text) }
-            }
-            HowEnded::Interrupted(InterruptReason::Abandoned) => Outcome::Failed {
-                error: error("abandoned", "the compute was abandoned; how far the run came is unknown"),
-            },
-            HowEnded::Interrupted(_) => Outcome::Failed {
-                error: error("interrupted", "the compute was interrupted; the run is not repeated by itself"),
-            },
-        });
+        );
         false
     }
 
@@ -243,7 +252,8 @@ impl Plan {
         if self.session.home != Some(runner) || floor < epoch {
             return;
         }
-        let receipt = self.by_record(epoch, format!("epoch {floor} is closed in the runner's own record"));
+        let receipt =
+            self.by_record(epoch, format!("epoch {floor} is closed in the runner's own record"));
         if self.current(epoch).is_some() {
             self.close(receipt);
         } else if self.session.abandoned.contains(&epoch) {

@@ -159,8 +159,7 @@ impl Plan {
     /// Closes an epoch that cannot be proven ended, by a person's word. What waits is held:
     /// nothing must start by itself beside something that may still be alive.
     pub(super) fn abandon(&mut self, by: &Actor, reason: &str) -> Result<(), Refusal> {
-        let in_doubt =
-            self.session.compute.as_ref().is_some_and(|c| c.silent || c.unconfirmed);
+        let in_doubt = self.session.compute.as_ref().is_some_and(|c| c.silent || c.unconfirmed);
         if !in_doubt {
             return Err(Refusal::NothingToAbandon { status: self.session.status().as_str() });
         }

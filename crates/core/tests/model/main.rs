@@ -24,10 +24,6 @@ fn system(persistent: bool, budget: Budget) -> System {
     System { persistent, budget, fences: Fences::ALL }
 }
 
-fn deep() -> bool {
-    std::env::var("GREENROOM_MODEL").is_ok_and(|word| word == "deep")
-}
-
 /// Explores all of it; every promise must hold, every witness must be reached.
 fn explore(name: &str, system: System) {
     let began = Instant::now();
@@ -52,7 +48,8 @@ fn must_break(name: &str, system: System, expected: &'static str) {
     let until = HasDiscoveries::AnyOf([expected].into());
     let checker = system.checker().finish_when(until).spawn_bfs().join();
     let path = checker.discovery(expected);
-    let path = path.unwrap_or_else(|| panic!("{name}: nothing broke, so nothing shows what it is for"));
+    let path =
+        path.unwrap_or_else(|| panic!("{name}: nothing broke, so nothing shows what it is for"));
     println!("{name}: {}", story(expected, path.into_vec()));
 }
 
@@ -82,20 +79,42 @@ fn told(assignment: &Assignment) -> String {
 
 #[test]
 fn one_process_a_run() {
-    let budget = Budget { exits: 1, ..if deep() { Budget::DEEP } else { Budget::CI } };
-    explore("one process a run", system(false, budget));
+    explore("one process a run", system(false, Budget::CI));
 }
 
 #[test]
 fn one_process_for_all_runs() {
-    let budget = Budget { idles: 1, ..if deep() { Budget::DEEP } else { Budget::CI } };
+    let budget = Budget { resumes: 0, idles: 1, ..Budget::CI };
     explore("one process for all runs", system(true, budget));
+    let budget = Budget { idles: 1, abandons: 0, overdues: 0, ..Budget::CI };
+    explore("one process for all runs, resumed", system(true, budget));
 }
 
-/// Trouble of every kind with a single run: what CI can afford beside two runs.
+/// What CI cannot afford beside a second run.
 #[test]
 fn a_single_run_in_all_kinds_of_trouble() {
     explore("a single run", system(false, Budget::TROUBLE));
+}
+
+#[test]
+fn removal_under_way() {
+    explore("removal, one process a run", system(false, Budget::REMOVAL));
+    explore("removal, one process for all runs", system(true, Budget::REMOVAL));
+}
+
+/// Two runs with more at once: `GREENROOM_MODEL=deep`.
+#[test]
+fn deep() {
+    if std::env::var("GREENROOM_MODEL").is_ok_and(|word| word == "deep") {
+        let budget = Budget { idles: 1, ..Budget::CI };
+        explore("deep, one process for all runs", system(true, budget));
+        let budget = Budget { runner_crashes: 2, ..Budget::CI };
+        explore("deep, two restarts of the runner", system(false, budget));
+        let budget = Budget { stops: 2, silences: 1, ..Budget::CI };
+        explore("deep, two stops and a silence", system(false, budget));
+        let budget = Budget { exits: 1, abandons: 0, overdues: 0, ..Budget::CI };
+        explore("deep, an agent that ends by itself", system(false, budget));
+    }
 }
 
 /// A runner that starts what it has closed: a frame that was under way while a stop was
@@ -125,11 +144,4 @@ fn without_the_generation_a_late_frame_repeats_a_run() {
     let fences = Fences { generation: false, ..Fences::ALL };
     let system = System { fences, ..system(true, Budget::QUIET) };
     must_break("no generation", system, properties::AT_MOST_ONCE);
-}
-
-#[test]
-fn zz_probe() {
-    let n: Vec<u8> = std::env::var("PROBE").unwrap().chars().map(|c| c as u8 - 48).collect();
-    let budget = Budget { prompts: n[0], stops: n[1], resumes: n[2], idles: n[3], abandons: n[4], overdues: n[5], silences: n[6], runner_crashes: n[7], shim_crashes: n[8], exits: n[9] };
-    explore(&format!("{budget:?}"), system(std::env::var("PERSIST").is_ok(), budget));
 }

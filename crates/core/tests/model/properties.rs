@@ -1,6 +1,7 @@
 //! The promises, and witnesses that the model reaches what they are about.
 
 use greenroom_core::run::RunStatus;
+use greenroom_core::session::Life;
 use greenroom_core::{Epoch, Status};
 use stateright::{Model, Property};
 
@@ -16,6 +17,7 @@ pub const AT_MOST_ONCE: &str = "a run is given to an agent at most once";
 pub const NOT_LOST: &str = "an accepted run waits, is at work, or has ended";
 pub const ACKNOWLEDGED: &str = "an answer that was acknowledged stands";
 pub const AT_REST: &str = "at rest means that nothing is left, but by a person's word";
+pub const KEPT: &str = "files go only with a session that is removed, and under nothing alive";
 pub const NOT_STUCK: &str = "what is under way goes on without a person";
 
 type Holds = fn(&System, &World) -> bool;
@@ -43,8 +45,10 @@ pub fn all(system: &System) -> Vec<Property<System>> {
             let stands = |n: usize| ghost.ended[n] == Some(RunStatus::Completed);
             (0..2).all(|n| !ghost.acknowledged[n] || stands(n))
         }),
-        always(AT_REST, |_, world| {
-            !world.session.status().is_at_rest() || live(world) == 0
+        always(AT_REST, |_, world| !world.session.status().is_at_rest() || live(world) == 0),
+        always(KEPT, |_, world| {
+            let removing = matches!(world.session.life, Life::Deleting | Life::Removed);
+            !world.runner.removed || (removing && live(world) == 0)
         }),
         always(NOT_STUCK, goes_on),
         sometimes("a stop is proven", |_, world| world.session.status() == Status::Stopped),
@@ -70,13 +74,16 @@ pub fn all(system: &System) -> Vec<Property<System>> {
     witness(budget.shim_crashes > 0, "an end is not to be proven", |_, world| {
         world.session.status() == Status::StopUnconfirmed
     });
-    let next = budget.prompts > 1 || system.persistent;
+    let next = budget.prompts > 1 || (system.persistent && budget.resumes > 0);
     witness(budget.abandons > 0 && next, "a compute starts beside an abandoned one", |_, world| {
         let beside = |epoch: &u32| world.ghost.vouched.iter().any(|vouched| vouched < epoch);
         world.runner.folders.iter().any(|(epoch, folder)| folder.lives() && beside(epoch))
     });
     witness(budget.abandons > 0, "a receipt comes after a person's word", |_, world| {
         world.ghost.vouched.iter().any(|epoch| !world.session.abandoned.contains(&Epoch(*epoch)))
+    });
+    witness(budget.deletes > 0, "a session is gone", |_, world| {
+        world.session.life == Life::Removed && world.runner.removed
     });
     witness(budget.silences > 0, "nothing is known", |_, world| {
         world.session.status() == Status::Unreachable
@@ -111,9 +118,10 @@ fn accounted(system: &System, world: &World) -> bool {
 fn goes_on(system: &System, world: &World) -> bool {
     let under_way = matches!(
         world.session.status(),
-        Status::Queued | Status::Starting | Status::Running | Status::Stopping
+        Status::Queued | Status::Starting | Status::Running | Status::Stopping | Status::Deleting
     );
-    if !under_way {
+    let in_doubt = world.session.compute.as_ref().is_some_and(|c| c.unconfirmed || c.silent);
+    if !under_way || in_doubt || world.session.life == Life::Removed {
         return true;
     }
     let mut steps: Vec<Step> = Vec::new();

@@ -23,6 +23,7 @@ pub enum Step {
     Abandon,
     IdleLimit,
     StopOverdue,
+    Delete,
     // The coordinator.
     Grant,
     Silent,
@@ -30,6 +31,7 @@ pub enum Step {
     Deliver { at: usize },
     TakeRecord { epoch: u32 },
     Hear { epoch: u32 },
+    FilesGone,
     // The runner.
     RunnerRestarts,
     RunnerCloses { epoch: u32 },
@@ -53,6 +55,7 @@ impl Step {
                 | Self::Abandon
                 | Self::IdleLimit
                 | Self::StopOverdue
+                | Self::Delete
                 | Self::Silent
                 | Self::RunnerRestarts
                 | Self::ShimDies { .. }
@@ -89,6 +92,7 @@ impl Model for System {
         steps.push(Step::Grant);
         steps.extend((0..world.down.len()).map(|at| Step::Deliver { at }));
         steps.extend([Step::Seen, Step::Silent, Step::StopOverdue, Step::IdleLimit]);
+        steps.extend([Step::Delete, Step::FilesGone]);
         steps.extend([Step::Prompt { resume: false }, Step::Prompt { resume: true }]);
         steps.extend([Step::Stop, Step::Resume, Step::Abandon, Step::RunnerRestarts]);
     }
@@ -127,6 +131,11 @@ impl World {
                     && self.command(system, Command::Abandon { by, reason: String::new() })
             }
             Step::StopOverdue => spend(&mut self.left.overdues) && self.overdue(system),
+            Step::Delete => {
+                let (stop, by) = (StopId(Uuid::from_u128(6)), Actor::person("p"));
+                spend(&mut self.left.deletes) && self.command(system, Command::Delete { stop, by })
+            }
+            Step::FilesGone => self.runner.removed && self.command(system, Command::FilesGone),
             Step::Grant => self.command(system, Command::Grant { runner: RUNNER }),
             Step::Silent => {
                 spend(&mut self.left.silences)
@@ -154,8 +163,7 @@ impl World {
     fn prompt(&mut self, system: &System, resume: bool) -> bool {
         let n = usize::from(system.budget.prompts - self.left.prompts);
         // Only a prompt that meets a stop needs to say that the work should go on.
-        let stopping =
-            self.session.compute.as_ref().is_some_and(|c| c.wanted != Wanted::Up);
+        let stopping = self.session.compute.as_ref().is_some_and(|c| c.wanted != Wanted::Up);
         spend(&mut self.left.prompts)
             && resume <= (stopping && self.session.hold.is_some())
             && self.command(
@@ -211,9 +219,10 @@ impl World {
                 self.runner.folders.insert(epoch.0, Folder::new());
                 self.close_unstarted(epoch.0, &stop)
             }
-            // Answers are steps of their own, and files are not modelled.
+            // Answers are steps of their own, and what is settled is dropped elsewhere.
             Action::AnswerClosed { .. } | Action::Forget { .. } => false,
-            Action::Nothing | Action::RemoveFiles => false,
+            Action::RemoveFiles => !std::mem::replace(&mut self.runner.removed, true),
+            Action::Nothing => false,
         };
         self.runner.seen = self.runner.seen.max(assignment.generation);
         self.drop_harmless(system);

@@ -3,11 +3,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use greenroom_core::agent::{AgentPin, Graces};
+use greenroom_core::assignment::StopOrder;
 use greenroom_core::command::{Create, Now};
 use greenroom_core::converge::{Local, LocalCompute};
 use greenroom_core::decide::create;
 use greenroom_core::fact::Created;
-use greenroom_core::assignment::StopOrder;
 use greenroom_core::receipt::{EndReason, Means};
 use greenroom_core::run::RunStatus;
 use greenroom_core::session::AgentTraits;
@@ -68,6 +68,7 @@ pub struct Budget {
     pub runner_crashes: u8,
     pub shim_crashes: u8,
     pub exits: u8,
+    pub deletes: u8,
 }
 
 impl Budget {
@@ -83,6 +84,7 @@ impl Budget {
         runner_crashes: 0,
         shim_crashes: 0,
         exits: 0,
+        deletes: 0,
     };
     /// Two prompts with stop and resume, and what makes their ends hard to know.
     pub const CI: Self = Self {
@@ -94,21 +96,17 @@ impl Budget {
         ..Self::QUIET
     };
     /// One prompt, and all that can go wrong.
-    pub const TROUBLE: Self = Self {
+    pub const TROUBLE: Self =
+        Self { prompts: 1, stops: 2, silences: 1, exits: 1, runner_crashes: 2, ..Self::CI };
+    /// A session that is removed while it works.
+    pub const REMOVAL: Self = Self {
         prompts: 1,
-        stops: 2,
-        silences: 1,
-        exits: 1,
-        runner_crashes: 2,
-        ..Self::CI
-    };
-    /// For when there is time.
-    pub const DEEP: Self = Self {
-        stops: 2,
-        silences: 1,
-        exits: 1,
-        runner_crashes: 2,
-        ..Self::CI
+        deletes: 1,
+        abandons: 1,
+        overdues: 1,
+        runner_crashes: 1,
+        shim_crashes: 1,
+        ..Self::QUIET
     };
 }
 
@@ -135,6 +133,8 @@ pub struct Runner {
     pub floor: Epoch,
     /// In memory: the highest generation obeyed.
     pub seen: Generation,
+    /// On disk: the session's files are removed.
+    pub removed: bool,
     /// On disk: one folder an epoch.
     pub folders: BTreeMap<u32, Folder>,
 }

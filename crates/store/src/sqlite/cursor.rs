@@ -23,7 +23,7 @@ pub(super) fn read(list: &str, cursor: &str) -> Result<(i64, String)> {
 
 fn plain(cursor: &str) -> Option<String> {
     let digits = cursor.as_bytes();
-    if digits.len() > 4096 || digits.len() % 2 != 0 {
+    if digits.len() > 4096 || !digits.len().is_multiple_of(2) {
         return None;
     }
     let digit = |byte: u8| (byte as char).to_digit(16);

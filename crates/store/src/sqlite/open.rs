@@ -69,7 +69,7 @@ impl SqliteStore {
         let last_sid = sqlx::query(LAST_SID).fetch_one(&mut conn).await?.try_get("last")?;
         let readers = SqlitePoolOptions::new()
             .max_connections(READERS)
-            .connect_with(options.read_only(true).pragma("query_only", "ON"))
+            .connect_with(options.clone().read_only(true).pragma("query_only", "ON"))
             .await?;
         let sink = Arc::new(OnceLock::new());
         let (committed, seen) = watch::channel(None);
@@ -79,6 +79,7 @@ impl SqliteStore {
             identity,
             lanes,
             writer: Mutex::new(Some(ended)),
+            options,
             readers,
             sink,
             committed: seen,

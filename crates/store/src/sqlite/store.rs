@@ -39,7 +39,7 @@ impl Store for SqliteStore {
     }
 
     async fn backup(&self, to: &Path) -> Result<()> {
-        upkeep::backup(&self.readers, to).await
+        upkeep::backup(&self.options, to).await
     }
 
     async fn create_session(&self, new: NewSession) -> Result<Submitted> {

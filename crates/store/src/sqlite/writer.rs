@@ -22,6 +22,8 @@ use super::unit::Unit;
 const MOST_UNITS: usize = 256;
 /// Bytes of one batch, after which it is committed.
 const MOST_BYTES: usize = 1 << 20;
+/// The same for a batch that has a wish in it: somebody waits.
+const MOST_BYTES_URGENT: usize = 64 << 10;
 /// Units that may wait in each lane.
 const LANE: usize = 1024;
 
@@ -168,11 +170,15 @@ impl Writer {
                     bulk.close();
                     continue;
                 }
-                Some(job) = control.recv() => job,
-                Some(job) = bulk.recv() => job,
+                Some(job) = control.recv() => (Lane::Control, job),
+                Some(job) = bulk.recv() => (Lane::Bulk, job),
                 else => break,
             };
-            let more = || control.try_recv().or_else(|_| bulk.try_recv()).ok();
+            let more = |with_bulk| match control.try_recv() {
+                Ok(job) => Some((Lane::Control, job)),
+                Err(_) if with_bulk => bulk.try_recv().ok().map(|job| (Lane::Bulk, job)),
+                Err(_) => None,
+            };
             self.batch(&mut cache, first, more).await;
         }
         if let Err(error) = sqlx::Connection::close(self.conn).await {
@@ -183,17 +189,20 @@ impl Writer {
     async fn batch(
         &mut self,
         cache: &mut Cache,
-        first: Box<dyn Job>,
-        mut more: impl FnMut() -> Option<Box<dyn Job>>,
+        first: (Lane, Box<dyn Job>),
+        mut more: impl FnMut(bool) -> Option<(Lane, Box<dyn Job>)>,
     ) {
         if let Err(error) = self.sql("BEGIN IMMEDIATE").await {
-            return first.answer(Err(error.into()));
+            return first.1.answer(Err(error.into()));
         }
         let mut steps: Vec<(Box<dyn Job>, Step)> = Vec::new();
         let mut changed: Vec<SessionUid> = Vec::new();
-        let (mut next, mut bytes) = (Some(first), 0);
+        let (mut next, mut bytes, mut most) = (Some(first), 0, MOST_BYTES);
         let mut lost = None;
-        while let Some(mut job) = next.take() {
+        while let Some((lane, mut job)) = next.take() {
+            if lane == Lane::Control {
+                most = MOST_BYTES_URGENT;
+            }
             let mut unit = Unit::new(&mut self.conn, cache, &mut self.last_sid);
             let ran = job.run(&mut unit).await;
             let kept = match ran {
@@ -216,7 +225,7 @@ impl Writer {
                 },
             }
             if steps.len() < MOST_UNITS && bytes < MOST_BYTES {
-                next = more();
+                next = more(bytes < most);
             }
         }
         if lost.is_none() {

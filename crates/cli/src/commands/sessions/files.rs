@@ -109,7 +109,11 @@ pub(crate) async fn run(context: &Context, whose: &Whose, args: Args) -> Result<
             ui.say(format!("Wrote {path}."));
         }
         Command::Rm { id, path, recursive } => {
-            client.remove_file(&id, &path, recursive).await?;
+            client.remove_file(&id, &path, recursive).await.map_err(|error| {
+                let full = !recursive && error.is_status(409);
+                let error = CliError::from(error);
+                if full { error.hint("--recursive removes what is in it, too") } else { error }
+            })?;
             ui.say(format!("Removed {path}."));
         }
         Command::Mkdir { id, path } => {

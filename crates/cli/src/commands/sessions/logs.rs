@@ -1,24 +1,29 @@
 //! `greenroom sessions logs`.
 
-use greenroom_client::{Client, Listing, Live};
-use greenroom_core::Seq;
+use greenroom_client::{Answer, Client, Listing, Live};
+use greenroom_core::{Event, Seq};
 
 use crate::commands::attach::PATIENCE;
 use crate::commands::sessions::Whose;
 use crate::context::Context;
 use crate::error::{CliError, Code};
 use crate::show;
-use crate::ui::{Output, Table};
+use crate::ui::{Output, Table, Ui};
+use crate::watch::Printer;
 
 /// The API gives no longer pages.
 const PAGE: u32 = 1000;
 
 /// Print the log of a session
+///
+/// The text of its agent goes to standard output; what it was asked, its complaints and
+/// its tools go to standard error. --events prints every entry of the log, one after the
+/// other; --output json and jsonl give them as the API does.
 #[derive(Debug, clap::Args)]
 #[command(visible_alias = "log", after_help = "\
 Examples:
   greenroom sessions logs fix-1
-  greenroom sessions logs fix-1 --tail 20 --follow
+  greenroom sessions logs fix-1 --events --tail 20 --follow
   greenroom sessions logs fix-1 --from 120 --output jsonl")]
 pub(crate) struct Args {
     /// Session
@@ -29,6 +34,9 @@ pub(crate) struct Args {
     /// Print only the last entries
     #[arg(long, value_name = "N", conflicts_with = "from")]
     tail: Option<u64>,
+    /// Print every entry of the log
+    #[arg(long, short)]
+    events: bool,
     /// Go on as the log grows
     #[arg(long, short)]
     follow: bool,
@@ -43,14 +51,49 @@ pub(crate) async fn run(context: &Context, whose: &Whose, args: Args) -> Result<
             args.from
         }
     };
+    let form = Form::of(&context.ui, args.events);
     match args.follow {
-        true => follow(context, &client, &args.id, from).await,
-        false => print(context, &client, &args.id, from).await,
+        true => follow(&context.ui, &client, &args.id, from, form).await,
+        false => print(&context.ui, &client, &args.id, from, form).await,
     }
 }
 
-async fn print(context: &Context, client: &Client, id: &str, mut from: Seq) -> Result<Code, CliError> {
-    let ui = &context.ui;
+/// How entries are printed.
+enum Form<'a> {
+    /// The agent's text, and beside it what happened.
+    Text(Printer<'a>),
+    /// Every entry, for people.
+    Entries,
+    /// Every entry, as the API has it.
+    Lines,
+}
+
+impl<'a> Form<'a> {
+    fn of(ui: &'a Ui, events: bool) -> Self {
+        match ui.output {
+            Output::Table if events => Self::Entries,
+            Output::Table => Self::Text(Printer::new(ui, None)),
+            Output::Json | Output::Jsonl => Self::Lines,
+        }
+    }
+
+    fn print(&mut self, ui: &Ui, event: &Answer<Event>) -> Result<(), CliError> {
+        match self {
+            Self::Text(printer) => printer.event(event),
+            Self::Entries => ui.data(show::event(event, ui.paint)),
+            Self::Lines => ui.line(event.json().get()),
+        }
+    }
+
+    fn finish(&mut self) -> Result<(), CliError> {
+        match self {
+            Self::Text(printer) => printer.finish(),
+            Self::Entries | Self::Lines => Ok(()),
+        }
+    }
+}
+
+async fn print(ui: &Ui, client: &Client, id: &str, mut from: Seq, mut form: Form<'_>) -> Result<Code, CliError> {
     let mut all = Listing { items: Vec::new(), next_cursor: None };
     loop {
         let page = client.events(id, from, PAGE).await?;
@@ -58,44 +101,41 @@ async fn print(context: &Context, client: &Client, id: &str, mut from: Seq) -> R
         from = last.seq + 1;
         let more = page.next_cursor.is_some();
         match ui.output {
-            Output::Table => {
-                let text: String = page.items.iter().map(|event| show::event(event, ui.paint)).collect();
-                ui.data(text)?;
-            }
-            Output::Jsonl => page.items.iter().try_for_each(|event| ui.line(event.json().get()))?,
             Output::Json => all.items.extend(page.items),
+            Output::Table | Output::Jsonl => {
+                page.items.iter().try_for_each(|event| form.print(ui, event))?;
+            }
         }
         if !more {
             break;
         }
     }
+    form.finish()?;
     if ui.output == Output::Json {
         ui.list(&all, |event| event.seq.to_string(), |_| Table::new(&[], [], ""))?;
     }
     Ok(Code::Done)
 }
 
-async fn follow(context: &Context, client: &Client, id: &str, from: Seq) -> Result<Code, CliError> {
-    let ui = &context.ui;
+async fn follow(ui: &Ui, client: &Client, id: &str, from: Seq, mut form: Form<'_>) -> Result<Code, CliError> {
     let mut follow = client.follow(id, from, PATIENCE);
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     loop {
         let live = tokio::select! {
             biased;
-            _ = &mut interrupted => return Ok(Code::Done),
+            _ = &mut interrupted => break,
             live = follow.next() => live?,
         };
         match live {
-            Some(Live::Event(event)) => match ui.output {
-                Output::Table => ui.data(show::event(&event, ui.paint))?,
-                Output::Json | Output::Jsonl => ui.line(event.json().get())?,
-            },
+            Some(Live::Event(event)) => form.print(ui, &event)?,
             Some(Live::Resync) => {
                 ui.warn("the coordinator was restored from a backup; its log begins anew here");
             }
             Some(Live::Delta(_)) => {}
-            None => return Ok(Code::Done),
+            None => break,
         }
     }
+    form.finish()?;
+    Ok(Code::Done)
 }

@@ -1,0 +1,177 @@
+//! `greenroom agents`.
+
+use std::path::{Path, PathBuf};
+
+use clap::Subcommand;
+use greenroom_client::Answer;
+use greenroom_coordinator::sources::agent_file;
+use greenroom_protocol::v1::Agent;
+
+use crate::commands::{each, gravest};
+use crate::context::Context;
+use crate::error::{CliError, Code};
+use crate::human::{ago, clean, moment, short};
+use crate::ui::{Output, Row, Table, Tone};
+
+/// List, add, remove and check agents
+#[derive(Debug, clap::Args)]
+#[command(after_help = "\
+Examples:
+  greenroom agents ls
+  greenroom agents add ./agents/fixer.yaml
+  greenroom agents check ./agents/*.yaml")]
+pub(crate) struct Args {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// List the agents in service
+    #[command(visible_alias = "list")]
+    Ls,
+    /// Show agents
+    #[command(visible_alias = "get")]
+    Show {
+        /// Agents
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Add a file or folder as a source of agents
+    Add {
+        /// File or folder on the coordinator's machine
+        source: String,
+    },
+    /// Take agents out of service; their sessions keep what they have
+    Rm {
+        /// Agents
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Check agent files, without any coordinator
+    Check {
+        /// Agent files
+        #[arg(required = true, value_name = "FILE")]
+        files: Vec<PathBuf>,
+    },
+}
+
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError> {
+    let ui = &context.ui;
+    match args.command {
+        Command::Ls => {
+            let list = context.client()?.agents().await?;
+            ui.list(&list, |agent| agent.name.to_string(), table)?;
+            Ok(Code::Done)
+        }
+        Command::Show { names } => {
+            let client = context.client()?;
+            let (found, code) = each(context, &names, async |name| Ok(client.agent(name).await?)).await?;
+            ui.several(&found, names.len() == 1, show)?;
+            Ok(code)
+        }
+        Command::Add { source } => {
+            // The coordinator has another working directory.
+            let source = match Path::new(&source).exists() {
+                true => std::path::absolute(&source).map_or(source, |path| path.display().to_string()),
+                false => source,
+            };
+            let answer = context.client()?.add_agent(&source).await?;
+            ui.one(&answer, |value| added(value, &source))?;
+            Ok(Code::Done)
+        }
+        Command::Rm { names } => {
+            let client = context.client()?;
+            let remove = async |name: &str| {
+                client.remove_agent(name).await?;
+                ui.say(format!("Agent \"{name}\" is out of service."));
+                Ok(())
+            };
+            Ok(each(context, &names, remove).await?.1)
+        }
+        Command::Check { files } => {
+            let codes: Result<Vec<_>, _> = files.iter().map(|file| check(context, file)).collect();
+            Ok(gravest(codes?))
+        }
+    }
+}
+
+fn table(agents: &[Answer<Agent>]) -> Table {
+    let row = |agent: &Answer<Agent>| {
+        let tone = if agent.health == "ok" { Tone::Live } else { Tone::Bad };
+        let about = agent.error.as_deref().or(agent.description.as_deref()).unwrap_or_default();
+        Row::new(tone, [
+            agent.name.to_string(),
+            agent.health.clone(),
+            agent.driver.clone(),
+            format!("v{}", agent.version),
+            ago(agent.updated_at),
+            short(&agent.source, 50),
+            short(about, 60),
+        ])
+    };
+    let head = &["NAME", "HEALTH", "DRIVER", "VERSION", "AGE", "SOURCE", "ABOUT"];
+    Table::new(head, agents.iter().map(row), "No agents. `greenroom agents add FILE` adds some.")
+}
+
+fn show(agent: &Agent) -> String {
+    let mut text = String::new();
+    let mut add = |name: &str, value: &str| text.push_str(&format!("{name:<12}  {}\n", clean(value)));
+    add("Agent", agent.name.as_str());
+    if let Some(description) = &agent.description {
+        add("About", description);
+    }
+    add("Driver", &format!("{}, {}", agent.driver, agent.lifecycle));
+    add("Source", &agent.source);
+    add("Version", &agent.version.to_string());
+    add("Digest", &agent.digest);
+    add("Health", &agent.health);
+    if let Some(error) = &agent.error {
+        add("Error", error);
+    }
+    if let Some(schema) = &agent.input_schema {
+        add("Input", &schema.to_string());
+    }
+    add("Since", &moment(agent.updated_at));
+    text
+}
+
+/// The agents that a new source has brought.
+fn added(value: &serde_json::Value, source: &str) -> String {
+    let items = value.get("items").unwrap_or(value);
+    let one = std::slice::from_ref(items);
+    let all = items.as_array().map_or(one, Vec::as_slice);
+    let names: Vec<String> = all
+        .iter()
+        .filter_map(|agent| agent.get("name")?.as_str())
+        .map(|name| format!("\"{}\"", clean(name)))
+        .collect();
+    match names.is_empty() {
+        true => format!("Added {source}; it has no agents yet.\n"),
+        false => format!("Added {source}: {}.\n", names.join(", ")),
+    }
+}
+
+fn check(context: &Context, file: &Path) -> Result<Code, CliError> {
+    let ui = &context.ui;
+    let name = file.display().to_string();
+    let read = std::fs::read_to_string(file).map_err(|error| CliError::io("read", file, &error));
+    let parsed = read.and_then(|text| {
+        agent_file::parse(&text, &name).map_err(|error| CliError::failed(error.to_string()))
+    });
+    match parsed {
+        Ok(spec) if ui.output == Output::Table => {
+            ui.line(format!("{name}: agent \"{}\" is fine.", spec.name))?;
+            Ok(Code::Done)
+        }
+        Ok(spec) => {
+            let json = serde_json::json!({"file": name, "ok": true, "agent": spec});
+            ui.line(json.to_string())?;
+            Ok(Code::Done)
+        }
+        Err(error) => {
+            ui.complain(&error);
+            Ok(error.code())
+        }
+    }
+}

@@ -1,0 +1,161 @@
+//! What `up` and `serve` share: the data folder's lock, the store, the coordinator.
+
+use std::net::{SocketAddr, ToSocketAddrs};
+use std::sync::Arc;
+
+use greenroom_coordinator::{Config, Coordinator};
+use greenroom_core::Ms;
+use greenroom_store::{SqliteStore, Store};
+use tracing_subscriber::EnvFilter;
+
+use crate::context::Context;
+use crate::data::{DataDir, ServerFile, ServerLock};
+use crate::error::CliError;
+
+/// Open files a server may need: one for each viewer and each compute.
+const FILES: u64 = 65_536;
+
+/// Options of a coordinator.
+#[derive(Debug, clap::Args)]
+pub(crate) struct Options {
+    /// Where to listen; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7070", value_parser = address)]
+    listen: SocketAddr,
+    /// Agent files, or folders of them; may be repeated
+    #[arg(long, value_name = "REF", num_args = 1..)]
+    agents: Vec<String>,
+    /// Ask for no token; on loopback only
+    #[arg(long)]
+    no_auth: bool,
+    /// Another name this server is reached by, as NAME or NAME:PORT; may be repeated
+    #[arg(long = "allowed-host", value_name = "HOST")]
+    allowed_hosts: Vec<String>,
+    /// How long a runner may be silent before its sessions are unreachable
+    #[arg(long, value_name = "TIME", default_value = "20s")]
+    runner_ttl: Ms,
+}
+
+fn address(text: &str) -> Result<SocketAddr, String> {
+    let failed = || "write it like 127.0.0.1:7070, or localhost:0".to_owned();
+    text.to_socket_addrs().map_err(|_| failed())?.next().ok_or_else(failed)
+}
+
+/// A coordinator that serves a data folder.
+pub(crate) struct Serving {
+    pub(crate) coordinator: Coordinator,
+    store: Arc<SqliteStore>,
+    data: DataDir,
+    lock: ServerLock,
+}
+
+/// Where the log of a process goes, and how much of it: `GREENROOM_LOG`, in the usual form.
+pub(crate) fn start_log() {
+    let filter = EnvFilter::try_from_env("GREENROOM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    // A second one in the same process is the first one's.
+    let _ = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_writer(std::io::stderr)
+        .with_ansi(false)
+        .try_init();
+}
+
+/// As many open files as the system lets us have.
+pub(crate) fn raise_file_limit() {
+    use rustix::process::{Resource, getrlimit, setrlimit};
+    let mut limit = getrlimit(Resource::Nofile);
+    let most = limit.maximum.map_or(FILES, |maximum| maximum.min(FILES));
+    if limit.current.is_some_and(|current| current < most) {
+        limit.current = Some(most);
+        // Without it there is room for fewer viewers, and nothing else is wrong.
+        let _ = setrlimit(Resource::Nofile, limit);
+    }
+}
+
+/// An address that this machine can dial, for one it listens on.
+fn dial(listening: SocketAddr) -> SocketAddr {
+    let mut address = listening;
+    if address.ip().is_unspecified() {
+        address.set_ip(match listening {
+            SocketAddr::V4(_) => std::net::Ipv4Addr::LOCALHOST.into(),
+            SocketAddr::V6(_) => std::net::Ipv6Addr::LOCALHOST.into(),
+        });
+    }
+    address
+}
+
+impl Serving {
+    /// Takes the data folder and starts its coordinator.
+    pub(crate) async fn start(context: &Context, options: Options) -> Result<Self, CliError> {
+        start_log();
+        raise_file_limit();
+        let data = context.data_dir()?;
+        data.make()?;
+        let lock = data.serve()?;
+        let store = Arc::new(SqliteStore::open(&data.database()).await?);
+        if options.no_auth {
+            context.ui.warn("--no-auth: whoever reaches this machine's loopback can use every agent");
+        }
+        let config = Config {
+            listen: options.listen,
+            data: data.path().to_owned(),
+            agents: options.agents,
+            no_auth: options.no_auth,
+            allowed_hosts: options.allowed_hosts,
+            runner_ttl: options.runner_ttl,
+        };
+        let shared: Arc<dyn Store> = Arc::clone(&store) as _;
+        let coordinator = greenroom_coordinator::start(config, shared).await?;
+        let serving = Self { coordinator, store, data, lock };
+        let file = ServerFile {
+            pid: std::process::id(),
+            url: serving.url(),
+            version: env!("CARGO_PKG_VERSION").to_owned(),
+        };
+        serving.data.announce(&serving.lock, &file)?;
+        Ok(serving)
+    }
+
+    /// Where it is reached from this machine.
+    pub(crate) fn url(&self) -> String {
+        format!("http://{}", dial(self.coordinator.address()))
+    }
+
+    /// The data folder.
+    pub(crate) fn data(&self) -> &DataDir {
+        &self.data
+    }
+
+    /// Says that everything is ready: one line, and on a terminal the way into the
+    /// dashboard.
+    pub(crate) async fn say_ready(&self, context: &Context) -> Result<(), CliError> {
+        context.ui.line(format!("greenroom is up at http://{}", self.coordinator.address()))?;
+        if context.ui.data_terminal {
+            let link = self.coordinator.login_link().await?;
+            context.ui.line(format!("dashboard: {link}"))?;
+        }
+        Ok(())
+    }
+
+    /// Ends the coordinator. No agent is touched.
+    pub(crate) async fn end(self) {
+        self.coordinator.shutdown().await;
+        self.store.close().await;
+        self.data.retract(&self.lock);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses() {
+        assert_eq!(address("127.0.0.1:0").expect("one").port(), 0);
+        assert!(address("localhost:70").expect("one").ip().is_loopback());
+        assert!(address("7070").is_err());
+        let all = "0.0.0.0:70".parse().expect("one");
+        assert_eq!(dial(all).to_string(), "127.0.0.1:70");
+        let all = "[::]:70".parse().expect("one");
+        assert_eq!(dial(all).to_string(), "[::1]:70");
+    }
+}

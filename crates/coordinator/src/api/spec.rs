@@ -1,0 +1,210 @@
+//! The description of the API, as OpenAPI 3.1: what the handlers say of themselves, and
+//! what is the same for all of them.
+
+use serde_json::{Map, Value, json};
+
+use super::operations;
+
+const PROBLEM: &str = "application/problem+json";
+
+/// The whole document.
+pub fn document() -> Value {
+    let (_, api) = operations().split_for_parts();
+    let mut document = serde_json::to_value(&api).unwrap_or_default();
+    document["info"] = json!({
+        "title": "Greenroom",
+        "version": env!("CARGO_PKG_VERSION"),
+        "description": "Start AI agents, watch them live, stop them for certain, and let them go on later.",
+        "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
+    });
+    document["security"] = json!([{ "bearer": [] }]);
+    let components = &mut document["components"];
+    components["securitySchemes"] = json!({
+        "bearer": { "type": "http", "scheme": "bearer" },
+    });
+    complete_schemas(&mut components["schemas"]);
+    if let Some(paths) = document["paths"].as_object_mut() {
+        // The router's way to write "the rest of the path" is not OpenAPI's.
+        let renamed = std::mem::take(paths);
+        paths.extend(renamed.into_iter().map(|(path, item)| (path.replace("{*", "{"), item)));
+        for (path, item) in paths {
+            for (method, operation) in item.as_object_mut().into_iter().flatten() {
+                complete_operation(path, method, operation);
+            }
+        }
+    }
+    document
+}
+
+/// Adds the refusals every operation shares, and tightens its parameters.
+fn complete_operation(path: &str, method: &str, operation: &mut Value) {
+    // Handlers are named by what they do to their noun; the document needs both.
+    let id = operation["operationId"].as_str().unwrap_or_default();
+    let tag = operation["tags"][0].as_str().unwrap_or_default();
+    operation["operationId"] = format!("{tag}_{id}").into();
+    let is_open = operation.get("security").is_some();
+    let writes = method != "get";
+    let has_body = operation.get("requestBody").is_some();
+    let has_path = path.contains('{');
+    let parameters = operation.get("parameters").and_then(Value::as_array).map_or(0, Vec::len);
+    let mut add = |status: &str, text: &str| {
+        let response = json!({
+            "description": text,
+            "content": { PROBLEM: { "schema": { "$ref": "#/components/schemas/Problem" } } },
+        });
+        let responses = &mut operation["responses"];
+        if responses.get(status).is_none() {
+            responses[status] = response;
+        }
+    };
+    if !is_open {
+        add("401", "No valid token");
+    }
+    add("403", "A missing right, or a foreign Origin");
+    if has_path {
+        add("404", "What isn't there, or isn't yours");
+    }
+    if has_body {
+        add("413", "Too large");
+    }
+    add("421", "A foreign Host");
+    if has_body || parameters > 0 {
+        add("422", "What does not parse");
+    }
+    add("500", "A mistake of the coordinator, or of its store");
+    if writes {
+        add("507", "The disk is full, and nothing was kept");
+    }
+    if path.contains("/files") {
+        add("503", "The coordinator is ending");
+    }
+    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+        complete_parameter(parameter);
+    }
+}
+
+/// A span of time as text.
+const DURATION: &str = "^([0-9]{1,10}ms|[0-9]{1,8}s|[0-9]{1,6}m|[0-9]{1,4}h|[0-9]{1,3}d)$";
+/// A position in a log.
+const CURSOR: &str = "^[0-9]{1,15}$";
+
+fn complete_parameter(parameter: &mut Value) {
+    let name = parameter["name"].as_str().unwrap_or_default().to_owned();
+    let within = parameter["in"].as_str().unwrap_or_default().to_owned();
+    let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
+    let schema = match (within.as_str(), name.as_str()) {
+        ("query", "wait") => text(DURATION),
+        ("query", "from") | ("header", "Last-Event-ID") => text(CURSOR),
+        ("query", "watch") => text(
+            "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}@[0-9]{1,15}(,[A-Za-z0-9][A-Za-z0-9._-]{0,127}@[0-9]{1,15}){0,49}$",
+        ),
+        ("query", "label") => json!({ "type": "array", "items": text("^[^=]+=.*$") }),
+        ("query", "sort") => json!({ "type": "string", "enum": ["created", "active", "id"] }),
+        ("query", "status") => text(&format!("^({0})(,({0}))*$", statuses())),
+        ("query", "limit") => json!({ "type": "integer", "minimum": 1 }),
+        ("query", "runner") => json!({ "type": "string", "format": "uuid" }),
+        ("query", "path") | ("path", "path") => json!({ "type": "string", "maxLength": 4096 }),
+        ("query", "recursive" | "force" | "lift") => json!({ "type": "boolean" }),
+        ("header", "Idempotency-Key") => text("^[!-~]{1,255}$"),
+        ("query", _) => json!({ "type": "string" }),
+        _ => return,
+    };
+    parameter["schema"] = schema;
+}
+
+fn statuses() -> String {
+    greenroom_core::Status::ALL.map(greenroom_core::Status::as_str).join("|")
+}
+
+/// Adds to the schemas what types alone do not say.
+fn complete_schemas(schemas: &mut Value) {
+    let name = |max: u32| json!({ "type": "string", "pattern": format!("^[A-Za-z0-9][A-Za-z0-9._-]{{0,{max}}}$") });
+    let Some(all) = schemas.as_object_mut() else { return };
+    let span =
+        json!({ "type": ["integer", "null"], "minimum": 0, "maximum": greenroom_core::Ms::MAX.0 });
+    set(
+        all,
+        "Limits",
+        &[
+            ("idle_ms", span.clone()),
+            ("run_ms", span.clone()),
+            ("start_ms", span.clone()),
+            ("ttl_ms", span.clone()),
+            ("pids", json!({ "type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX })),
+        ],
+    );
+    let labels = json!({
+        "type": ["object", "null"], "maxProperties": 64,
+        "propertyNames": { "type": "string", "minLength": 1, "maxLength": 100, "pattern": "^[^=]+$" },
+        "additionalProperties": { "type": "string", "maxLength": 500 },
+    });
+    let title = json!({ "type": ["string", "null"], "maxLength": 500 });
+    let mut id = name(127);
+    id["type"] = json!(["string", "null"]);
+    set(all, "CreateSession", &[("id", id), ("labels", labels.clone()), ("title", title.clone())]);
+    set(all, "PatchSession", &[("labels", labels), ("title", title)]);
+    set(
+        all,
+        "CreateRun",
+        &[(
+            "mode",
+            json!({ "type": ["string", "null"], "enum": ["enqueue", "interrupt", "reject", null] }),
+        )],
+    );
+    set(
+        all,
+        "StopRequest",
+        &[
+            ("grace_ms", span.clone()),
+            ("reason", json!({ "type": ["string", "null"], "maxLength": 2000 })),
+        ],
+    );
+    set(all, "StopRunRequest", &[("grace_ms", span)]);
+    set(
+        all,
+        "AbandonRequest",
+        &[(
+            "reason",
+            json!({ "type": "string", "minLength": 1, "maxLength": 2000, "pattern": "\\S" }),
+        )],
+    );
+    set(
+        all,
+        "CreateToken",
+        &[
+            (
+                "principal",
+                json!({ "type": ["string", "null"], "minLength": 1, "maxLength": 200, "pattern": "^[^\\u0000-\\u001f\\u007f-\\u009f]+$" }),
+            ),
+            (
+                "role",
+                json!({ "type": "string", "enum": ["admin", "operator", "viewer", "runner"] }),
+            ),
+        ],
+    );
+    set(all, "Mkdir", &[("path", json!({ "type": "string", "minLength": 1, "maxLength": 4096 }))]);
+    // One of `prompt` and `input`; for a session, at most one.
+    let given = |key: &str| json!({ "required": [key], "properties": { key: { "not": { "type": "null" } } } });
+    let both = json!({ "allOf": [given("prompt"), given("input")] });
+    for (schema, needs_one) in [("CreateRun", true), ("CreateSession", false)] {
+        let Some(schema) = all.get_mut(schema) else { continue };
+        schema["not"] = both.clone();
+        if needs_one {
+            schema["anyOf"] = json!([given("prompt"), given("input")]);
+        }
+    }
+}
+
+fn set(all: &mut Map<String, Value>, schema: &str, properties: &[(&str, Value)]) {
+    let Some(known) = all.get_mut(schema).and_then(|schema| schema.get_mut("properties")) else {
+        return;
+    };
+    for (name, value) in properties {
+        let Some(property) = known.get_mut(*name) else { continue };
+        let description = property.get("description").cloned();
+        *property = value.clone();
+        if let Some(description) = description {
+            property["description"] = description;
+        }
+    }
+}

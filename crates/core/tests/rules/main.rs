@@ -1,0 +1,13 @@
+//! The rules of a session, one test each, told in the words of `scene`.
+#![allow(unreachable_pub, reason = "the modules of a test are its own")]
+
+mod hold;
+mod life;
+mod orders;
+mod reports;
+mod restore;
+mod runs;
+mod scene;
+mod stop;
+mod transitions;
+mod tree;
