@@ -45,7 +45,7 @@ show() {
   printf '%s$' "$bold"
   local word
   for word in "$@"; do
-    if [[ $word =~ ^[A-Za-z0-9_./:=-]+$ ]]; then
+    if [[ $word =~ ^[A-Za-z0-9_./:=-]+$ || $word == '|' ]]; then
       printf ' %s' "$word"
     else
       printf " '%s'" "$word"
@@ -72,7 +72,9 @@ count_processes() {
 server=''
 end() {
   local status=$?
-  trap - EXIT INT TERM HUP
+  trap - EXIT
+  # An impatient second Ctrl-C must not leave anything behind.
+  trap '' INT TERM HUP
   set +e
   if [[ -n $server ]]; then
     heading "The end"
@@ -112,7 +114,8 @@ pause
 
 heading "2  An agent at work"
 say "It surveys a street, and starts daemons on the way that ignore SIGTERM. Streaming live:"
-greenroom run surveyor 'Survey the whole street' --id street &
+# What it says besides the agent's words would fall between the lines of the stop.
+greenroom run surveyor 'Survey the whole street' --id street 2>"$folder/run.err" &
 run=$!
 pause 7
 
@@ -123,12 +126,16 @@ set +e
 wait "$run"
 status=$?
 set -e
-say "The command that streamed has ended with exit code $status: the run was stopped."
+say "The command that streamed has ended as well, with exit code $status, and says:"
+tail -n 2 "$folder/run.err"
 say "Processes that are left, counted in /proc without asking Greenroom: $(count_processes)"
 pause 2
 
 heading "4  The receipt"
 greenroom sessions show street
+say "For programs, as JSON:"
+show greenroom sessions show street --output json '|' grep -o '"survivors": *[0-9]*'
+"$binary" sessions show street --output json | grep -o '"survivors": *[0-9]*'
 pause 3
 
 heading "5  Everything else is still there"

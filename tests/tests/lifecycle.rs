@@ -1,6 +1,6 @@
 //! What is left after a run, names as they are, lists, and clocks that jump.
 
-use std::process::Command;
+use std::fs;
 
 use greenroom_tests::session::{id_of, uid_of};
 use greenroom_tests::{Greenroom, agents, json, procs};
@@ -152,18 +152,26 @@ fn p3_mistakes_are_answered_and_never_5xx() {
     assert_eq!(room.api.get("/metrics").status, 200);
 }
 
-/// Whether Debian's `faketime` is here; the Makefile installs it.
-fn faketime() -> &'static str {
-    let found = Command::new("faketime").arg("--version").output().is_ok();
-    assert!(found, "faketime is missing: make test-tools");
-    "faketime"
+/// Debian's library that fakes the wall clock, and nothing but it; the Makefile installs it.
+fn faketime() -> String {
+    let known = ["x86_64", "aarch64"]
+        .map(|machine| format!("/usr/lib/{machine}-linux-gnu/faketime/libfaketime.so.1"));
+    let found = known.into_iter().find(|path| fs::exists(path).unwrap_or(false));
+    found.expect("libfaketime is missing: make test-tools")
 }
 
 #[test]
 fn p3_clocks_that_jump_delete_nothing_and_stop_nothing() {
+    let clock = std::env::temp_dir().join(format!("gc-{}", uuid::Uuid::now_v7().simple()));
+    fs::write(&clock, "+0").expect("a clock");
     let mut room = Greenroom::up()
         .agent("holder", agents::with(agents::holder(), json!({"limits": {"ttl": "30d"}})))
         .agent("loop", agents::with(agents::persistent(), json!({"limits": {"idle": "10m"}})))
+        .env("LD_PRELOAD", &faketime())
+        .env("FAKETIME_TIMESTAMP_FILE", &clock.to_string_lossy())
+        .env("FAKETIME_NO_CACHE", "1")
+        .env("FAKETIME_DONT_FAKE_MONOTONIC", "1")
+        .env("DONT_FAKE_MONOTONIC", "1")
         .start();
     let (mark, prompt) = room.mark();
     let session = room.api.create("holder", json!({"prompt": prompt}));
@@ -171,21 +179,46 @@ fn p3_clocks_that_jump_delete_nothing_and_stop_nothing() {
     room.api.wait_text(&id, "holding");
     let warm = id_of(&room.api.create("loop", json!({"prompt": "hello"})));
     room.api.wait_status(&warm, "idle");
-    for jump in ["+1y", "-1y", "+3h"] {
-        room.kill9_server();
-        room.builder = room.builder.clone().through(&[faketime(), "-f", jump]);
-        room.start_server();
+    let all_is_well = |room: &Greenroom, when: &str| {
         // Something of its own happens in between, so that its timers have been through.
         let other = id_of(&room.api.create("loop", json!({"prompt": "tick"})));
         room.api.wait_status(&other, "idle");
-        assert_eq!(procs::holding(&mark).len(), 1, "{jump}");
-        assert_eq!(room.api.status(&id), "running", "{jump}");
-        assert_eq!(room.api.status(&warm), "idle", "{jump}");
-        assert!(room.workspace(&uid_of(&session)).exists());
         room.api.stop(&other);
+        assert_eq!(procs::holding(&mark).len(), 1, "{when}");
+        assert_eq!(room.api.status(&id), "running", "{when}");
+        assert_eq!(room.api.status(&warm), "idle", "{when}");
+        assert!(room.workspace(&uid_of(&session)).exists());
+    };
+    for jump in ["+1y", "-1y", "+3h", "+0"] {
+        fs::write(&clock, jump).expect("a clock");
+        all_is_well(&room, jump);
     }
+    // A start under a clock that is behind what the log has seen.
+    fs::write(&clock, "-2y").expect("a clock");
+    room.kill9_and_restart();
+    all_is_well(&room, "after a start in the past");
     let reply = room.api.stop(&id);
     assert_eq!(reply["receipt"]["survivors"], 0);
     assert!(reply["receipt"]["duration_ms"].as_u64() < Some(20_000), "no wall clock in it: {reply:#}");
     room.api.check(&id);
+    let _ = fs::remove_file(clock);
+}
+
+#[test]
+fn p3_a_start_under_a_clock_a_year_ahead_deletes_nothing() {
+    let mut room = Greenroom::up()
+        .agent("echo", agents::with(agents::echo(), json!({"limits": {"ttl": "30d"}})))
+        .start();
+    let session = room.api.create("echo", json!({"prompt": "hello"}));
+    let id = id_of(&session);
+    room.api.wait_status(&id, "finished");
+    room.kill9_server();
+    room.builder = room.builder.clone().env("LD_PRELOAD", &faketime()).env("FAKETIME", "+1y");
+    room.start_server();
+    let other = id_of(&room.api.create("echo", json!({"prompt": "tick"})));
+    room.api.wait_status(&other, "finished");
+    assert_eq!(room.api.said(&id), "hello");
+    assert!(room.workspace(&uid_of(&session)).exists());
+    let run = room.api.prompt(&id, "again");
+    assert_eq!(room.api.wait_run(&id, &run["id"])["status"], "completed", "restorable at the least");
 }

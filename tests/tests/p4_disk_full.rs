@@ -54,6 +54,7 @@ fn p4_disk_full_refuses_keeps_and_recovers() {
     let disk = Disk::mount(48);
     let room = Greenroom::up()
         .agent("echo", agents::echo())
+        .agent("parked", agents::with(agents::echo(), json!({"runner": {"labels": {"zone": "none"}}})))
         .agent("stubborn", agents::stubborn())
         .agent("ticker", agents::act(&["ticks", "100000", "1000"]))
         .data(&disk.0.join("data"))
@@ -69,7 +70,7 @@ fn p4_disk_full_refuses_keeps_and_recovers() {
     // What can't be kept is not accepted, and it is said as what it is.
     let mut refused = None;
     for n in 0..400 {
-        let body = json!({"agent": "echo", "id": format!("full-{n}"), "title": "x".repeat(4000)});
+        let body = json!({"agent": "parked", "id": format!("full-{n}"), "prompt": "x".repeat(50_000)});
         let reply = room.api.post("/v1/sessions", body);
         if reply.status != 201 {
             refused = Some((n, reply));

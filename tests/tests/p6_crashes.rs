@@ -244,12 +244,10 @@ fn coordinator_dies(room: &mut Greenroom, point: &str, nth: usize) -> bool {
     ) {
         assert!(begun.elapsed() < PATIENCE * 2, "{what}: the second run does not complete");
     }
-    if room.server_is_dead() {
-        deaths += 1;
-        room.builder.set_failpoints(None);
-        room.kill9_server();
-        room.start_server();
-    }
+    // What is looked at now is looked at in peace.
+    deaths += usize::from(room.server_is_dead());
+    room.builder.set_failpoints(None);
+    room.kill9_and_restart();
     assert_eq!(room.api.runs(&id).len(), 2, "{what}");
     room.api.wait_rest(&id);
     room.api.check(&id);
@@ -285,7 +283,7 @@ fn p6_the_coordinator_dies_after_each_commit() {
 fn p6_the_coordinator_dies_between_commit_and_answer() {
     let mut room = room();
     room.add_runner("one");
-    for nth in 0..3 {
+    for nth in 0..2 {
         assert!(coordinator_dies(&mut room, "coordinator_after_commit_before_reply", nth), "passing {nth}");
     }
 }

@@ -22,7 +22,9 @@ fn p6_restored_from_an_older_backup() {
     room.api.wait_status(&again, "finished");
     let backup = room.root.join("backup.db");
     let backup = backup.to_string_lossy();
+    room.term_server();
     room.cli(&["admin", "backup", &backup]).exits(0);
+    room.start_server();
 
     // What the backup does not know: more epochs, more log, a session of its own.
     for text in ["two", "three"] {
@@ -77,11 +79,33 @@ fn p6_restored_from_an_older_backup() {
 }
 
 #[test]
+fn p4_a_backup_is_taken_under_a_running_server() {
+    let mut room = Greenroom::up().agent("ticker", agents::act(&["ticks", "3000", "500"])).start();
+    let id = room.api.begin("ticker", "go");
+    room.api.wait_text(&id, "tick 1\n");
+    let backup = room.root.join("backup.db");
+    let backup = backup.to_string_lossy();
+    room.cli(&["admin", "backup", &backup]).exits(0);
+    let known = room.api.session(&id)["last_seq"].as_u64().expect("a position");
+    assert_ne!(room.cli(&["admin", "backup", &backup]).code, Some(0), "nothing is overwritten");
+    room.api.wait_status(&id, "finished");
+    let whole = room.api.log(&id);
+    room.term_server();
+    room.cli(&["admin", "restore", &backup]).exits(0);
+    room.start_server();
+    let log = room.api.log(&id);
+    assert!(log.len() as u64 <= known + 1 && log.len() > 5, "{} of {known}", log.len());
+    assert_eq!(log[..5], whole[..5]);
+}
+
+#[test]
 fn p6_restore_refuses_under_a_running_server_and_what_is_no_backup() {
     let mut room = Greenroom::serve().agent("echo", agents::echo()).start();
     let backup = room.root.join("backup.db");
     let backup = backup.to_string_lossy();
+    room.term_server();
     room.cli(&["admin", "backup", &backup]).exits(0);
+    room.start_server();
     let ran = room.cli(&["admin", "restore", &backup]);
     assert_ne!(ran.code, Some(0), "{}", ran.out);
     assert!(ran.err.contains("hint:"), "{}", ran.err);

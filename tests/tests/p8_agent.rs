@@ -36,7 +36,7 @@ fn p8_an_agent_reaches_itself_and_its_children_at_most() {
         ("GET /v1/sessions/me/events?limit=1".to_owned(), 200),
         ("POST /v1/sessions {\"agent\":\"echo\",\"id\":\"kid\",\"parent\":\"me\",\"prompt\":\"hi\"}".to_owned(), 201),
         ("GET /v1/sessions/kid".to_owned(), 200),
-        ("POST /v1/sessions/kid/stop {}".to_owned(), 200),
+        ("POST /v1/sessions/kid/stop?wait=20s {}".to_owned(), 200),
         (format!("GET /v1/sessions/{other}"), 404),
         (format!("GET /v1/sessions/{other}/events"), 404),
         (format!("GET /v1/sessions/{other}/files?path="), 404),

@@ -150,7 +150,7 @@ fn p1_a_tree_stops_from_the_top() {
     for mark in &marks {
         assert!(procs::holding(mark).is_empty());
     }
-    assert_eq!(procs::holding(&apart).len(), 1);
+    assert!(!procs::holding(&apart).is_empty(), "it is no child");
     let late = room.api.post("/v1/sessions", json!({"agent": "worker", "parent": "top"}));
     late.problem(409, "parent_stopping");
     room.api.prompt("top", "x");

@@ -33,6 +33,7 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Vec<Row>> {
         let more = (viewers - streams.len()).min(50);
         streams.extend(try_join_all((0..more).map(|_| server.follow("watched"))).await?);
     }
+    let connected_kb = memory_kb(server.pid(), "VmRSS");
     let mut tasks = JoinSet::new();
     for stream in streams {
         tasks.spawn(view(stream, Vec::with_capacity(TICKS)));
@@ -62,7 +63,10 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Vec<Row>> {
             .note("includes shim, journal, link and commit; the viewers share the machine's cores"),
         Row::of("memory of the server for each viewer", "KB", &each)
             .aim(Aim::below("each", each.max(), 20.0, "KB"))
-            .note(format!("{before_kb} KB before the first of them, {peak_kb} KB at the peak")),
+            .note(format!(
+                "{before_kb} KB before the first of them, {connected_kb} KB when all were connected, \
+                 {peak_kb} KB at the peak"
+            )),
     ])
 }
 

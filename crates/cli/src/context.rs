@@ -20,14 +20,28 @@ pub(crate) struct Global {
     #[arg(long, global = true, env = "GREENROOM_URL", value_name = "URL", hide_env_values = true)]
     pub(crate) url: Option<String>,
     /// Token to speak with [default: the data folder's `token` file]
-    #[arg(long, global = true, env = "GREENROOM_TOKEN", value_name = "TOKEN", hide_env_values = true)]
+    #[arg(
+        long,
+        global = true,
+        env = "GREENROOM_TOKEN",
+        value_name = "TOKEN",
+        hide_env_values = true
+    )]
     pub(crate) token: Option<String>,
     /// Data folder [default: $XDG_DATA_HOME/greenroom, else ~/.local/share/greenroom]
     #[arg(long, global = true, value_name = "DIR")]
     pub(crate) data: Option<PathBuf>,
     /// In what form data is shown
-    #[arg(long, short, global = true, value_enum, default_value_t, value_name = "FORM", hide_possible_values = true,
-          help = "Show data as table, json or jsonl")]
+    #[arg(
+        long,
+        short,
+        global = true,
+        value_enum,
+        default_value_t,
+        value_name = "FORM",
+        hide_possible_values = true,
+        help = "Show data as table, json or jsonl"
+    )]
     pub(crate) output: Output,
     /// Say nothing but data and errors; lists show ids only
     #[arg(long, short, global = true)]

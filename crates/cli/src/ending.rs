@@ -94,11 +94,8 @@ pub(crate) async fn stops_agents(
 }
 
 /// Says what became of agents that were stopped.
-pub(crate) fn print_receipts(
-    ui: &Ui,
-    receipts: &[(SessionId, Receipt)],
-) -> Result<(), CliError> {
-    receipts.iter().try_for_each(|(session, receipt)| {
-        ui.line(local_sentence(session.as_str(), receipt))
-    })
+pub(crate) fn print_receipts(ui: &Ui, receipts: &[(SessionId, Receipt)]) -> Result<(), CliError> {
+    receipts
+        .iter()
+        .try_for_each(|(session, receipt)| ui.line(local_sentence(session.as_str(), receipt)))
 }

@@ -162,17 +162,18 @@ impl From<StoreError> for CliError {
 impl From<StartError> for CliError {
     fn from(error: StartError) -> Self {
         match error {
-            StartError::NoAuthBeyondLoopback(address) => Self::failed(format!(
-                "--no-auth works on loopback only, and {address} is not"
-            ))
-            .hint("leave --no-auth out, or listen on 127.0.0.1"),
+            StartError::NoAuthBeyondLoopback(address) => {
+                Self::failed(format!("--no-auth works on loopback only, and {address} is not"))
+                    .hint("leave --no-auth out, or listen on 127.0.0.1")
+            }
             StartError::Listen { address, source } => {
                 Self::failed(format!("cannot listen on {address}: {source}"))
                     .hint("choose another address with --listen, or end what has this one")
             }
             StartError::Store(error) => error.into(),
-            StartError::Source { .. } => Self::failed(error.to_string())
-                .hint("name agent files, or folders of them"),
+            StartError::Source { .. } => {
+                Self::failed(error.to_string()).hint("name agent files, or folders of them")
+            }
             StartError::TokenFile { .. } => Self::failed(error.to_string())
                 .hint("use the user whose data folder it is, or another folder with --data DIR"),
         }

@@ -101,10 +101,13 @@ pub(crate) fn timeline(receipt: &Receipt, paint: Paint) -> String {
         counts(receipt),
     ));
     let field = |name: &str, text: String| format!("  {name:<10}  {text}");
-    lines.push(field("requested", match receipt.requested_by.join(", ") {
-        by if by.is_empty() => moment(receipt.requested_at),
-        by => format!("{} by {}", moment(receipt.requested_at), clean(&by)),
-    }));
+    lines.push(field(
+        "requested",
+        match receipt.requested_by.join(", ") {
+            by if by.is_empty() => moment(receipt.requested_at),
+            by => format!("{} by {}", moment(receipt.requested_at), clean(&by)),
+        },
+    ));
     for step in &receipt.steps {
         let after = format!("+{} ms", step.after_ms);
         let what = action(step.action);
@@ -122,7 +125,9 @@ pub(crate) fn timeline(receipt: &Receipt, paint: Paint) -> String {
     for proof in &receipt.proof {
         lines.push(field("proof", format!("{}: {}", means(proof.means), clean(&proof.result))));
     }
-    lines.extend(receipt.asserted_by.as_ref().map(|by| field("asserted", format!("by {}", clean(by)))));
+    lines.extend(
+        receipt.asserted_by.as_ref().map(|by| field("asserted", format!("by {}", clean(by)))),
+    );
     lines.extend(receipt.detail.as_ref().map(|detail| field("detail", clean(detail))));
     lines.push(field("isolation", receipt.isolation.clone()));
     lines.push(paint.tint(Tone::Dim, &field("scope", clean(&receipt.scope))));
@@ -141,7 +146,8 @@ pub(crate) mod tests {
 
     /// A receipt with something in every field.
     pub(crate) fn receipt() -> Receipt {
-        let step = |after_ms, action, detail: &str| Step { after_ms, action, detail: detail.to_owned() };
+        let step =
+            |after_ms, action, detail: &str| Step { after_ms, action, detail: detail.to_owned() };
         Receipt {
             steps: vec![
                 step(0, Action::Seen, "stop 1"),

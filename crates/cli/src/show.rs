@@ -43,7 +43,10 @@ pub(crate) fn session(session: &Session, paint: Paint) -> String {
     if !session.labels.is_empty() {
         add("Labels", labels(&session.labels));
     }
-    add("Owner", format!("{}{}", clean(&session.owner), if session.shared { ", shared" } else { "" }));
+    add(
+        "Owner",
+        format!("{}{}", clean(&session.owner), if session.shared { ", shared" } else { "" }),
+    );
     if let Some(parent) = &session.parent_id {
         add("Parent", parent.to_string());
     }
@@ -54,10 +57,13 @@ pub(crate) fn session(session: &Session, paint: Paint) -> String {
     add("Events", session.last_seq.to_string());
     let usage = session.usage;
     if usage.input_tokens + usage.output_tokens > 0 {
-        add("Usage", format!(
-            "{} tokens read, {} written, ${:.2}",
-            usage.input_tokens, usage.output_tokens, usage.cost_usd
-        ));
+        add(
+            "Usage",
+            format!(
+                "{} tokens read, {} written, ${:.2}",
+                usage.input_tokens, usage.output_tokens, usage.cost_usd
+            ),
+        );
     }
     add("Created", format!("{} ({} ago)", moment(session.created_at), ago(session.created_at)));
     add("Active", format!("{} ago", ago(session.last_active_at)));
@@ -134,7 +140,9 @@ pub(crate) fn event(event: &Event, paint: Paint) -> String {
 fn tone(kind: &str) -> Tone {
     match kind {
         "message" => Tone::Head,
-        "run.failed" | "session.failed" | "session.stop_unconfirmed" | "log_gap" | "output_gap" => Tone::Bad,
+        "run.failed" | "session.failed" | "session.stop_unconfirmed" | "log_gap" | "output_gap" => {
+            Tone::Bad
+        }
         "run.started" | "run.completed" | "session.ready" => Tone::Live,
         "log" | "thought" => Tone::Dim,
         _ => Tone::Plain,
@@ -156,7 +164,9 @@ pub(crate) fn summary(event: &Event) -> String {
             reason => format!("{} → {} ({reason})", text("from"), text("status")),
         },
         "run.queued" => match text("prompt") {
-            "" => data.get("input").filter(|i| !i.is_null()).map(Value::to_string).unwrap_or_default(),
+            "" => {
+                data.get("input").filter(|i| !i.is_null()).map(Value::to_string).unwrap_or_default()
+            }
             prompt => short(prompt, 100),
         },
         "run.failed" | "run.stopped" => {
@@ -166,11 +176,15 @@ pub(crate) fn summary(event: &Event) -> String {
                 _ => String::new(),
             }
         }
-        "run.completed" => data.get("result").filter(|r| !r.is_null()).map(Value::to_string).unwrap_or_default(),
+        "run.completed" => {
+            data.get("result").filter(|r| !r.is_null()).map(Value::to_string).unwrap_or_default()
+        }
         "run.dispatched" | "run.started" | "run.requeued" | "run.waiting" => {
             event.run.map(|run| run.to_string()).unwrap_or_default()
         }
-        "session.stopped" | "session.finished" | "session.failed" | "session.interrupted" => closed(data),
+        "session.stopped" | "session.finished" | "session.failed" | "session.interrupted" => {
+            closed(data)
+        }
         "tool_call" | "tool_result" => tool(data),
         _ => rest(data),
     }
@@ -178,7 +192,8 @@ pub(crate) fn summary(event: &Event) -> String {
 
 /// The receipt of an event, in short.
 fn closed(data: &Value) -> String {
-    let number = |key: &str| data.pointer(&format!("/receipt/{key}")).and_then(Value::as_u64).unwrap_or(0);
+    let number =
+        |key: &str| data.pointer(&format!("/receipt/{key}")).and_then(Value::as_u64).unwrap_or(0);
     let reason = data.pointer("/receipt/reason").and_then(Value::as_str).unwrap_or_default();
     format!(
         "{reason}: {} processes, {} survivors, {} ms",
@@ -226,11 +241,16 @@ mod tests {
 
     #[test]
     fn entries_of_a_log() {
-        let receipt = json!({"reason": "user", "processes_seen": 7, "survivors": 0, "duration_ms": 412});
+        let receipt =
+            json!({"reason": "user", "processes_seen": 7, "survivors": 0, "duration_ms": 412});
         let text = [
             log(1, "session.created", json!({"agent": {"name": "fixer"}})),
             log(2, "run.queued", json!({"prompt": "fix it\nnow"})),
-            log(3, "session.status", json!({"from": "queued", "status": "starting", "reason": null})),
+            log(
+                3,
+                "session.status",
+                json!({"from": "queued", "status": "starting", "reason": null}),
+            ),
             log(4, "message", json!({"text": "one\ntwo\u{1b}[2J\n"})),
             log(5, "tool_call", json!({"name": "bash", "input": {"cmd": "ls"}})),
             log(6, "run.failed", json!({"error": {"code": "exit", "message": "exit code 2"}})),

@@ -131,9 +131,7 @@ impl Ui {
                 }
                 Ok(())
             }
-            Output::Json if !single => {
-                self.line(items(answers.iter().map(Answer::json)) + "}")
-            }
+            Output::Json if !single => self.line(items(answers.iter().map(Answer::json)) + "}"),
             Output::Json | Output::Jsonl => {
                 answers.iter().try_for_each(|answer| self.line(answer.json().get()))
             }
@@ -157,9 +155,7 @@ impl Ui {
                 let cursor = serde_json::to_string(&list.next_cursor).unwrap_or_default();
                 self.line(format!("{items},\"next_cursor\":{cursor}}}"))
             }
-            Output::Jsonl => {
-                list.items.iter().try_for_each(|item| self.line(item.json().get()))
-            }
+            Output::Jsonl => list.items.iter().try_for_each(|item| self.line(item.json().get())),
         }
     }
 }

@@ -39,12 +39,15 @@ impl<'a> Printer<'a> {
         match live {
             Live::Event(event) if self.ui.output == Output::Table => self.event(event),
             Live::Event(event) if self.concerns(event.run) => self.entry(event),
-            Live::Delta(delta) if self.ui.output == Output::Table && self.concerns(Some(delta.run)) => {
+            Live::Delta(delta)
+                if self.ui.output == Output::Table && self.concerns(Some(delta.run)) =>
+            {
                 let text = self.transcript.delta(delta).to_owned();
                 self.text(&text, false)
             }
             Live::Resync => {
-                self.ui.warn("the coordinator was restored from a backup; its log begins anew here");
+                self.ui
+                    .warn("the coordinator was restored from a backup; its log begins anew here");
                 self.transcript = Transcript::new();
                 Ok(())
             }
@@ -126,7 +129,12 @@ impl<'a> Printer<'a> {
             "thought" => format!("… {}", short(text("text"), 400)),
             "tool_call" => format!("→ {}", clean(&show::tool(&event.data))),
             "tool_result" => format!("← {}", clean(&show::tool(&event.data))),
-            "session.status" if matches!(text("status"), "unreachable" | "stop_unconfirmed" | "interrupted" | "stopping") => {
+            "session.status"
+                if matches!(
+                    text("status"),
+                    "unreachable" | "stop_unconfirmed" | "interrupted" | "stopping"
+                ) =>
+            {
                 format!("session is {}", text("status"))
             }
             "session.blocked" => match text("reason") {
@@ -136,15 +144,23 @@ impl<'a> Printer<'a> {
             "run.waiting" => "the run waits for a person".to_owned(),
             // Who follows one run knows what was asked, and is told its end otherwise.
             "run.queued" if self.only.is_none() => format!("» {}", show::summary(event)),
-            "run.failed" if self.only.is_none() => format!("the run failed: {}", show::summary(event)),
+            "run.failed" if self.only.is_none() => {
+                format!("the run failed: {}", show::summary(event))
+            }
             "run.stopped" | "run.withdrawn" if self.only.is_none() => {
                 format!("the run was {}", event.kind.trim_start_matches("run."))
             }
             "session.stopped" | "session.interrupted" if self.only.is_none() => {
-                format!("the session is {} ({})", event.kind.trim_start_matches("session."), show::summary(event))
+                format!(
+                    "the session is {} ({})",
+                    event.kind.trim_start_matches("session."),
+                    show::summary(event)
+                )
             }
             "log_gap" | "output_gap" => {
-                return Some(paint.tint(Tone::Warn, &format!("{}: {}", event.kind, show::summary(event))));
+                return Some(
+                    paint.tint(Tone::Warn, &format!("{}: {}", event.kind, show::summary(event))),
+                );
             }
             _ => return None,
         };

@@ -189,7 +189,8 @@ impl Follow {
             _ => {}
         }
         let Some(id) = frame.id else { return Ok(None) };
-        let read = serde_json::from_str::<Box<RawValue>>(&frame.data).and_then(Answer::<Event>::read);
+        let read =
+            serde_json::from_str::<Box<RawValue>>(&frame.data).and_then(Answer::<Event>::read);
         let event = read.map_err(|error| ClientError::Unexpected {
             url: self.client.url().to_owned(),
             status: 200,

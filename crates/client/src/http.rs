@@ -168,7 +168,8 @@ impl Client {
     /// The API of the coordinator at `url`, in the name of `token`.
     pub fn new(url: &str, token: Option<&Secret>) -> Result<Self, ClientError> {
         let bad = |why: String| ClientError::BadUrl { url: url.to_owned(), why };
-        let parsed = reqwest::Url::parse(url).map_err(|e| bad(format!("{e}; write it like http://127.0.0.1:7070")))?;
+        let parsed = reqwest::Url::parse(url)
+            .map_err(|e| bad(format!("{e}; write it like http://127.0.0.1:7070")))?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(bad(format!("{}: is neither http: nor https:", parsed.scheme())));
         }
@@ -204,12 +205,18 @@ impl Client {
     }
 
     /// Calls, and reads a JSON body.
-    pub(crate) async fn get<T: DeserializeOwned>(&self, route: Route) -> Result<Answer<T>, ClientError> {
+    pub(crate) async fn get<T: DeserializeOwned>(
+        &self,
+        route: Route,
+    ) -> Result<Answer<T>, ClientError> {
         self.call(Method::GET, route, Call::look()).await
     }
 
     /// Calls, and reads a page.
-    pub(crate) async fn list<T: DeserializeOwned>(&self, route: Route) -> Result<Listing<T>, ClientError> {
+    pub(crate) async fn list<T: DeserializeOwned>(
+        &self,
+        route: Route,
+    ) -> Result<Listing<T>, ClientError> {
         let page: Answer<RawListing> = self.get(route.clone()).await?;
         let RawListing { items, next_cursor } = page.into_inner();
         let items: Result<Vec<_>, _> = items.into_iter().map(Answer::read).collect();
@@ -310,12 +317,20 @@ impl Client {
     }
 
     /// A request in the making, for an answer of the media type `accept`.
-    pub(crate) fn request(&self, method: Method, route: &Route, accept: &str) -> reqwest::RequestBuilder {
+    pub(crate) fn request(
+        &self,
+        method: Method,
+        route: &Route,
+        accept: &str,
+    ) -> reqwest::RequestBuilder {
         self.inner.http.request(method, self.address(route)).header(ACCEPT, accept)
     }
 
     /// Sends, and takes nothing but a success for an answer.
-    pub(crate) async fn accepted(&self, request: reqwest::RequestBuilder) -> Result<Response, ClientError> {
+    pub(crate) async fn accepted(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Response, ClientError> {
         let response = request.send().await.map_err(|error| {
             let url = self.inner.base.clone();
             match error.is_connect() {

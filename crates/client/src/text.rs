@@ -122,7 +122,10 @@ mod tests {
 
     fn message(part: u32, from: usize, text: &str) -> Event {
         let to = from + text.len();
-        event("message", json!({"role": "agent", "text": text, "part": part, "from": from, "to": to}))
+        event(
+            "message",
+            json!({"role": "agent", "text": text, "part": part, "from": from, "to": to}),
+        )
     }
 
     fn delta(part: u32, offset: usize, text: &str) -> Delta {

@@ -30,7 +30,8 @@ fn session(id: &str) -> Value {
 }
 
 fn event(seq: u64) -> String {
-    let data = json!({"seq": seq, "at": "2020-01-01T00:00:00Z", "run": null, "type": "log", "data": {}});
+    let data =
+        json!({"seq": seq, "at": "2020-01-01T00:00:00Z", "run": null, "type": "log", "data": {}});
     format!("id: {seq}\nevent: log\ndata: {data}\n\n")
 }
 
@@ -38,7 +39,10 @@ fn event(seq: u64) -> String {
 async fn odd_names_reach_every_verb_encoded() {
     let odd = "a/b c:d%e";
     let fake = Fake::start(|request, _| {
-        match request.line.contains("/files?") || request.line.contains("/runs?") || request.line.contains("/events") {
+        match request.line.contains("/files?")
+            || request.line.contains("/runs?")
+            || request.line.contains("/events")
+        {
             true => Reply::ok(json!({"items": [], "next_cursor": null})),
             false => Reply::Json(202, "{}".to_owned()),
         }
@@ -81,7 +85,9 @@ async fn odd_names_reach_every_verb_encoded() {
         format!("DELETE /v1/tokens/{name}"),
     ];
     assert_eq!(fake.lines(), want);
-    assert!(fake.asked().iter().all(|request| request.header("authorization") == Some("Bearer grt_x")));
+    assert!(
+        fake.asked().iter().all(|request| request.header("authorization") == Some("Bearer grt_x"))
+    );
 }
 
 #[tokio::test]
@@ -123,7 +129,9 @@ async fn errors_are_typed() {
     let gone = client.session("gone").await.expect_err("404");
     assert_eq!(gone.problem().map(|problem| problem.code.as_str()), Some("session_not_found"));
     let odd = client.session("odd").await.expect_err("no problem");
-    assert!(matches!(odd, ClientError::Unexpected { status: 502, ref what, .. } if what.contains("html")));
+    assert!(
+        matches!(odd, ClientError::Unexpected { status: 502, ref what, .. } if what.contains("html"))
+    );
     let strange = client.session("strange").await.expect_err("no session");
     assert!(matches!(strange, ClientError::Unexpected { status: 200, .. }), "{strange}");
     let away = client.session("away").await.expect_err("redirects are not followed");
@@ -200,7 +208,8 @@ async fn a_follower_goes_on_where_it_was_cut() {
     assert_eq!(asked[0].line, "GET /v1/sessions/x/events?from=1");
     assert_eq!(asked[0].header("last-event-id"), None);
     assert_eq!(asked[0].header("accept"), Some("text/event-stream"));
-    let cursors: Vec<_> = asked[1..].iter().map(|request| request.header("last-event-id")).collect();
+    let cursors: Vec<_> =
+        asked[1..].iter().map(|request| request.header("last-event-id")).collect();
     assert_eq!(cursors, [Some("2"), Some("2"), Some("3"), Some("4")]);
 }
 
@@ -208,7 +217,10 @@ async fn a_follower_goes_on_where_it_was_cut() {
 async fn a_follower_hears_of_a_restore() {
     let fake = Fake::start(|_, n| match n {
         0 => Reply::Events(event(5).replace("id: 5", "id: 1.5")),
-        1 => Reply::Events(format!("event: resync\ndata: {{}}\n\n{}", event(1).replace("id: 1", "id: 2.1"))),
+        1 => Reply::Events(format!(
+            "event: resync\ndata: {{}}\n\n{}",
+            event(1).replace("id: 1", "id: 2.1")
+        )),
         _ => Reply::no_session("x"),
     });
     let mut follow = client(&fake).follow("x", 5, PATIENCE);

@@ -41,7 +41,10 @@ impl From<StoreError> for ApiError {
             StoreError::Full => Problem::new(507, "disk_full", detail)
                 .hint("free space on the disk of the data folder")
                 .into(),
-            StoreError::BadCursor => Problem::invalid(detail).at("cursor").into(),
+            // It reads as one, and is of another list.
+            StoreError::BadCursor => {
+                Problem::new(404, "cursor_not_found", detail).at("cursor").into()
+            }
             StoreError::NoRunner => Problem::new(404, "runner_not_found", detail).into(),
             StoreError::OldInstance => Problem::new(409, "old_instance", detail).into(),
             StoreError::Newer { .. } | StoreError::Database(_) => {

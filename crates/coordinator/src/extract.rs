@@ -163,6 +163,18 @@ where
     }
 }
 
+/// A cursor of a list, if it can be one. Empty is none.
+pub(crate) fn cursor(text: Option<String>) -> Result<Option<String>, ApiError> {
+    let Some(text) = text.filter(|text| !text.is_empty()) else { return Ok(None) };
+    let hex = text.bytes().all(|byte| matches!(byte, b'0'..=b'9' | b'a'..=b'f'));
+    if hex && text.len().is_multiple_of(2) {
+        return Ok(Some(text));
+    }
+    Err(Problem::invalid("cursor is not one: pass next_cursor of the page before as it is")
+        .at("cursor")
+        .into())
+}
+
 /// How many entries a page has: 1 to 1000, larger is clamped, 100 by default.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct PageSize(pub u32);

@@ -235,10 +235,14 @@ impl Child {
 /// # Safety
 /// Signal-safe; changes the whole process.
 unsafe fn default_signals() {
+    // The kernel's own form of "default, nothing else", on every architecture. Asked of
+    // the kernel, because libc hides two signals that may have come to us ignored.
+    let default = [0u64; 4];
     // SAFETY: valid for every number; those that cannot be set only fail.
     unsafe {
         for signal in 1..=64 {
-            libc::signal(signal, libc::SIG_DFL);
+            let none = std::ptr::null_mut::<u64>();
+            libc::syscall(libc::SYS_rt_sigaction, signal, default.as_ptr(), none, 8usize);
         }
         let mut none: libc::sigset_t = std::mem::zeroed();
         libc::sigemptyset(&raw mut none);

@@ -165,8 +165,12 @@ async fn stops(path: &Path) {
         tasks.push(tokio::spawn(async move {
             let mut done = 0;
             while Instant::now() < until {
-                let record = |n| record(session.uid, 1, (done + n) as u64, message(Some(run), TEXT));
-                store.append(runner, (1..=64).map(record).collect(), Vec::new()).await.expect("taken");
+                let record =
+                    |n| record(session.uid, 1, (done + n) as u64, message(Some(run), TEXT));
+                store
+                    .append(runner, (1..=64).map(record).collect(), Vec::new())
+                    .await
+                    .expect("taken");
                 done += 64;
             }
             done
@@ -219,18 +223,27 @@ async fn lists(path: &Path) {
         ("newest first", base.clone()),
         ("last active first", SessionQuery { sort: Sort::Active, ..base.clone() }),
         ("by name", SessionQuery { sort: Sort::Id, ..base.clone() }),
-        ("of one status", SessionQuery { statuses: vec![greenroom_core::Status::Starting], ..base.clone() }),
-        ("of three statuses, none of which any has", SessionQuery {
-            statuses: vec![
-                greenroom_core::Status::Failed,
-                greenroom_core::Status::Waiting,
-                greenroom_core::Status::Finished,
-            ],
-            ..base.clone()
-        }),
+        (
+            "of one status",
+            SessionQuery { statuses: vec![greenroom_core::Status::Starting], ..base.clone() },
+        ),
+        (
+            "of three statuses, none of which any has",
+            SessionQuery {
+                statuses: vec![
+                    greenroom_core::Status::Failed,
+                    greenroom_core::Status::Waiting,
+                    greenroom_core::Status::Finished,
+                ],
+                ..base.clone()
+            },
+        ),
         ("of a label that all have", SessionQuery { labels: label("team", "all"), ..base.clone() }),
         ("of a label that few have", SessionQuery { labels: label("part", "7"), ..base.clone() }),
-        ("with a text that one has", SessionQuery { text: Some("session-42-42".into()), ..base.clone() }),
+        (
+            "with a text that one has",
+            SessionQuery { text: Some("session-42-42".into()), ..base.clone() },
+        ),
         ("at home on a runner", SessionQuery { runner: Some(runner), ..base.clone() }),
         ("seen by one who sees none", SessionQuery { visible_to: owner, ..base }),
     ];
@@ -257,7 +270,10 @@ async fn restart(path: &Path) {
         tasks.push(tokio::spawn(async move {
             for batch in 0..62_u64 {
                 let record = |n| record(session.uid, 1, batch * 256 + n, message(Some(run), TEXT));
-                store.append(runner, (1..=256).map(record).collect(), Vec::new()).await.expect("taken");
+                store
+                    .append(runner, (1..=256).map(record).collect(), Vec::new())
+                    .await
+                    .expect("taken");
             }
             62 * 256
         }));

@@ -38,7 +38,9 @@ pub enum StoreError {
     #[error("no space is left for the database; nothing of this request was kept")]
     Full,
     /// The database was written by a newer build.
-    #[error("the database has schema {found}, and this build knows {known} at most: use a newer greenroom, or another data folder")]
+    #[error(
+        "the database has schema {found}, and this build knows {known} at most: use a newer greenroom, or another data folder"
+    )]
     Newer {
         /// Schema of the file.
         found: i64,
@@ -104,7 +106,12 @@ pub trait Store: Send + Sync + 'static {
     /// A run, also of a session that is being removed.
     async fn run(&self, run: RunId) -> Result<Option<RunRow>>;
     /// A session's runs, newest first.
-    async fn runs(&self, uid: SessionUid, limit: u32, cursor: Option<String>) -> Result<Page<RunRow>>;
+    async fn runs(
+        &self,
+        uid: SessionUid,
+        limit: u32,
+        cursor: Option<String>,
+    ) -> Result<Page<RunRow>>;
 
     // The link.
 
@@ -126,7 +133,12 @@ pub trait Store: Send + Sync + 'static {
     async fn acknowledge(&self, runner: RunnerId, rev: u64) -> Result<()>;
     /// Journal records of a runner. Doubles are dropped; what leaves a hole is not taken;
     /// what is of a session not assigned to this runner is not taken either.
-    async fn append(&self, runner: RunnerId, records: Vec<Record>, place: Vec<Candidate>) -> Result<Vec<Mark>>;
+    async fn append(
+        &self,
+        runner: RunnerId,
+        records: Vec<Record>,
+        place: Vec<Candidate>,
+    ) -> Result<Vec<Mark>>;
     /// The marks of a session's journals.
     async fn marks(&self, uid: SessionUid) -> Result<Vec<Mark>>;
 
@@ -135,14 +147,24 @@ pub trait Store: Send + Sync + 'static {
     /// Ends of children's runs that were not told to their parents yet.
     async fn completions(&self, limit: u32) -> Result<Vec<Completion>>;
     /// Tells one to its parent, exactly once, or drops it where the parent is gone.
-    async fn deliver(&self, completion: Completion, as_run: RunId, place: Vec<Candidate>) -> Result<()>;
+    async fn deliver(
+        &self,
+        completion: Completion,
+        as_run: RunId,
+        place: Vec<Candidate>,
+    ) -> Result<()>;
 
     // Agents.
 
     /// Keeps a description. The same digest from the same source is the same version.
     async fn put_agent(&self, agent: NewAgent) -> Result<AgentRow>;
     /// What is wrong with the source of an agent, or that nothing is.
-    async fn agent_health(&self, name: &AgentName, health: AgentHealth, error: Option<String>) -> Result<()>;
+    async fn agent_health(
+        &self,
+        name: &AgentName,
+        health: AgentHealth,
+        error: Option<String>,
+    ) -> Result<()>;
     /// All agents in service.
     async fn agents(&self) -> Result<Vec<AgentRow>>;
     /// An agent in service.

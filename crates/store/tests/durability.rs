@@ -148,9 +148,11 @@ async fn a_full_disk_refuses_cleanly_and_recovers() {
         taken.push(task.await.expect("a task ends"));
     }
     assert!(taken.iter().sum::<u64>() > 10, "{taken:?}");
-    let big = Submission::new(sessions[0].uid, at(1), vec![
-        greenroom_core::Command::Prompt(prompt(&"y".repeat(2 << 20))),
-    ]);
+    let big = Submission::new(
+        sessions[0].uid,
+        at(1),
+        vec![greenroom_core::Command::Prompt(prompt(&"y".repeat(2 << 20)))],
+    );
     assert!(matches!(store.submit(big).await, Err(StoreError::Full)), "still full");
 
     // What was there is whole, and readable.

@@ -6,9 +6,7 @@ use greenroom_core::command::{Actor, Mode};
 use greenroom_core::receipt::{EndReason, StopReason};
 use greenroom_core::record::{Outcome, OutputKind, RunError};
 use greenroom_core::run::RunStatus;
-use greenroom_core::{
-    Command, Epoch, Ms, Order, RecordBody, RunId, RunnerId, SessionUid, StopId,
-};
+use greenroom_core::{Command, Epoch, Ms, Order, RecordBody, RunId, RunnerId, SessionUid, StopId};
 use greenroom_store::conformance::fixtures::*;
 use greenroom_store::{SessionQuery, SqliteStore, Store, StoreError, Submission};
 use proptest::prelude::*;
@@ -51,8 +49,10 @@ enum Op {
 }
 
 fn op() -> impl Strategy<Value = Op> {
-    let mode = prop_oneof![4 => Just(Mode::Enqueue), 1 => Just(Mode::Interrupt), 1 => Just(Mode::Reject)];
-    let reason = prop_oneof![Just(StopReason::User), Just(StopReason::Idle), Just(StopReason::Limit)];
+    let mode =
+        prop_oneof![4 => Just(Mode::Enqueue), 1 => Just(Mode::Interrupt), 1 => Just(Mode::Reject)];
+    let reason =
+        prop_oneof![Just(StopReason::User), Just(StopReason::Idle), Just(StopReason::Limit)];
     let outcome = prop_oneof![
         Just(Outcome::Completed { result: Some(json!({ "n": 1 })) }),
         Just(Outcome::Completed { result: None }),
@@ -122,7 +122,11 @@ impl World<'_> {
     }
 
     /// Reports the next entry of the journal of a session's current, or its last, compute.
-    async fn report(&self, uid: SessionUid, body: impl FnOnce(Epoch, Option<RunId>) -> (RecordBody, u64)) {
+    async fn report(
+        &self,
+        uid: SessionUid,
+        body: impl FnOnce(Epoch, Option<RunId>) -> (RecordBody, u64),
+    ) {
         let Some(session) = self.store.session(uid).await.expect("reads") else { return };
         let (Some(home), epoch) = (session.home, session.last_epoch) else { return };
         let head = session.compute.as_ref().and_then(|compute| compute.head.as_ref());
@@ -179,14 +183,18 @@ impl World<'_> {
             Op::Create { .. } => return,
             Op::Prompt { mode, first, resume, person, callback } => {
                 let mut sent = prompt("go on");
-                (sent.mode, sent.first, sent.resume, sent.by.person) = (mode, first, resume, person);
+                (sent.mode, sent.first, sent.resume, sent.by.person) =
+                    (mode, first, resume, person);
                 sent.run.callback = callback;
                 return self.submit(uid, Command::Prompt(sent), true).await;
             }
             Op::Stop { tree, discard, reason } => match stop() {
-                Command::Stop(stop) => {
-                    Command::Stop(greenroom_core::command::Stop { tree, discard_queue: discard, reason, ..stop })
-                }
+                Command::Stop(stop) => Command::Stop(greenroom_core::command::Stop {
+                    tree,
+                    discard_queue: discard,
+                    reason,
+                    ..stop
+                }),
                 other => other,
             },
             Op::StopRun => match run {
@@ -225,13 +233,19 @@ impl World<'_> {
             }
             Op::Ended(outcome) => {
                 let run = |run: Option<RunId>| run.unwrap_or(RunId(fresh()));
-                return self.report(uid, |_, r| (RecordBody::RunEnded { run: run(r), outcome }, 0)).await;
+                return self
+                    .report(uid, |_, r| (RecordBody::RunEnded { run: run(r), outcome }, 0))
+                    .await;
             }
-            Op::Said(n) => return self.report(uid, |_, r| (message(r, &format!("{n}\n")), 0)).await,
+            Op::Said(n) => {
+                return self.report(uid, |_, r| (message(r, &format!("{n}\n")), 0)).await;
+            }
             Op::Used(n) => {
                 let data = json!({ "input_tokens": n, "output_tokens": 1 });
                 let kind = OutputKind::Usage;
-                return self.report(uid, |_, run| (RecordBody::Output { run, kind, data }, 0)).await;
+                return self
+                    .report(uid, |_, run| (RecordBody::Output { run, kind, data }, 0))
+                    .await;
             }
             Op::Receipt(end) => return self.report(uid, |e, _| (receipt(e.0, end), 0)).await,
             Op::LateReceipt => {

@@ -42,7 +42,10 @@ async fn a_store_keeps_its_identity_and_its_facts() {
     store.close().await;
     let store = SqliteStore::open(&path).await.expect("opens");
     let again = store.identity();
-    assert_eq!((again.store_id, again.era, again.secret), (first.store_id, first.era, first.secret));
+    assert_eq!(
+        (again.store_id, again.era, again.secret),
+        (first.store_id, first.era, first.secret)
+    );
     assert_eq!(store.session(session.uid).await.expect("reads"), Some(session));
     let other = SqliteStore::open(&folder.path().join("other")).await.expect("is made").identity();
     assert!(other.store_id != first.store_id && other.secret != first.secret);
@@ -150,7 +153,9 @@ async fn a_state_of_another_build_is_folded_anew() {
     agrees(&store, session.uid).await;
     store.close().await;
     let mut conn = raw(&path).await;
-    let stale = sqlx::query("SELECT 1 FROM fold f JOIN session s ON s.sid = f.sid \
-        WHERE f.format = 0 AND s.name = 'x'");
+    let stale = sqlx::query(
+        "SELECT 1 FROM fold f JOIN session s ON s.sid = f.sid \
+        WHERE f.format = 0 AND s.name = 'x'",
+    );
     assert!(stale.fetch_optional(&mut conn).await.expect("reads").is_none(), "it is kept");
 }

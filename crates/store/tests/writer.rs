@@ -7,7 +7,9 @@ use std::sync::{Arc, Mutex, mpsc};
 use fail::FailScenario;
 use greenroom_core::Command;
 use greenroom_store::conformance::fixtures::*;
-use greenroom_store::{Answer, Idempotency, NewSession, SqliteStore, Store, StoreError, Submission, Submitted};
+use greenroom_store::{
+    Answer, Idempotency, NewSession, SqliteStore, Store, StoreError, Submission, Submitted,
+};
 
 async fn open(folder: &Path) -> SqliteStore {
     SqliteStore::open(&folder.join("db")).await.expect("opens")
@@ -46,7 +48,8 @@ async fn a_bad_submission_leaves_the_others_of_its_batch() {
     let two = create(&store, new_session("two")).await;
     let taken = prompt("taken");
     submit(&store, one.uid, vec![Command::Prompt(taken.clone())]).await;
-    let send = |uid, prompt| store.submit(Submission::new(uid, at(1), vec![Command::Prompt(prompt)]));
+    let send =
+        |uid, prompt| store.submit(Submission::new(uid, at(1), vec![Command::Prompt(prompt)]));
 
     let mut hold = hold_commit();
     let rest = async {

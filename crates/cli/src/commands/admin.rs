@@ -110,8 +110,10 @@ async fn restore(data: &DataDir, file: &Path) -> Result<Option<PathBuf>, CliErro
         Ok(store) => store.close().await,
         Err(error) => {
             remove_with_logs(&new)?;
-            return Err(CliError::failed(error.to_string())
-                .hint(format!("nothing was changed; is {} a backup of `greenroom admin backup`?", file.display())));
+            return Err(CliError::failed(error.to_string()).hint(format!(
+                "nothing was changed; is {} a backup of `greenroom admin backup`?",
+                file.display()
+            )));
         }
     }
     let kept = match database.exists() {

@@ -66,14 +66,17 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
         }
         Command::Show { names } => {
             let client = context.client()?;
-            let (found, code) = each(context, &names, async |name| Ok(client.agent(name).await?)).await?;
+            let (found, code) =
+                each(context, &names, async |name| Ok(client.agent(name).await?)).await?;
             ui.several(&found, names.len() == 1, show)?;
             Ok(code)
         }
         Command::Add { source } => {
             // The coordinator has another working directory.
             let source = match Path::new(&source).exists() {
-                true => std::path::absolute(&source).map_or(source, |path| path.display().to_string()),
+                true => {
+                    std::path::absolute(&source).map_or(source, |path| path.display().to_string())
+                }
                 false => source,
             };
             let answer = context.client()?.add_agent(&source).await?;
@@ -100,15 +103,18 @@ fn table(agents: &[Answer<Agent>]) -> Table {
     let row = |agent: &Answer<Agent>| {
         let tone = if agent.health == "ok" { Tone::Live } else { Tone::Bad };
         let about = agent.error.as_deref().or(agent.description.as_deref()).unwrap_or_default();
-        Row::new(tone, [
-            agent.name.to_string(),
-            agent.health.clone(),
-            agent.driver.clone(),
-            format!("v{}", agent.version),
-            ago(agent.updated_at),
-            short(&agent.source, 50),
-            short(about, 60),
-        ])
+        Row::new(
+            tone,
+            [
+                agent.name.to_string(),
+                agent.health.clone(),
+                agent.driver.clone(),
+                format!("v{}", agent.version),
+                ago(agent.updated_at),
+                short(&agent.source, 50),
+                short(about, 60),
+            ],
+        )
     };
     let head = &["NAME", "HEALTH", "DRIVER", "VERSION", "AGE", "SOURCE", "ABOUT"];
     Table::new(head, agents.iter().map(row), "No agents. `greenroom agents add FILE` adds some.")
@@ -116,7 +122,8 @@ fn table(agents: &[Answer<Agent>]) -> Table {
 
 fn show(agent: &Agent) -> String {
     let mut text = String::new();
-    let mut add = |name: &str, value: &str| text.push_str(&format!("{name:<12}  {}\n", clean(value)));
+    let mut add =
+        |name: &str, value: &str| text.push_str(&format!("{name:<12}  {}\n", clean(value)));
     add("Agent", agent.name.as_str());
     if let Some(description) = &agent.description {
         add("About", description);

@@ -68,8 +68,14 @@ impl FromStr for Limit {
             "ttl" => limits.ttl_ms = time()?,
             "memory" => limits.memory_bytes = size()?,
             "output" => limits.output_bytes = size()?,
-            "pids" => limits.pids = Some(value.parse().map_err(|_| format!("{value:?} is not a number"))?),
-            _ => return Err(format!("{key:?} is not a limit: idle, run, start, ttl, memory, pids or output")),
+            "pids" => {
+                limits.pids = Some(value.parse().map_err(|_| format!("{value:?} is not a number"))?)
+            }
+            _ => {
+                return Err(format!(
+                    "{key:?} is not a limit: idle, run, start, ttl, memory, pids or output"
+                ));
+            }
         }
         Ok(Self(limits))
     }
@@ -78,9 +84,10 @@ impl FromStr for Limit {
 impl Limit {
     /// All of them together; the last of a kind counts.
     pub(crate) fn all(limits: &[Self]) -> Option<Limits> {
-        limits.iter().map(|Self(limits)| limits).fold(None, |all: Option<Limits>, next| {
-            Some(all.unwrap_or_default().overlaid(next))
-        })
+        limits
+            .iter()
+            .map(|Self(limits)| limits)
+            .fold(None, |all: Option<Limits>, next| Some(all.unwrap_or_default().overlaid(next)))
     }
 }
 
@@ -106,7 +113,11 @@ pub(crate) struct Traits {
 
 impl Traits {
     /// The body that creates the session.
-    pub(crate) fn create(self, agent: String, asked: Asked) -> greenroom_protocol::v1::CreateSession {
+    pub(crate) fn create(
+        self,
+        agent: String,
+        asked: Asked,
+    ) -> greenroom_protocol::v1::CreateSession {
         greenroom_protocol::v1::CreateSession {
             agent,
             id: self.id,
@@ -138,9 +149,13 @@ mod tests {
     #[test]
     fn limits_add_up() {
         let read = |text: &str| text.parse::<Limit>();
-        let all = [read("run=30m"), read("memory=1GiB"), read("run=1h")].map(|l| l.expect("a limit"));
+        let all =
+            [read("run=30m"), read("memory=1GiB"), read("run=1h")].map(|l| l.expect("a limit"));
         let limits = Limit::all(&all).expect("some");
-        assert_eq!((limits.run_ms, limits.memory_bytes), (Some(Ms::secs(3600)), Some(Bytes(1 << 30))));
+        assert_eq!(
+            (limits.run_ms, limits.memory_bytes),
+            (Some(Ms::secs(3600)), Some(Bytes(1 << 30)))
+        );
         for bad in ["run", "run=5", "speed=1", "pids=x"] {
             assert!(read(bad).is_err(), "{bad}");
         }

@@ -108,7 +108,8 @@ pub(crate) async fn follow_run(
         let Some(live) = live else {
             return Err(CliError::new(Code::Stopped, format!("session \"{session}\" was deleted")));
         };
-        if !matches!(&live, Live::Event(event) if event.kind.starts_with("session.") || event.kind == "run.queued") {
+        if !matches!(&live, Live::Event(event) if event.kind.starts_with("session.") || event.kind == "run.queued")
+        {
             spinner.end();
         }
         printer.print(&live)?;
@@ -146,8 +147,10 @@ fn code_of(end: End, session: &str) -> Result<Code, CliError> {
                 Some(failure) => format!("the session failed ({failure})"),
                 None => "the session was stopped".to_owned(),
             };
-            CliError::failed(format!("the run stays queued: {why}, and its queue waits for a person"))
-                .hint(format!("greenroom sessions resume {session} starts it"))
+            CliError::failed(format!(
+                "the run stays queued: {why}, and its queue waits for a person"
+            ))
+            .hint(format!("greenroom sessions resume {session} starts it"))
         }
     })
 }

@@ -64,7 +64,8 @@ impl Finding {
             Verdict::Weak => paint.tint(Tone::Warn, "weak  "),
             Verdict::Broken => paint.tint(Tone::Bad, "broken"),
         };
-        let mut text = format!("{mark}  {:<12}  {}\n", self.check, crate::human::clean(&self.found));
+        let mut text =
+            format!("{mark}  {:<12}  {}\n", self.check, crate::human::clean(&self.found));
         if let Some(advice) = &self.advice {
             text.push_str(&format!("{:24}{}\n", "", paint.tint(Tone::Dim, advice)));
         }
@@ -74,12 +75,15 @@ impl Finding {
 
 pub(crate) async fn run(context: &Context, _args: Args) -> Result<Code, CliError> {
     let ui = &context.ui;
-    let mut findings = vec![Finding::ok("version", format!(
-        "greenroom {} on {} {}",
-        env!("CARGO_PKG_VERSION"),
-        std::env::consts::OS,
-        std::env::consts::ARCH
-    ))];
+    let mut findings = vec![Finding::ok(
+        "version",
+        format!(
+            "greenroom {} on {} {}",
+            env!("CARGO_PKG_VERSION"),
+            std::env::consts::OS,
+            std::env::consts::ARCH
+        ),
+    )];
     findings.extend(checks::folder(context));
     findings.extend(checks::coordinator(context).await);
     findings.extend(checks::machine().await);
@@ -91,7 +95,9 @@ pub(crate) async fn run(context: &Context, _args: Args) -> Result<Code, CliError
         }
         Output::Json => ui.line(serde_json::json!({ "items": findings }).to_string())?,
         Output::Jsonl => {
-            findings.iter().try_for_each(|finding| ui.line(serde_json::json!(finding).to_string()))?;
+            findings
+                .iter()
+                .try_for_each(|finding| ui.line(serde_json::json!(finding).to_string()))?;
         }
     }
     let broken = findings.iter().any(|finding| finding.verdict == Verdict::Broken);
@@ -105,6 +111,9 @@ mod tests {
     #[test]
     fn advice_is_beneath_what_was_found() {
         let text = Finding::weak("token", "readable by others", "chmod 600 it").text(Paint::OFF);
-        assert_eq!(text, "weak    token         readable by others\n                        chmod 600 it\n");
+        assert_eq!(
+            text,
+            "weak    token         readable by others\n                        chmod 600 it\n"
+        );
     }
 }

@@ -38,8 +38,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
     match data.server()? {
         Server::None => ui.say(format!("No server serves {}.", data.path().display())),
         Server::Starting => {
-            return Err(CliError::failed(format!("the server of {} is just starting", data.path().display()))
-                .hint("try again in a moment"));
+            return Err(CliError::failed(format!(
+                "the server of {} is just starting",
+                data.path().display()
+            ))
+            .hint("try again in a moment"));
         }
         Server::Live(server) => {
             if args.agents {
@@ -59,7 +62,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
 }
 
 /// Stops the agents through their coordinator, so that its sessions know who asked.
-async fn stop_through(context: &Context, data: &DataDir, server: &ServerFile) -> Result<Code, CliError> {
+async fn stop_through(
+    context: &Context,
+    data: &DataDir,
+    server: &ServerFile,
+) -> Result<Code, CliError> {
     let token = data.token()?;
     let client = Client::new(&server.url, token.as_ref())?;
     match stop_all(&context.ui, &client, &Whose::default(), &[], &Plan::default()).await {

@@ -161,30 +161,42 @@ fn table(computes: &[Compute], data: &Path) -> Table {
             _ => Tone::Bad,
         };
         let text = |value: &Option<String>| value.clone().unwrap_or_default();
-        Row::new(tone, [
-            compute.session.clone(),
-            compute.state.to_owned(),
-            compute.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
-            compute.pid.map(|pid| pid.to_string()).unwrap_or_default(),
-            text(&compute.run),
-            text(&compute.detail),
-        ])
+        Row::new(
+            tone,
+            [
+                compute.session.clone(),
+                compute.state.to_owned(),
+                compute.epoch.map(|epoch| epoch.to_string()).unwrap_or_default(),
+                compute.pid.map(|pid| pid.to_string()).unwrap_or_default(),
+                text(&compute.run),
+                text(&compute.detail),
+            ],
+        )
     };
     let head = &["SESSION", "STATE", "EPOCH", "SHIM", "RUN", "DETAIL"];
     Table::new(head, computes.iter().map(row), &format!("No agents run from {}.", data.display()))
 }
 
-async fn stop(context: &Context, data: &DataDir, ids: &[String], grace: Option<Ms>) -> Result<Code, CliError> {
+async fn stop(
+    context: &Context,
+    data: &DataDir,
+    ids: &[String],
+    grace: Option<Ms>,
+) -> Result<Code, CliError> {
     let found = find(data).await?;
     let mut code = Code::Done;
     for id in ids.iter().filter(|id| !found.iter().any(|found| name(found) == **id)) {
-        let error = CliError::failed(format!("no compute of session \"{id}\" is in {}", data.path().display()))
-            .hint("greenroom local ls --all");
+        let error = CliError::failed(format!(
+            "no compute of session \"{id}\" is in {}",
+            data.path().display()
+        ))
+        .hint("greenroom local ls --all");
         context.ui.complain(&error);
         code = code.max(error.code());
     }
     let named = |found: &Found| ids.is_empty() || ids.contains(&name(found));
-    let live: Vec<Found> = found.into_iter().filter(|found| is_live(found) && named(found)).collect();
+    let live: Vec<Found> =
+        found.into_iter().filter(|found| is_live(found) && named(found)).collect();
     if live.is_empty() && code == Code::Done {
         context.ui.say("Nothing to stop.");
     }
@@ -192,7 +204,11 @@ async fn stop(context: &Context, data: &DataDir, ids: &[String], grace: Option<M
 }
 
 /// Stops computes through their shims, in parallel, and prints what came of each.
-pub(crate) async fn stop_found(context: &Context, live: Vec<Found>, grace: Option<Ms>) -> Result<Code, CliError> {
+pub(crate) async fn stop_found(
+    context: &Context,
+    live: Vec<Found>,
+    grace: Option<Ms>,
+) -> Result<Code, CliError> {
     let ui = &context.ui;
     let mut stops = tokio::task::JoinSet::new();
     for found in live {
@@ -203,8 +219,8 @@ pub(crate) async fn stop_found(context: &Context, live: Vec<Found>, grace: Optio
     }
     let mut codes = Vec::new();
     while let Some(stopped) = stops.join_next().await {
-        let (session, stopped) =
-            stopped.map_err(|error| CliError::failed(format!("a stop did not come back: {error}")))?;
+        let (session, stopped) = stopped
+            .map_err(|error| CliError::failed(format!("a stop did not come back: {error}")))?;
         match stopped {
             Ok(receipt) => match ui.output {
                 Output::Table => ui.line(local_sentence(&session, &receipt))?,
@@ -214,8 +230,11 @@ pub(crate) async fn stop_found(context: &Context, live: Vec<Found>, grace: Optio
                 }
             },
             Err(why) => {
-                let error = CliError::new(Code::Unproven, format!("session \"{session}\" is not proven stopped: {why}"))
-                    .hint("start its runner again: it ends and closes what no supervisor has");
+                let error = CliError::new(
+                    Code::Unproven,
+                    format!("session \"{session}\" is not proven stopped: {why}"),
+                )
+                .hint("start its runner again: it ends and closes what no supervisor has");
                 ui.complain(&error);
                 codes.push(error.code());
             }

@@ -60,7 +60,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
             Ok(Code::Done)
         }
         Command::Show { ids } => {
-            let (found, code) = each(context, &ids, async |id| Ok(client.runner(id).await?)).await?;
+            let (found, code) =
+                each(context, &ids, async |id| Ok(client.runner(id).await?)).await?;
             ui.several(&found, ids.len() == 1, show)?;
             Ok(code)
         }
@@ -114,29 +115,38 @@ fn table(runners: &[Answer<Runner>]) -> Table {
             ("connected", true) => Tone::Warn,
             _ => Tone::Bad,
         };
-        Row::new(tone, [
-            runner.id.to_string(),
-            standing(runner),
-            runner.name.clone(),
-            slots(runner),
-            runner.live.to_string(),
-            runner.sessions.to_string(),
-            runner.isolation.clone(),
-            seen(runner),
-        ])
+        Row::new(
+            tone,
+            [
+                runner.id.to_string(),
+                standing(runner),
+                runner.name.clone(),
+                slots(runner),
+                runner.live.to_string(),
+                runner.sessions.to_string(),
+                runner.isolation.clone(),
+                seen(runner),
+            ],
+        )
     };
     let head = &["ID", "STATUS", "NAME", "RUNS", "LIVE", "SESSIONS", "ISOLATION", "SEEN"];
-    Table::new(head, runners.iter().map(row), "No runners. `greenroom runner --coordinator URL` joins one.")
+    Table::new(
+        head,
+        runners.iter().map(row),
+        "No runners. `greenroom runner --coordinator URL` joins one.",
+    )
 }
 
 fn show(runner: &Runner) -> String {
     let mut text = String::new();
-    let mut add = |name: &str, value: String| text.push_str(&format!("{name:<12}  {}\n", clean(&value)));
+    let mut add =
+        |name: &str, value: String| text.push_str(&format!("{name:<12}  {}\n", clean(&value)));
     add("Runner", runner.id.to_string());
     add("Name", runner.name.clone());
     add("Status", standing(runner));
     add("Machine", format!("{}, {}, greenroom {}", runner.host, runner.platform, runner.version));
-    let labels: Vec<_> = runner.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
+    let labels: Vec<_> =
+        runner.labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     if !labels.is_empty() {
         add("Labels", labels.join(", "));
     }
@@ -144,12 +154,19 @@ fn show(runner: &Runner) -> String {
     add("Sessions", format!("{}, {} of them live", runner.sessions, runner.live));
     add("Isolation", runner.isolation.clone());
     let probe = &runner.probe;
-    add("Kill", if probe.cgroup_kill { "control group and supervisor" } else { "supervisor only" }.to_owned());
+    add(
+        "Kill",
+        if probe.cgroup_kill { "control group and supervisor" } else { "supervisor only" }
+            .to_owned(),
+    );
     add("Limits", format!("memory by {}, processes by {}", probe.memory, probe.pids));
-    add("Outlived", match probe.outlives_runner {
-        true => "agents outlive the runner".to_owned(),
-        false => "agents end with the runner".to_owned(),
-    });
+    add(
+        "Outlived",
+        match probe.outlives_runner {
+            true => "agents outlive the runner".to_owned(),
+            false => "agents end with the runner".to_owned(),
+        },
+    );
     for note in &probe.notes {
         add("Note", note.clone());
     }

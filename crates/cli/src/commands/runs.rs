@@ -76,11 +76,13 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
             Ok(code)
         }
         Command::Stop { runs } => {
-            let (done, code) = each(context, &runs, async |id| Ok(client.stop_run(id).await?)).await?;
+            let (done, code) =
+                each(context, &runs, async |id| Ok(client.stop_run(id).await?)).await?;
             told(context, &runs, &done, "is being stopped", code)
         }
         Command::Withdraw { runs } => {
-            let (done, code) = each(context, &runs, async |id| Ok(client.withdraw_run(id).await?)).await?;
+            let (done, code) =
+                each(context, &runs, async |id| Ok(client.withdraw_run(id).await?)).await?;
             told(context, &runs, &done, "is withdrawn", code)
         }
     }
@@ -108,7 +110,9 @@ fn told(
 fn table(runs: &[Answer<Run>]) -> Table {
     let row = |run: &Answer<Run>| {
         let took = match (run.started_at, run.ended_at) {
-            (Some(from), Some(to)) => span(to.unix_ms().saturating_sub(from.unix_ms()).max(0).unsigned_abs()),
+            (Some(from), Some(to)) => {
+                span(to.unix_ms().saturating_sub(from.unix_ms()).max(0).unsigned_abs())
+            }
             (Some(from), None) => ago(from),
             _ => String::new(),
         };
@@ -117,13 +121,10 @@ fn table(runs: &[Answer<Run>]) -> Table {
             (None, Some(input)) => short(&input.to_string(), 60),
             (None, None) => String::new(),
         };
-        Row::new(show::run_tone(run), [
-            run.id.to_string(),
-            run.status.as_str().to_owned(),
-            ago(run.created_at),
-            took,
-            asked,
-        ])
+        Row::new(
+            show::run_tone(run),
+            [run.id.to_string(), run.status.as_str().to_owned(), ago(run.created_at), took, asked],
+        )
     };
     Table::new(&["RUN", "STATUS", "AGE", "TOOK", "ASKED"], runs.iter().map(row), "No runs.")
 }

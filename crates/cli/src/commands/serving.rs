@@ -50,7 +50,8 @@ pub(crate) struct Serving {
 
 /// Where the log of a process goes, and how much of it: `GREENROOM_LOG`, in the usual form.
 pub(crate) fn start_log() {
-    let filter = EnvFilter::try_from_env("GREENROOM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
+    let filter =
+        EnvFilter::try_from_env("GREENROOM_LOG").unwrap_or_else(|_| EnvFilter::new("warn"));
     // A second one in the same process is the first one's.
     let _ = tracing_subscriber::fmt()
         .with_env_filter(filter)
@@ -93,7 +94,9 @@ impl Serving {
         let lock = data.serve()?;
         let store = Arc::new(SqliteStore::open(&data.database()).await?);
         if options.no_auth {
-            context.ui.warn("--no-auth: whoever reaches this machine's loopback can use every agent");
+            context
+                .ui
+                .warn("--no-auth: whoever reaches this machine's loopback can use every agent");
         }
         let config = Config {
             listen: options.listen,

@@ -84,7 +84,11 @@ impl Whose {
     }
 
     /// The session, unless it is another agent's.
-    pub(crate) async fn session(&self, client: &Client, id: &str) -> Result<Answer<Session>, CliError> {
+    pub(crate) async fn session(
+        &self,
+        client: &Client,
+        id: &str,
+    ) -> Result<Answer<Session>, CliError> {
         let session = client.session(id).await?;
         self.check(&session)?;
         Ok(session)

@@ -105,9 +105,11 @@ async fn through_api(context: &Context, command: Command) -> Result<Code, CliErr
         }
         Command::Ls => {
             let list = client.tokens().await?;
-            ui.list(&list, |token| token.id.to_string(), |tokens| {
-                table(tokens.iter().map(|token: &Answer<Token>| &**token))
-            })?;
+            ui.list(
+                &list,
+                |token| token.id.to_string(),
+                |tokens| table(tokens.iter().map(|token: &Answer<Token>| &**token)),
+            )?;
             Ok(Code::Done)
         }
         Command::Revoke { ids } => {
@@ -121,7 +123,11 @@ async fn through_api(context: &Context, command: Command) -> Result<Code, CliErr
     }
 }
 
-async fn on_folder(context: &Context, offline: &Offline, command: Command) -> Result<Code, CliError> {
+async fn on_folder(
+    context: &Context,
+    offline: &Offline,
+    command: Command,
+) -> Result<Code, CliError> {
     let ui = &context.ui;
     match command {
         Command::Create { role, principal } => {
@@ -160,18 +166,26 @@ fn json(value: &impl serde::Serialize) -> String {
 /// The secret is data, so that a script can take it; what it is, is talk.
 fn say_made(context: &Context, made: &NewToken) -> Result<(), CliError> {
     let token = &made.token;
-    context.ui.aside(format!("token {} of role {} for {}", token.id, token.role.as_str(), token.principal));
+    context.ui.aside(format!(
+        "token {} of role {} for {}",
+        token.id,
+        token.role.as_str(),
+        token.principal
+    ));
     context.ui.line(&made.secret)
 }
 
 fn table<'a>(tokens: impl Iterator<Item = &'a Token>) -> Table {
     let row = |token: &Token| {
-        Row::new(Tone::Plain, [
-            token.id.to_string(),
-            token.role.as_str().to_owned(),
-            token.principal.clone(),
-            ago(token.created_at),
-        ])
+        Row::new(
+            Tone::Plain,
+            [
+                token.id.to_string(),
+                token.role.as_str().to_owned(),
+                token.principal.clone(),
+                ago(token.created_at),
+            ],
+        )
     };
     Table::new(&["ID", "ROLE", "PRINCIPAL", "AGE"], tokens.map(row), "No tokens.")
 }

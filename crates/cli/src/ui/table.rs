@@ -84,7 +84,8 @@ mod tests {
 
     fn table() -> Table {
         let row = |tone, cells: [&str; 3]| Row::new(tone, cells.map(str::to_owned));
-        let rows = [row(Tone::Live, ["fix-1", "running", "a\nb"]), row(Tone::Plain, ["x", "new", ""])];
+        let rows =
+            [row(Tone::Live, ["fix-1", "running", "a\nb"]), row(Tone::Plain, ["x", "new", ""])];
         Table::new(&["ID", "STATUS", "TITLE"], rows, "None.")
     }
 

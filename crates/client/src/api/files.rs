@@ -65,13 +65,18 @@ impl Client {
     }
 
     /// What a path is.
-    pub async fn file_stat(&self, session: &str, path: &str) -> Result<Answer<FileInfo>, ClientError> {
+    pub async fn file_stat(
+        &self,
+        session: &str,
+        path: &str,
+    ) -> Result<Answer<FileInfo>, ClientError> {
         self.get(files(session)?.then("stat").ask("path", path)).await
     }
 
     /// The bytes of a file.
     pub async fn file(&self, session: &str, path: &str) -> Result<FileBody, ClientError> {
-        let request = self.request(Method::GET, &files(session)?.then("content").file(path)?, ANYTHING);
+        let request =
+            self.request(Method::GET, &files(session)?.then("content").file(path)?, ANYTHING);
         let silent = || ClientError::Silent { url: self.url().to_owned(), after: BEGIN };
         let sent = tokio::time::timeout(BEGIN, self.accepted(request)).await;
         let response = sent.unwrap_or_else(|_| Err(silent()))?;
@@ -79,8 +84,14 @@ impl Client {
     }
 
     /// Writes a file.
-    pub async fn put_file(&self, session: &str, path: &str, upload: Upload) -> Result<(), ClientError> {
-        let request = self.request(Method::PUT, &files(session)?.then("content").file(path)?, ANYTHING);
+    pub async fn put_file(
+        &self,
+        session: &str,
+        path: &str,
+        upload: Upload,
+    ) -> Result<(), ClientError> {
+        let request =
+            self.request(Method::PUT, &files(session)?.then("content").file(path)?, ANYTHING);
         let body = match upload {
             Upload::Bytes(bytes) => Body::from(bytes),
             Upload::Stream(stream) => Body::wrap_stream(stream),
@@ -90,7 +101,12 @@ impl Client {
     }
 
     /// Removes a file or an empty folder; with `recursive` also a folder that is not empty.
-    pub async fn remove_file(&self, session: &str, path: &str, recursive: bool) -> Result<(), ClientError> {
+    pub async fn remove_file(
+        &self,
+        session: &str,
+        path: &str,
+        recursive: bool,
+    ) -> Result<(), ClientError> {
         let route = files(session)?.then("content").file(path)?;
         let route = route.maybe("recursive", recursive.then_some(true));
         self.call_plain(Method::DELETE, route, Call::default()).await.map(drop)

@@ -10,7 +10,11 @@ use crate::{Client, ClientError};
 
 impl Client {
     /// Asks something of a session.
-    pub async fn create_run(&self, session: &str, run: &CreateRun) -> Result<Answer<AcceptedRun>, ClientError> {
+    pub async fn create_run(
+        &self,
+        session: &str,
+        run: &CreateRun,
+    ) -> Result<Answer<AcceptedRun>, ClientError> {
         let route = Route::to("v1/sessions").name("session", session)?.then("runs");
         self.call(Method::POST, route, Call::json(run).keyed()).await
     }

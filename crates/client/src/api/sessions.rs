@@ -3,7 +3,9 @@
 use std::time::Duration;
 
 use greenroom_core::{Event, Seq};
-use greenroom_protocol::v1::{AbandonRequest, CreateSession, PatchSession, Session, StopReply, StopRequest};
+use greenroom_protocol::v1::{
+    AbandonRequest, CreateSession, PatchSession, Session, StopReply, StopRequest,
+};
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
 
@@ -59,7 +61,10 @@ fn span(wait: Duration) -> String {
 
 impl Client {
     /// Creates a session, with its first run where the body has a prompt or an input.
-    pub async fn create_session(&self, body: &CreateSession) -> Result<Answer<Session>, ClientError> {
+    pub async fn create_session(
+        &self,
+        body: &CreateSession,
+    ) -> Result<Answer<Session>, ClientError> {
         self.call(Method::POST, Route::to("v1/sessions"), Call::json(body).keyed()).await
     }
 
@@ -94,7 +99,11 @@ impl Client {
     }
 
     /// Changes title, labels or limits.
-    pub async fn patch_session(&self, id: &str, body: &PatchSession) -> Result<Answer<Session>, ClientError> {
+    pub async fn patch_session(
+        &self,
+        id: &str,
+        body: &PatchSession,
+    ) -> Result<Answer<Session>, ClientError> {
         self.call(Method::PATCH, session(id)?, Call::json(body).repeatable()).await
     }
 
@@ -127,13 +136,22 @@ impl Client {
     }
 
     /// Closes a compute by a person's word. Answers what the coordinator says.
-    pub async fn abandon_session(&self, id: &str, reason: &str) -> Result<Answer<Value>, ClientError> {
+    pub async fn abandon_session(
+        &self,
+        id: &str,
+        reason: &str,
+    ) -> Result<Answer<Value>, ClientError> {
         let body = AbandonRequest { reason: reason.to_owned() };
         self.call(Method::POST, session(id)?.then("abandon"), Call::json(&body)).await
     }
 
     /// A page of a session's log.
-    pub async fn events(&self, id: &str, from: Seq, limit: u32) -> Result<Listing<Event>, ClientError> {
+    pub async fn events(
+        &self,
+        id: &str,
+        from: Seq,
+        limit: u32,
+    ) -> Result<Listing<Event>, ClientError> {
         self.list(session(id)?.then("events").ask("from", from).ask("limit", limit)).await
     }
 }

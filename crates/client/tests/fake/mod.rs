@@ -105,7 +105,9 @@ fn serve(stream: TcpStream, seen: &Mutex<Vec<Request>>, answer: &dyn Fn(&Request
             )
         }
         Reply::Events(events) => {
-            format!("HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{events}")
+            format!(
+                "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n{events}"
+            )
         }
         Reply::Cut => return,
     };
@@ -132,7 +134,8 @@ fn read(reader: &mut impl BufRead) -> Option<Request> {
         Some((key.to_ascii_lowercase(), value.trim().to_owned()))
     };
     let headers: Vec<(String, String)> = lines[1..].iter().filter_map(header).collect();
-    let value = |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
+    let value =
+        |name: &str| headers.iter().find(|(key, _)| key == name).map(|(_, value)| value.clone());
     let mut body = Vec::new();
     if value("transfer-encoding").is_some() {
         loop {

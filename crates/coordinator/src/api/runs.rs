@@ -15,7 +15,7 @@ use super::{PageQuery, Wait, idempotency_key, json, kept};
 use crate::app::App;
 use crate::auth::{Allowed, ToRead, ToUse};
 use crate::error::ApiResult;
-use crate::extract::{Body, MaybeBody, Path, Query};
+use crate::extract::{Body, MaybeBody, Path, Query, cursor};
 use crate::service::runs;
 use crate::service::sessions::Answered;
 use crate::service::views;
@@ -38,7 +38,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     request_body = v1::CreateRun,
     responses(
         (status = 202, description = "The run, and what is before it", body = v1::AcceptedRun),
-        (status = 409, description = "`session_busy`, `session_deleting`, `idempotency_conflict`", body = Problem, content_type = "application/problem+json")))]
+        (status = 409, description = "`session_busy`, `session_deleting`, `idempotency_conflict`, `no_parent`", body = Problem, content_type = "application/problem+json")))]
 async fn create(
     State(app): State<Arc<App>>,
     Allowed { caller, .. }: Allowed<ToUse>,
@@ -63,7 +63,7 @@ async fn list(
     Path(id): Path<String>,
     Query(page): Query<PageQuery>,
 ) -> ApiResult<Response> {
-    let cursor = page.cursor.filter(|cursor| !cursor.is_empty());
+    let cursor = cursor(page.cursor)?;
     Ok(json(StatusCode::OK, &runs::list(&app, &caller, &id, page.limit.0, cursor).await?))
 }
 

@@ -19,7 +19,7 @@ use super::{Wait, idempotency_key, json, kept};
 use crate::app::App;
 use crate::auth::{Allowed, Caller, ToDecide, ToRead, ToUse, Who};
 use crate::error::ApiResult;
-use crate::extract::{Body, PageSize, Path, Query, parsed};
+use crate::extract::{Body, PageSize, Path, Query, cursor, parsed};
 use crate::service::sessions::{self, Answered, IdempotencyKey};
 use crate::service::views;
 
@@ -36,7 +36,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     responses(
         (status = 201, description = "The session", body = v1::Session),
         (status = 404, description = "No such agent or parent", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`session_exists`, `idempotency_conflict`, `parent_stopping`, `tree_too_deep`, `too_many_children`, `session_deleting`", body = Problem, content_type = "application/problem+json")))]
+        (status = 409, description = "`session_exists`, `idempotency_conflict`, `parent_stopping`, `tree_too_deep`, `too_many_children`, `session_deleting`, `no_parent`", body = Problem, content_type = "application/problem+json")))]
 async fn create(
     State(app): State<Arc<App>>,
     Allowed { caller, .. }: Allowed<ToUse>,
@@ -116,7 +116,7 @@ async fn list(
         visible_to: visible_to(&caller),
         expired: false,
         limit: query.limit.0,
-        cursor: query.cursor.filter(|cursor| !cursor.is_empty()),
+        cursor: cursor(query.cursor)?,
     };
     let page = app.store.sessions(query).await?;
     let items = page.items.iter().map(|session| views::session(session)).collect();

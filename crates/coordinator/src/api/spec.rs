@@ -78,15 +78,20 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     if path.contains("/files") {
         add("503", "The coordinator is ending");
     }
-    for parameter in operation["parameters"].as_array_mut().into_iter().flatten() {
+    let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);
+    for parameter in parameters.into_iter().flatten() {
         complete_parameter(parameter);
     }
 }
 
-/// A span of time as text.
-const DURATION: &str = "^([0-9]{1,10}ms|[0-9]{1,8}s|[0-9]{1,6}m|[0-9]{1,4}h|[0-9]{1,3}d)$";
+/// A span of time as text. Like all parameters, an empty one is as good as none.
+const DURATION: &str = "^([0-9]{1,10}ms|[0-9]{1,8}s|[0-9]{1,6}m|[0-9]{1,4}h|[0-9]{1,3}d)?$";
 /// A position in a log.
-const CURSOR: &str = "^[0-9]{1,15}$";
+const POSITION: &str = "^([0-9]{1,15})?$";
+/// A cursor is bytes, written as two digits each.
+const CURSOR: &str = "^([0-9a-f]{2})*$";
+/// A session to watch, from a position on.
+const WATCHED: &str = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}@[0-9]{1,15}";
 
 fn complete_parameter(parameter: &mut Value) {
     let name = parameter["name"].as_str().unwrap_or_default().to_owned();
@@ -94,13 +99,12 @@ fn complete_parameter(parameter: &mut Value) {
     let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
     let schema = match (within.as_str(), name.as_str()) {
         ("query", "wait") => text(DURATION),
-        ("query", "from") | ("header", "Last-Event-ID") => text(CURSOR),
-        ("query", "watch") => text(
-            "^[A-Za-z0-9][A-Za-z0-9._-]{0,127}@[0-9]{1,15}(,[A-Za-z0-9][A-Za-z0-9._-]{0,127}@[0-9]{1,15}){0,49}$",
-        ),
+        ("query", "from") | ("header", "Last-Event-ID") => text(POSITION),
+        ("query", "watch") => text(&format!("^({WATCHED}(,{WATCHED}){{0,49}})?$")),
+        ("query", "cursor") => text(CURSOR),
         ("query", "label") => json!({ "type": "array", "items": text("^[^=]+=.*$") }),
-        ("query", "sort") => json!({ "type": "string", "enum": ["created", "active", "id"] }),
-        ("query", "status") => text(&format!("^({0})(,({0}))*$", statuses())),
+        ("query", "sort") => json!({ "type": "string", "enum": ["created", "active", "id", ""] }),
+        ("query", "status") => text(&format!("^(({0})(,({0}))*)?$", statuses())),
         ("query", "limit") => json!({ "type": "integer", "minimum": 1 }),
         ("query", "runner") => json!({ "type": "string", "format": "uuid" }),
         ("query", "path") | ("path", "path") => json!({ "type": "string", "maxLength": 4096 }),

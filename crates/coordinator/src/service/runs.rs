@@ -35,9 +35,7 @@ pub(crate) async fn create(
         caller.require(Right::Decide)?;
     }
     if request.callback == Some(true) && session.parent.is_none() {
-        return Err(Problem::invalid("/callback: a session without a parent has nobody to tell")
-            .at("/callback")
-            .into());
+        return Err(sessions::no_parent().into());
     }
     if let Some(input) = &request.input
         && let Some(agent) = app.agents.pinned(&*app.store, &session.agent).await?

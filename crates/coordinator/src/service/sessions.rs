@@ -100,9 +100,7 @@ pub(crate) async fn create(
     let at = app.clock.wall();
     let callback = request.callback.unwrap_or(false);
     if callback && parent.is_none() {
-        return Err(Problem::invalid("/callback: a session without a parent has nobody to tell")
-            .at("/callback")
-            .into());
+        return Err(no_parent().into());
     }
     let uid = fresh::session();
     let run = fresh::run();
@@ -265,6 +263,13 @@ pub(crate) async fn delete(
         session.is_none_or(|session| session.life == Life::Removed).then_some(())
     });
     Ok(gone.await?.is_some())
+}
+
+/// A callback where nobody is to be called.
+pub(crate) fn no_parent() -> Problem {
+    Problem::new(409, "no_parent", "a session without a parent has nobody to tell")
+        .at("/callback")
+        .hint("leave callback out, or create the session with a parent")
 }
 
 fn both() -> Problem {

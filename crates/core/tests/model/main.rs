@@ -110,8 +110,10 @@ fn deep() {
         explore("deep, one process for all runs", system(true, budget));
         let budget = Budget { runner_crashes: 2, ..Budget::CI };
         explore("deep, two restarts of the runner", system(false, budget));
-        let budget = Budget { stops: 2, silences: 1, ..Budget::CI };
-        explore("deep, two stops and a silence", system(false, budget));
+        let budget = Budget { stops: 2, shim_crashes: 0, ..Budget::CI };
+        explore("deep, two stops", system(false, budget));
+        let budget = Budget { silences: 1, overdues: 0, runner_crashes: 0, ..Budget::CI };
+        explore("deep, a silence", system(false, budget));
         let budget = Budget { exits: 1, abandons: 0, overdues: 0, ..Budget::CI };
         explore("deep, an agent that ends by itself", system(false, budget));
     }

@@ -4,9 +4,7 @@ use std::sync::Arc;
 
 use greenroom_core::receipt::EndReason;
 use greenroom_core::record::{Outcome, Writer};
-use greenroom_core::{
-    Command, Epoch, Order, Record, RecordBody, RunnerId, SessionUid, Status,
-};
+use greenroom_core::{Command, Epoch, Order, Record, RecordBody, RunnerId, SessionUid, Status};
 use greenroom_protocol::link::Mark;
 
 use super::fixtures::*;
@@ -48,7 +46,10 @@ pub async fn a_home_is_kept(store: Arc<dyn Store>) {
     assert_eq!(commit.session.status(), Status::Queued);
     let places = vec![candidate(other, None), candidate(home, Some(1))];
     let commit = done(again(places).await.expect("accepted"));
-    assert_eq!(commit.session.compute.as_ref().map(|c| (c.runner, c.epoch)), Some((home, Epoch(2))));
+    assert_eq!(
+        commit.session.compute.as_ref().map(|c| (c.runner, c.epoch)),
+        Some((home, Epoch(2)))
+    );
 }
 
 /// However many ask at once, a runner gets no more runs than it has slots.
@@ -68,7 +69,8 @@ pub async fn slots_are_never_exceeded(store: Arc<dyn Store>) {
     for task in tasks {
         queued += u32::from(task.await.expect("a task ends").status() == Status::Queued);
     }
-    let used = async |runner| store.runner(runner).await.expect("reads").expect("exists").slots_used;
+    let used =
+        async |runner| store.runner(runner).await.expect("reads").expect("exists").slots_used;
     assert_eq!((used(small).await, used(large).await, queued), (3, 11, 26));
 }
 

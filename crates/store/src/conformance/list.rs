@@ -4,7 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use greenroom_core::fact::Changes;
-use greenroom_core::{Command, Limits, Ms, Principal, RecordBody, SessionId, SessionUid, Status, StopId};
+use greenroom_core::{
+    Command, Limits, Ms, Principal, RecordBody, SessionId, SessionUid, Status, StopId,
+};
 
 use super::fixtures::*;
 use crate::{Scan, SessionQuery, Sort, Store, StoreError};
@@ -62,7 +64,8 @@ pub async fn filters_narrow(store: Arc<dyn Store>) {
     let mut new = new_session("parent");
     new.create.created.shared = true;
     new.create.created.title = Some("100% done_".to_owned());
-    new.create.created.labels = BTreeMap::from([("team".into(), "a".into()), ("x".into(), "1".into())]);
+    new.create.created.labels =
+        BTreeMap::from([("team".into(), "a".into()), ("x".into(), "1".into())]);
     let parent = create(&*store, new).await;
     let mut new = new_session("child");
     new.create.created.parent = Some(parent.uid);
@@ -80,10 +83,8 @@ pub async fn filters_narrow(store: Arc<dyn Store>) {
     };
     let text = |text: &str| SessionQuery { text: Some(text.to_owned()), ..query() };
     let statuses = |statuses: &[Status]| SessionQuery { statuses: statuses.to_vec(), ..query() };
-    let seen_by = |name: &str| SessionQuery {
-        visible_to: Some(Principal(name.to_owned())),
-        ..query()
-    };
+    let seen_by =
+        |name: &str| SessionQuery { visible_to: Some(Principal(name.to_owned())), ..query() };
     let cases: Vec<(SessionQuery, &[&str])> = vec![
         (query(), &["busy", "other", "child", "parent"]),
         (statuses(&[Status::Starting]), &["busy"]),
@@ -119,7 +120,8 @@ pub async fn filters_narrow(store: Arc<dyn Store>) {
 /// Labels that an update takes away find nothing any more.
 pub async fn labels_follow_updates(store: Arc<dyn Store>) {
     let mut new = new_session("x");
-    new.create.created.labels = BTreeMap::from([("a".into(), "1".into()), ("b".into(), "1".into())]);
+    new.create.created.labels =
+        BTreeMap::from([("a".into(), "1".into()), ("b".into(), "1".into())]);
     let session = create(&*store, new).await;
     let labels = BTreeMap::from([("b".to_owned(), "2".to_owned())]);
     let changes = Changes {

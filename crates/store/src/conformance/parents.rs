@@ -51,7 +51,13 @@ pub async fn a_parent_consents(store: Arc<dyn Store>) {
     agrees(&*store, parent.uid).await;
 }
 
-async fn end(store: &dyn Store, runner: RunnerId, child: &Session, said: &[&str], outcome: Outcome) {
+async fn end(
+    store: &dyn Store,
+    runner: RunnerId,
+    child: &Session,
+    said: &[&str],
+    outcome: Outcome,
+) {
     let (run, _) = child.current_run().expect("a run is dispatched");
     let mut bodies = vec![RecordBody::RunStarted { run }];
     bodies.extend(said.iter().map(|text| message(Some(run), text)));

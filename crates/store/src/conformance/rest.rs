@@ -147,7 +147,8 @@ pub async fn purge_removes_what_is_left(store: Arc<dyn Store>) {
         (1..=2500).map(|index| record(going.uid, 1, index, message(None, "x\n"))).collect();
     store.append(runner, records, Vec::new()).await.expect("taken");
     submit(&*store, going.uid, vec![delete()]).await;
-    let closed = record(going.uid, 1, 2501, receipt(1, greenroom_core::receipt::EndReason::Deleted));
+    let closed =
+        record(going.uid, 1, 2501, receipt(1, greenroom_core::receipt::EndReason::Deleted));
     store.append(runner, vec![closed], Vec::new()).await.expect("taken");
     submit(&*store, going.uid, vec![Command::FilesGone]).await;
     let mut rounds = 1;

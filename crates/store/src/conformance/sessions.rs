@@ -95,10 +95,8 @@ pub async fn output_is_no_new_version(store: Arc<dyn Store>) {
     let (run, before) = running(&*store, "x", runner).await;
     let usage = json!({ "input_tokens": 3, "output_tokens": 5, "cost_usd": 0.25 });
     let usage = RecordBody::Output { run: Some(run), kind: OutputKind::Usage, data: usage };
-    let records = vec![
-        record(before.uid, 1, 1, message(Some(run), "hi\n")),
-        record(before.uid, 1, 2, usage),
-    ];
+    let records =
+        vec![record(before.uid, 1, 1, message(Some(run), "hi\n")), record(before.uid, 1, 2, usage)];
     store.append(runner, records, Vec::new()).await.expect("taken");
     let after = store.session(before.uid).await.expect("reads").expect("exists");
     assert_eq!(after.version, before.version);
@@ -193,7 +191,12 @@ pub async fn runs_follow_the_log(store: Arc<dyn Store>) {
     let error = RunError::new("exit", "it ended with 3");
     let records = vec![
         record(uid, 2, 1, RecordBody::RunStarted { run: second_run }),
-        record(uid, 2, 2, RecordBody::RunEnded { run: second_run, outcome: Outcome::Failed { error } }),
+        record(
+            uid,
+            2,
+            2,
+            RecordBody::RunEnded { run: second_run, outcome: Outcome::Failed { error } },
+        ),
     ];
     store.append(runner, records, Vec::new()).await.expect("taken");
     let row = store.run(second_run).await.expect("reads").expect("exists");

@@ -107,7 +107,11 @@ impl Work for Put {
 }
 
 /// How the source of an agent is.
-pub(super) struct SetHealth(pub(super) AgentName, pub(super) AgentHealth, pub(super) Option<String>);
+pub(super) struct SetHealth(
+    pub(super) AgentName,
+    pub(super) AgentHealth,
+    pub(super) Option<String>,
+);
 
 #[async_trait]
 impl Work for SetHealth {

@@ -137,11 +137,7 @@ fn fold(draft: &mut Draft, records: Vec<Record>) -> Do<()> {
     Ok(())
 }
 
-fn decide_all(
-    draft: &Draft,
-    group: Vec<Record>,
-    at: Timestamp,
-) -> Result<Vec<Fact>, Refusal> {
+fn decide_all(draft: &Draft, group: Vec<Record>, at: Timestamp) -> Result<Vec<Fact>, Refusal> {
     let now = Now(at);
     decide(&draft.session, Command::Records(group), now)
 }

@@ -51,7 +51,13 @@ impl Draft {
     }
 
     /// Of a session that begins with this fact and goes on with those.
-    pub(super) fn begin(sid: i64, session: Session, first: Fact, then: Vec<Fact>, at: Timestamp) -> Self {
+    pub(super) fn begin(
+        sid: i64,
+        session: Session,
+        first: Fact,
+        then: Vec<Fact>,
+        at: Timestamp,
+    ) -> Self {
         let event = first.to_event(1, at);
         let mut draft = Self {
             sid,
@@ -143,7 +149,9 @@ pub(super) struct End {
 impl End {
     fn of(fact: &Fact) -> Option<Self> {
         let (run, status, result, error) = match fact {
-            Fact::RunCompleted { run, result } => (run, RunStatus::Completed, result.as_ref(), None),
+            Fact::RunCompleted { run, result } => {
+                (run, RunStatus::Completed, result.as_ref(), None)
+            }
             Fact::RunFailed { run, error } => (run, RunStatus::Failed, None, Some(error)),
             Fact::RunStopped { run, error } => (run, RunStatus::Stopped, None, error.as_ref()),
             Fact::RunWithdrawn { run, .. } => (run, RunStatus::Withdrawn, None, None),

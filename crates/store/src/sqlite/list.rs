@@ -233,10 +233,7 @@ pub(super) async fn events(
 }
 
 /// The marks of a session's journals.
-pub(super) async fn marks(
-    pool: &SqlitePool,
-    uid: SessionUid,
-) -> Result<Vec<Mark>> {
+pub(super) async fn marks(pool: &SqlitePool, uid: SessionUid) -> Result<Vec<Mark>> {
     let Some(sid) = sid(pool, uid).await? else { return Ok(Vec::new()) };
     let rows = sqlx::query(load::SELECT_TOPS).bind(sid).fetch_all(pool).await?;
     let mark = |row: &SqliteRow| {

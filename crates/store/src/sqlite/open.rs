@@ -127,7 +127,12 @@ fn prepare(path: &Path, must_exist: bool) -> Result<()> {
         }
         Err(error) if error.kind() == std::io::ErrorKind::NotFound && !must_exist => {
             let mut options = OpenOptions::new();
-            options.create_new(true).write(true).mode(0o600).open(path).map_err(io(path, "made"))?;
+            options
+                .create_new(true)
+                .write(true)
+                .mode(0o600)
+                .open(path)
+                .map_err(io(path, "made"))?;
         }
         Err(error) => return Err(io(path, "opened")(error)),
     }

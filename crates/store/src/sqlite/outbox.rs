@@ -36,12 +36,7 @@ const TEXT: usize = 4096;
 const SEARCHED: u64 = 20_000;
 
 /// Keeps what the parent is to be told.
-pub(super) async fn fill(
-    unit: &mut Unit<'_>,
-    sid: i64,
-    session: &Session,
-    told: &[End],
-) -> Do<()> {
+pub(super) async fn fill(unit: &mut Unit<'_>, sid: i64, session: &Session, told: &[End]) -> Do<()> {
     let Some(parent) = session.parent else { return Ok(()) };
     for end in told {
         let text = match &end.result {
@@ -133,7 +128,9 @@ impl Work for Deliver {
         let mut draft = Draft::of(&entry);
         let prompt = match text.is_empty() {
             true => format!("Session \"{child_id}\" ended its run: {}.", status.as_str()),
-            false => format!("Session \"{child_id}\" ended its run: {}.\n\n{text}", status.as_str()),
+            false => {
+                format!("Session \"{child_id}\" ended its run: {}.\n\n{text}", status.as_str())
+            }
         };
         let as_run = self.as_run;
         let told = Command::ChildEnded { child, id: child_id, run, status, as_run, prompt };

@@ -31,8 +31,7 @@ const BY_CREDENTIAL: &str = "WHERE r.credential = ?";
 const ALL: &str = "ORDER BY r.created_at, r.id";
 
 const REV: &str = "SELECT rev FROM revision WHERE runner = ?";
-const ASSIGNMENTS: &str =
-    "SELECT body FROM assignment WHERE runner = ? AND rev > ? ORDER BY rev";
+const ASSIGNMENTS: &str = "SELECT body FROM assignment WHERE runner = ? AND rev > ? ORDER BY rev";
 const OBEYED: &str =
     "SELECT 1 FROM assignment WHERE runner = ? AND rev <= ? AND closed = 1 LIMIT 1";
 const FORGET: &str = "DELETE FROM assignment WHERE runner = ? AND rev <= ? AND closed = 1";

@@ -41,17 +41,18 @@ const SELECT_PAGE: &str = "SELECT r.rid, r.id, s.uid, s.name, r.status, r.prompt
 
 /// Follows a fact in the table of runs.
 pub(super) fn project(writes: &mut Writes, sid: i64, fact: &Fact, mode: Mode, at: Timestamp) {
-    let mut end = |run: &RunId, status: RunStatus, result: Option<&Value>, error: Option<(&str, &str)>| {
-        writes
-            .sql(END)
-            .bind(status.as_str())
-            .bind(result.map(Value::to_string))
-            .bind(error.map(|(code, _)| code))
-            .bind(error.map(|(_, message)| message))
-            .bind(at)
-            .bind(run.0)
-            .bind(sid);
-    };
+    let mut end =
+        |run: &RunId, status: RunStatus, result: Option<&Value>, error: Option<(&str, &str)>| {
+            writes
+                .sql(END)
+                .bind(status.as_str())
+                .bind(result.map(Value::to_string))
+                .bind(error.map(|(code, _)| code))
+                .bind(error.map(|(_, message)| message))
+                .bind(at)
+                .bind(run.0)
+                .bind(sid);
+        };
     match fact {
         Fact::RunQueued(queued) => {
             writes

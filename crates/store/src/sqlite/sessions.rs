@@ -55,7 +55,12 @@ fn keep(
     Some(answer)
 }
 
-fn done(unit: &mut Unit<'_>, asked: Option<Idempotency>, commit: Arc<Commit>, at: Timestamp) -> Submitted {
+fn done(
+    unit: &mut Unit<'_>,
+    asked: Option<Idempotency>,
+    commit: Arc<Commit>,
+    at: Timestamp,
+) -> Submitted {
     let answer = keep(unit, asked, &commit.session, at);
     Submitted::Done { commit, answer }
 }
@@ -68,7 +73,8 @@ impl Work for CreateSession {
     type Output = Submitted;
 
     async fn run(self, unit: &mut Unit<'_>) -> Do<Submitted> {
-        let NewSession { mut create, mode, bounds, place: candidates, mut idempotency, at } = self.0;
+        let NewSession { mut create, mode, bounds, place: candidates, mut idempotency, at } =
+            self.0;
         let at = whole_ms(at);
         if let Some(asked) = &mut idempotency
             && let Some(answer) = replay(unit, asked, at).await?
@@ -117,7 +123,8 @@ impl Work for Submit {
     type Output = Submitted;
 
     async fn run(self, unit: &mut Unit<'_>) -> Do<Submitted> {
-        let Submission { uid, commands, from, mode, place: candidates, mut idempotency, at } = self.0;
+        let Submission { uid, commands, from, mode, place: candidates, mut idempotency, at } =
+            self.0;
         let at = whole_ms(at);
         if let Some(asked) = &mut idempotency
             && let Some(answer) = replay(unit, asked, at).await?

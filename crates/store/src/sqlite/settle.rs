@@ -209,4 +209,3 @@ fn remove_row(unit: &mut Unit<'_>, sid: i64, session: &Session, at: Timestamp) {
     let writes = unit.writes.sql(INSERT_REMOVED).bind(sid).bind(session.uid.0);
     writes.bind(session.id.as_str()).bind(at);
 }
-

@@ -82,7 +82,12 @@ impl Store for SqliteStore {
         runs::one(&self.readers, run).await
     }
 
-    async fn runs(&self, uid: SessionUid, limit: u32, cursor: Option<String>) -> Result<Page<RunRow>> {
+    async fn runs(
+        &self,
+        uid: SessionUid,
+        limit: u32,
+        cursor: Option<String>,
+    ) -> Result<Page<RunRow>> {
         runs::page(&self.readers, uid, limit, cursor).await
     }
 

@@ -4,9 +4,9 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use greenroom_core::SessionUid;
+use sqlx::AssertSqlSafe;
 use sqlx::SqliteConnection;
 use sqlx::sqlite::SqliteArguments;
-use sqlx::AssertSqlSafe;
 
 use crate::Commit;
 
@@ -76,7 +76,12 @@ impl<'w> Unit<'w> {
     }
 
     /// How this unit leaves a session.
-    pub(super) fn leave(&mut self, uid: SessionUid, entry: Option<Arc<Entry>>, commit: Arc<Commit>) {
+    pub(super) fn leave(
+        &mut self,
+        uid: SessionUid,
+        entry: Option<Arc<Entry>>,
+        commit: Arc<Commit>,
+    ) {
         self.changed.insert(uid, entry);
         self.commits.push(commit);
     }

@@ -283,7 +283,8 @@ impl Writer {
             match step {
                 Step::Refused(error) => job.answer(Err(error)),
                 Step::Done(commits) => {
-                    let news = commits.iter().filter(|c| !c.events.is_empty() || !c.assigned.is_empty());
+                    let news =
+                        commits.iter().filter(|c| !c.events.is_empty() || !c.assigned.is_empty());
                     if let Some(sink) = sink {
                         news.for_each(|commit| sink(commit));
                     }

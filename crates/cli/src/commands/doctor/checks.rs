@@ -28,16 +28,25 @@ fn words(error: &CliError) -> String {
 pub(super) fn folder(context: &Context) -> Vec<Finding> {
     let data = match context.data_dir() {
         Ok(data) => data,
-        Err(error) => return vec![Finding::broken("data folder", words(&error), "name one with --data DIR")],
+        Err(error) => {
+            return vec![Finding::broken("data folder", words(&error), "name one with --data DIR")];
+        }
     };
     let place = data.path().display().to_string();
     let Ok(metadata) = std::fs::metadata(data.path()) else {
-        return vec![Finding::ok("data folder", format!("{place} does not exist yet; `greenroom up` makes it"))];
+        return vec![Finding::ok(
+            "data folder",
+            format!("{place} does not exist yet; `greenroom up` makes it"),
+        )];
     };
     let mut findings = Vec::new();
     let own = rustix::process::geteuid().as_raw();
     if !metadata.is_dir() {
-        findings.push(Finding::broken("data folder", format!("{place} is no folder"), "name another with --data DIR"));
+        findings.push(Finding::broken(
+            "data folder",
+            format!("{place} is no folder"),
+            "name another with --data DIR",
+        ));
     } else if metadata.uid() != own {
         findings.push(Finding::broken(
             "data folder",
@@ -65,7 +74,11 @@ fn token(data: &DataDir) -> Option<Finding> {
         // A runner's folder has none, and one that was never served neither.
         Err(error) if error.kind() == std::io::ErrorKind::NotFound => return None,
         Err(error) => {
-            return Some(Finding::broken("token", format!("{place}: {error}"), "use the user whose folder it is"));
+            return Some(Finding::broken(
+                "token",
+                format!("{place}: {error}"),
+                "use the user whose folder it is",
+            ));
         }
     };
     Some(match metadata.permissions().mode() & 0o077 {
@@ -82,13 +95,23 @@ fn token(data: &DataDir) -> Option<Finding> {
 pub(super) async fn coordinator(context: &Context) -> Vec<Finding> {
     let (client, url) = match context.client().and_then(|client| Ok((client, context.url()?))) {
         Ok(found) => found,
-        Err(error) => return vec![Finding::broken("coordinator", words(&error), "give its address with --url")],
+        Err(error) => {
+            return vec![Finding::broken(
+                "coordinator",
+                words(&error),
+                "give its address with --url",
+            )];
+        }
     };
     let health = match client.health().await {
         Ok(health) => health,
         Err(error) => {
             let error = CliError::from(error);
-            return vec![Finding::weak("coordinator", words(&error), "start one with `greenroom up`, or name one with --url")];
+            return vec![Finding::weak(
+                "coordinator",
+                words(&error),
+                "start one with `greenroom up`, or name one with --url",
+            )];
         }
     };
     let own = env!("CARGO_PKG_VERSION");
@@ -102,7 +125,11 @@ pub(super) async fn coordinator(context: &Context) -> Vec<Finding> {
     }];
     if let Err(error) = client.ready().await {
         let error = CliError::from(error);
-        findings.push(Finding::broken("store", words(&error), "look at the coordinator's log and at its disk"));
+        findings.push(Finding::broken(
+            "store",
+            words(&error),
+            "look at the coordinator's log and at its disk",
+        ));
     }
     match client.runners().await {
         Ok(runners) if runners.items.is_empty() => findings.push(Finding::weak(
@@ -110,10 +137,16 @@ pub(super) async fn coordinator(context: &Context) -> Vec<Finding> {
             "none has joined",
             "`greenroom up` has one; others join with `greenroom runner --coordinator URL`",
         )),
-        Ok(runners) => findings.extend(runners.items.iter().flat_map(|runner| runner_findings(runner))),
+        Ok(runners) => {
+            findings.extend(runners.items.iter().flat_map(|runner| runner_findings(runner)))
+        }
         Err(error) => {
             let error = CliError::from(error);
-            findings.push(Finding::weak("runners", words(&error), "a token of role admin or operator sees them"));
+            findings.push(Finding::weak(
+                "runners",
+                words(&error),
+                "a token of role admin or operator sees them",
+            ));
         }
     }
     findings
@@ -123,7 +156,11 @@ fn runner_findings(runner: &Runner) -> Vec<Finding> {
     let name = format!("{} ({})", runner.name, runner.id);
     let mut findings = vec![match runner.status.as_str() {
         "connected" => Finding::ok("runner", format!("{name} is connected")),
-        other => Finding::weak("runner", format!("{name} is {other}"), "see that its machine and its process are up"),
+        other => Finding::weak(
+            "runner",
+            format!("{name} is {other}"),
+            "see that its machine and its process are up",
+        ),
     }];
     if !runner.probe.outlives_runner {
         findings.push(Finding::weak(
@@ -150,11 +187,17 @@ pub(super) async fn machine() -> Vec<Finding> {
         found
     });
     let Ok(found) = probed.await else {
-        return vec![Finding::broken("control", "the probe of control groups did not come back", "look at the kernel's log")];
+        return vec![Finding::broken(
+            "control",
+            "the probe of control groups did not come back",
+            "look at the kernel's log",
+        )];
     };
-    let kind = |dir: &Path| if cgroup::is_on_v2(dir) { "control group v2" } else { "control group v1" };
+    let kind =
+        |dir: &Path| if cgroup::is_on_v2(dir) { "control group v2" } else { "control group v1" };
     let why = |word: &str| {
-        let notes: Vec<&str> = found.notes.iter().map(String::as_str).filter(|note| note.contains(word)).collect();
+        let notes: Vec<&str> =
+            found.notes.iter().map(String::as_str).filter(|note| note.contains(word)).collect();
         match notes.is_empty() {
             true => String::new(),
             false => format!(" ({})", notes.join("; ")),
@@ -168,7 +211,9 @@ pub(super) async fn machine() -> Vec<Finding> {
             "run where cgroup v2 is writable (a delegated systemd unit, or --cgroupns=private with a writable mount); until then, an agent whose supervisor is killed cannot be proven stopped",
         ),
     }];
-    for (check, dir, word) in [("memory limit", &found.memory, "memory"), ("pids limit", &found.pids, "pids")] {
+    for (check, dir, word) in
+        [("memory limit", &found.memory, "memory"), ("pids limit", &found.pids, "pids")]
+    {
         findings.push(match dir {
             Some(dir) => Finding::ok(check, format!("by {}", kind(dir))),
             None => Finding::weak(
@@ -187,7 +232,8 @@ fn outliving() -> Finding {
     let in_container = Path::new("/.dockerenv").exists()
         || Path::new("/run/.containerenv").exists()
         || std::env::var_os("container").is_some();
-    let parent_is_first = rustix::process::getppid().is_some_and(|parent| parent.as_raw_nonzero().get() == 1);
+    let parent_is_first =
+        rustix::process::getppid().is_some_and(|parent| parent.as_raw_nonzero().get() == 1);
     let unit = std::env::var_os("INVOCATION_ID").is_some();
     if std::process::id() == 1 {
         return Finding::weak(
@@ -217,7 +263,13 @@ pub(super) async fn agents(context: &Context) -> Vec<Finding> {
     let Ok(data) = context.data_dir() else { return Vec::new() };
     let found = match local::find(&data).await {
         Ok(found) => found,
-        Err(error) => return vec![Finding::broken("agents", words(&error), "use the user whose folder it is")],
+        Err(error) => {
+            return vec![Finding::broken(
+                "agents",
+                words(&error),
+                "use the user whose folder it is",
+            )];
+        }
     };
     let live: Vec<_> = found.iter().filter(|found| local::is_live(found)).collect();
     let silent = live.iter().filter(|found| !matches!(found.standing, Standing::Live(_))).count();
@@ -231,7 +283,12 @@ pub(super) async fn agents(context: &Context) -> Vec<Finding> {
             "a runner on this folder ends and closes what has no supervisor",
         )
     } else if !live.is_empty() && !served {
-        Finding::ok("agents", format!("{text}, without a server; `greenroom up` goes on with them, `greenroom local stop` ends them"))
+        Finding::ok(
+            "agents",
+            format!(
+                "{text}, without a server; `greenroom up` goes on with them, `greenroom local stop` ends them"
+            ),
+        )
     } else {
         Finding::ok("agents", text)
     }]

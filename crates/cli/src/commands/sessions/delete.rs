@@ -15,10 +15,13 @@ use crate::ui::Spinner;
 ///
 /// A live session is stopped first, and proven stopped.
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "rm", after_help = "\
+#[command(
+    visible_alias = "rm",
+    after_help = "\
 Examples:
   greenroom sessions delete fix-1
-  greenroom sessions delete fix-1 fix-2 --no-wait")]
+  greenroom sessions delete fix-1 fix-2 --no-wait"
+)]
 pub(crate) struct Args {
     /// Sessions
     #[arg(required = true, value_name = "ID")]
@@ -46,8 +49,9 @@ pub(crate) async fn run(context: &Context, whose: &Whose, args: Args) -> Result<
             }
             Deletion::UnderWay => {
                 let late = format!("session \"{id}\" is not gone after {}", args.wait);
-                return Err(CliError::new(Code::Unproven, late)
-                    .hint(format!("it goes on by itself; greenroom sessions show {id} says how it stands")));
+                return Err(CliError::new(Code::Unproven, late).hint(format!(
+                    "it goes on by itself; greenroom sessions show {id} says how it stands"
+                )));
             }
         }
         Ok(())

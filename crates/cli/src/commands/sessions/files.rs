@@ -150,7 +150,13 @@ fn stat(file: &FileInfo) -> String {
     )
 }
 
-async fn get(ui: &Ui, client: &Client, id: &str, path: &str, to: Option<&Path>) -> Result<(), CliError> {
+async fn get(
+    ui: &Ui,
+    client: &Client,
+    id: &str,
+    path: &str,
+    to: Option<&Path>,
+) -> Result<(), CliError> {
     let mut body = client.file(id, path).await?;
     let Some(to) = to.filter(|to| *to != Path::new("-")) else {
         while let Some(chunk) = body.chunk().await? {
@@ -188,4 +194,3 @@ async fn upload(from: Option<&Path>) -> Result<Upload, CliError> {
         }
     }
 }
-

@@ -20,11 +20,14 @@ const PAGE: u32 = 1000;
 /// its tools go to standard error. --events prints every entry of the log, one after the
 /// other; --output json and jsonl give them as the API does.
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "log", after_help = "\
+#[command(
+    visible_alias = "log",
+    after_help = "\
 Examples:
   greenroom sessions logs fix-1
   greenroom sessions logs fix-1 --events --tail 20 --follow
-  greenroom sessions logs fix-1 --from 120 --output jsonl")]
+  greenroom sessions logs fix-1 --from 120 --output jsonl"
+)]
 pub(crate) struct Args {
     /// Session
     id: String,
@@ -45,7 +48,9 @@ pub(crate) struct Args {
 pub(crate) async fn run(context: &Context, whose: &Whose, args: Args) -> Result<Code, CliError> {
     let client = context.client()?;
     let from = match args.tail {
-        Some(tail) => (whose.session(&client, &args.id).await?.last_seq + 1).saturating_sub(tail).max(1),
+        Some(tail) => {
+            (whose.session(&client, &args.id).await?.last_seq + 1).saturating_sub(tail).max(1)
+        }
         None => {
             whose.guard(&client, &args.id).await?;
             args.from
@@ -93,7 +98,13 @@ impl<'a> Form<'a> {
     }
 }
 
-async fn print(ui: &Ui, client: &Client, id: &str, mut from: Seq, mut form: Form<'_>) -> Result<Code, CliError> {
+async fn print(
+    ui: &Ui,
+    client: &Client,
+    id: &str,
+    mut from: Seq,
+    mut form: Form<'_>,
+) -> Result<Code, CliError> {
     let mut all = Listing { items: Vec::new(), next_cursor: None };
     loop {
         let page = client.events(id, from, PAGE).await?;
@@ -117,7 +128,13 @@ async fn print(ui: &Ui, client: &Client, id: &str, mut from: Seq, mut form: Form
     Ok(Code::Done)
 }
 
-async fn follow(ui: &Ui, client: &Client, id: &str, from: Seq, mut form: Form<'_>) -> Result<Code, CliError> {
+async fn follow(
+    ui: &Ui,
+    client: &Client,
+    id: &str,
+    from: Seq,
+    mut form: Form<'_>,
+) -> Result<Code, CliError> {
     let mut follow = client.follow(id, from, PATIENCE);
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);

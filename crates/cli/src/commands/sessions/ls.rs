@@ -16,12 +16,15 @@ const PAGE: u32 = 1000;
 
 /// List sessions, newest first
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "list", after_help = "\
+#[command(
+    visible_alias = "list",
+    after_help = "\
 Examples:
   greenroom sessions ls
   greenroom sessions ls -n fixer --status running --status waiting
   greenroom sessions ls --label team=web --search tests
-  greenroom sessions ls --output json --limit 1000")]
+  greenroom sessions ls --output json --limit 1000"
+)]
 pub(crate) struct Args {
     /// Only of this status; may be repeated
     #[arg(long, value_name = "STATUS", value_parser = status, value_delimiter = ',')]
@@ -91,16 +94,27 @@ fn table(sessions: &[Answer<Session>]) -> Table {
             Some(reason) => format!("{} ({reason})", session.status.as_str()),
             None => session.status.as_str().to_owned(),
         };
-        Row::new(Tone::of(session.status), [
-            session.id.to_string(),
-            status,
-            session.agent.name.to_string(),
-            if session.pending.runs > 0 { session.pending.runs.to_string() } else { String::new() },
-            ago(session.created_at),
-            ago(session.last_active_at),
-            short(session.title.as_deref().unwrap_or_default(), 50),
-        ])
+        Row::new(
+            Tone::of(session.status),
+            [
+                session.id.to_string(),
+                status,
+                session.agent.name.to_string(),
+                if session.pending.runs > 0 {
+                    session.pending.runs.to_string()
+                } else {
+                    String::new()
+                },
+                ago(session.created_at),
+                ago(session.last_active_at),
+                short(session.title.as_deref().unwrap_or_default(), 50),
+            ],
+        )
     };
     let head = &["ID", "STATUS", "AGENT", "WAITING", "AGE", "ACTIVE", "TITLE"];
-    Table::new(head, sessions.iter().map(row), "No sessions. `greenroom run AGENT PROMPT` starts one.")
+    Table::new(
+        head,
+        sessions.iter().map(row),
+        "No sessions. `greenroom run AGENT PROMPT` starts one.",
+    )
 }

@@ -28,7 +28,9 @@ pub(crate) async fn run(context: &Context, whose: &Whose, args: Args) -> Result<
     let (names, answers): (Vec<_>, Vec<_>) = resumed.into_iter().unzip();
     match context.ui.output {
         crate::ui::Output::Table => {
-            names.iter().try_for_each(|id| context.ui.line(format!("Session \"{id}\" resumed.")))?;
+            names
+                .iter()
+                .try_for_each(|id| context.ui.line(format!("Session \"{id}\" resumed.")))?;
         }
         _ => context.ui.several(&answers, args.ids.len() == 1, |_| String::new())?,
     }

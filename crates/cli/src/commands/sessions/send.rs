@@ -13,11 +13,14 @@ use crate::ui::Output;
 
 /// Ask something of a session
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "prompt", after_help = "\
+#[command(
+    visible_alias = "prompt",
+    after_help = "\
 Examples:
   greenroom sessions send fix-1 'now the integration tests'
   greenroom sessions send fix-1 - < task.md
-  greenroom sessions send fix-1 'stop that, do this' --mode interrupt --follow")]
+  greenroom sessions send fix-1 'stop that, do this' --mode interrupt --follow"
+)]
 pub(crate) struct Args {
     /// Session
     id: String,

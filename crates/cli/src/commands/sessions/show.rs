@@ -8,10 +8,13 @@ use crate::show;
 
 /// Show sessions, with the receipt of the last compute
 #[derive(Debug, clap::Args)]
-#[command(visible_alias = "get", after_help = "\
+#[command(
+    visible_alias = "get",
+    after_help = "\
 Examples:
   greenroom sessions show fix-1
-  greenroom sessions show fix-1 --output json")]
+  greenroom sessions show fix-1 --output json"
+)]
 pub(crate) struct Args {
     /// Sessions
     #[arg(required = true, value_name = "ID")]

@@ -140,9 +140,10 @@ async fn stop_each(
         ids => format!("stopping {}", count(ids.len(), "session")),
     };
     let mut spinner = (!plan.no_wait && !ids.is_empty()).then(|| Spinner::start(ui, what));
-    let stops = ids.into_iter().enumerate().map(|(n, id)| async move {
-        (n, stop_one(client, whose, &id, plan).await)
-    });
+    let stops = ids
+        .into_iter()
+        .enumerate()
+        .map(|(n, id)| async move { (n, stop_one(client, whose, &id, plan).await) });
     let mut stops = futures::stream::iter(stops).buffer_unordered(AT_ONCE);
     let (mut replies, mut code) = (Vec::new(), Code::Done);
     while let Some((n, stopped)) = stops.next().await {

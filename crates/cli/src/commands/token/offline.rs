@@ -41,7 +41,11 @@ impl Offline {
         Ok(Self { store, _lock: lock })
     }
 
-    pub(super) async fn create(&self, role: Role, principal: Option<String>) -> Result<NewToken, CliError> {
+    pub(super) async fn create(
+        &self,
+        role: Role,
+        principal: Option<String>,
+    ) -> Result<NewToken, CliError> {
         let (id, secret) = (TokenId(Uuid::now_v7()), new_secret());
         let row = TokenRow {
             id,
