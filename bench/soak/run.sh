@@ -10,7 +10,7 @@ trap 'rm -f "$log"' EXIT
 
 export GREENROOM_SOAK=1 GREENROOM_MODEL=deep NO_COLOR=1 CARGO_TERM_COLOR=never
 started=$(date -u +%FT%TZ)
-cargo nextest run --release --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$log"
+cargo nextest run --profile soak --release --locked --workspace --no-fail-fast "$@" 2>&1 | tee "$log"
 status=${PIPESTATUS[0]}
 
 {

@@ -94,12 +94,12 @@ impl Server {
         Ok(())
     }
 
-    /// Creates a session with a prompt and waits until its agent has said `ready`.
+    /// Creates a session with a prompt and waits until its agent has said that it is ready.
     pub(crate) async fn create_ready(&self, agent: &str, session: &str) -> anyhow::Result<()> {
         let body = json!({ "agent": agent, "id": session, "prompt": "begin" });
         self.connect().await?.json("POST", "/v1/sessions", Some(&body)).await?;
         let mut events = self.follow(session).await?;
-        until(&mut events, |frame| frame.event == "message" && frame.data.contains("ready")).await?;
+        until(&mut events, |frame| frame.event == "tool_call").await?;
         Ok(())
     }
 
@@ -213,8 +213,8 @@ fn write_agents(folder: &Path) -> anyhow::Result<()> {
     let ticks = format!("ticks, \"{TICKS}\", \"{TICK_EVERY_MS}\"");
     let agents = [
         ("stamp", "stamp", ""),
-        ("serve", "serve", ""),
-        ("daemons", daemons.as_str(), ""),
+        ("serve", "serve", "stdout: jsonl\n"),
+        ("daemons", daemons.as_str(), "stdout: jsonl\n"),
         ("ticks", ticks.as_str(), "stdout: jsonl\n"),
         ("persistent", "persistent", "stdout: jsonl\nlifecycle: persistent\n"),
     ];

@@ -56,7 +56,10 @@ pub fn check_log(id: &str, log: &[Value]) {
                 "withdrawn" => matches!(before, Some("queued" | "requeued")),
                 "completed" => matches!(before, Some("started" | "waiting")),
                 "failed" | "stopped" => {
-                    matches!(before, Some("queued" | "requeued" | "dispatched" | "started" | "waiting"))
+                    matches!(
+                        before,
+                        Some("queued" | "requeued" | "dispatched" | "started" | "waiting")
+                    )
                 }
                 _ => false,
             };

@@ -8,6 +8,7 @@
 #![forbid(unsafe_code)]
 
 pub mod agents;
+pub mod builder;
 pub mod cli;
 pub mod events;
 pub mod http;

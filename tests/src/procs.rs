@@ -55,9 +55,9 @@ pub fn look(pid: i32) -> Option<Proc> {
 
 fn holds(pid: i32, path: &Path) -> bool {
     let Ok(entries) = fs::read_dir(format!("/proc/{pid}/fd")) else { return false };
-    entries.flatten().any(|entry| {
-        fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(path))
-    })
+    entries
+        .flatten()
+        .any(|entry| fs::read_link(entry.path()).is_ok_and(|target| target.starts_with(path)))
 }
 
 /// Living processes that hold `path`, or something beneath it, open.
@@ -141,8 +141,7 @@ pub fn wait_gone(pid: i32, limit: Duration) -> bool {
 /// Waits until none of these processes lives any more.
 pub fn wait_all_gone(procs: &[Proc], limit: Duration) -> bool {
     procs.iter().all(|proc| {
-        look(proc.pid).is_none_or(|now| now.started != proc.started)
-            || wait_gone(proc.pid, limit)
+        look(proc.pid).is_none_or(|now| now.started != proc.started) || wait_gone(proc.pid, limit)
     })
 }
 

@@ -4,13 +4,14 @@ use std::fs::{self, File};
 use std::io::{BufRead, BufReader};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::sync::Mutex;
+use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
+use crate::builder::Builder;
 use crate::http::Api;
 use crate::sse::Sse;
 use crate::{PATIENCE, agents, procs};
@@ -37,21 +38,6 @@ pub fn actor() -> PathBuf {
 fn beside(name: &str) -> PathBuf {
     let own = std::env::current_exe().expect("the test knows its own path");
     own.ancestors().nth(2).expect("target/release/deps/test").join(name)
-}
-
-/// How to start it.
-#[derive(Debug, Clone)]
-pub struct Builder {
-    whole: bool,
-    agents: Vec<(String, Value)>,
-    args: Vec<String>,
-    env: Vec<(String, String)>,
-    runner_env: Vec<(String, String)>,
-    runner_args: Vec<String>,
-    runners: Vec<String>,
-    binary: PathBuf,
-    data: Option<PathBuf>,
-    through: Vec<String>,
 }
 
 /// A running Greenroom, and everything it has started. All of it ends with this value.
@@ -86,141 +72,12 @@ pub struct RunnerProcess {
     child: Option<Child>,
 }
 
-impl Builder {
-    fn new(whole: bool) -> Self {
-        Self {
-            whole,
-            agents: Vec::new(),
-            args: Vec::new(),
-            env: Vec::new(),
-            runner_env: Vec::new(),
-            runner_args: Vec::new(),
-            runners: Vec::new(),
-            binary: binary(),
-            data: None,
-            through: Vec::new(),
-        }
-    }
-
-    /// With an agent; `name` and `driver` are filled in.
-    #[must_use]
-    pub fn agent(mut self, name: &str, description: Value) -> Self {
-        self.agents.push((name.to_owned(), description));
-        self
-    }
-
-    /// With so many places.
-    #[must_use]
-    pub fn slots(self, slots: u32) -> Self {
-        let slots = slots.to_string();
-        if self.whole { self.args(&["--slots", &slots]) } else { self.runner_args(&["--slots", &slots]) }
-    }
-
-    /// With further arguments of the server.
-    #[must_use]
-    pub fn args(mut self, args: &[&str]) -> Self {
-        self.args.extend(args.iter().map(|arg| (*arg).to_owned()));
-        self
-    }
-
-    /// With further arguments of each runner.
-    #[must_use]
-    pub fn runner_args(mut self, args: &[&str]) -> Self {
-        self.runner_args.extend(args.iter().map(|arg| (*arg).to_owned()));
-        self
-    }
-
-    /// With these arguments, and no others, of each runner that is added from now on.
-    pub fn set_runner_args(&mut self, args: &[&str]) {
-        self.runner_args = args.iter().map(|arg| (*arg).to_owned()).collect();
-    }
-
-    /// With this value of `FAILPOINTS` for the server from its next start on, or without one.
-    pub fn set_failpoints(&mut self, points: Option<&str>) {
-        self.env.retain(|(name, _)| name != "FAILPOINTS");
-        self.env.extend(points.map(|points| ("FAILPOINTS".to_owned(), points.to_owned())));
-    }
-
-    /// As [`Builder::set_failpoints`], for runners.
-    pub fn set_runner_failpoints(&mut self, points: Option<&str>) {
-        self.runner_env.retain(|(name, _)| name != "FAILPOINTS");
-        self.runner_env.extend(points.map(|points| ("FAILPOINTS".to_owned(), points.to_owned())));
-    }
-
-    /// With a variable of the server.
-    #[must_use]
-    pub fn env(mut self, name: &str, value: &str) -> Self {
-        self.env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// With a variable of each runner.
-    #[must_use]
-    pub fn runner_env(mut self, name: &str, value: &str) -> Self {
-        self.runner_env.push((name.to_owned(), value.to_owned()));
-        self
-    }
-
-    /// With a runner of this name (only beside `serve`).
-    #[must_use]
-    pub fn runner(mut self, name: &str) -> Self {
-        self.runners.push(name.to_owned());
-        self
-    }
-
-    /// From this binary.
-    #[must_use]
-    pub fn binary(mut self, path: &Path) -> Self {
-        self.binary = path.to_owned();
-        self
-    }
-
-    /// With the server started by another program: its words come before the binary's path.
-    #[must_use]
-    pub fn through(mut self, words: &[&str]) -> Self {
-        self.through = words.iter().map(|word| (*word).to_owned()).collect();
-        self
-    }
-
-    /// On this data folder.
-    #[must_use]
-    pub fn data(mut self, path: &Path) -> Self {
-        self.data = Some(path.to_owned());
-        self
-    }
-
-    /// Starts it, and returns when it is ready.
-    pub fn start(self) -> Greenroom {
-        let short = uuid::Uuid::now_v7().simple().to_string();
-        let root = PathBuf::from(format!("/tmp/gr-{}", &short[20..]));
-        fs::create_dir_all(root.join("agents")).expect("a folder for the test");
-        let data = self.data.clone().unwrap_or_else(|| root.join("data"));
-        let host = format!("127.0.0.1:{}", free_port());
-        let api = Api { host, token: None };
-        let runners = self.runners.clone();
-        let mut room =
-            Greenroom { root, data, api, builder: self, server: None, runners: Vec::new() };
-        for (name, description) in room.builder.agents.clone() {
-            room.write_agent(&name, description);
-        }
-        room.start_server();
-        for name in runners {
-            room.add_runner(&name);
-        }
-        room
-    }
-}
-
-/// A port that nobody listens on, outside the range of outgoing connections.
-fn free_port() -> u16 {
-    let seed = uuid::Uuid::now_v7().as_u128();
-    (0..1000u128)
-        .map(|step| u16::try_from(10_000 + (seed + step * 7919) % 20_000).expect("fits"))
-        .find(|port| std::net::TcpListener::bind(("127.0.0.1", *port)).is_ok())
-        .expect("a free port")
-}
-
 impl Greenroom {
+    /// One that is described and not started.
+    pub(crate) fn unstarted(root: PathBuf, data: PathBuf, api: Api, builder: Builder) -> Self {
+        Self { root, data, api, builder, server: None, runners: Vec::new() }
+    }
+
     /// Coordinator, runner and dashboard in one process.
     pub fn up() -> Builder {
         Builder::new(true)

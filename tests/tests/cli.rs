@@ -22,13 +22,28 @@ fn p1_stop_says_what_it_did() {
     room.api.create("holder", json!({"id": "one", "prompt": prompt}));
     room.api.wait_text("one", "holding");
     let ran = room.cli(&["sessions", "stop", "one"]).exits(0);
-    let line = ran.out.lines().chain(ran.err.lines()).find(|l| l.contains("stopped")).unwrap_or_default().to_owned();
+    let line = ran
+        .out
+        .lines()
+        .chain(ran.err.lines())
+        .find(|l| l.contains("stopped"))
+        .unwrap_or_default()
+        .to_owned();
     assert!(line.starts_with("Session \"one\" stopped for agent \"holder\" ("), "{line:?}");
-    assert!(line.contains(" processes, 0 survivors, ") || line.contains(" process, 0 survivors, "), "{line:?}");
+    assert!(
+        line.contains(" processes, 0 survivors, ") || line.contains(" process, 0 survivors, "),
+        "{line:?}"
+    );
     assert!(line.ends_with(" ms).") || line.ends_with(" s)."), "{line:?}");
-    room.cli(&["sessions", "stop", "one"]).exits(0).says("Session \"one\" is already stopped for agent \"holder\".");
+    room.cli(&["sessions", "stop", "one"])
+        .exits(0)
+        .says("Session \"one\" is already stopped for agent \"holder\".");
     let ran = room.cli(&["sessions", "stop", "nope"]).exits(1);
-    assert!(ran.err.contains("error: session \"nope\" not found or has been deleted"), "{}", ran.err);
+    assert!(
+        ran.err.contains("error: session \"nope\" not found or has been deleted"),
+        "{}",
+        ran.err
+    );
     assert!(ran.err.contains("hint:") && ran.err.contains("greenroom sessions ls"), "{}", ran.err);
     assert!(ran.out.is_empty(), "stdout is data: {}", ran.out);
     let ran = room.cli(&["sessions", "stop", "one", "-n", "echo"]).exits(1);
@@ -47,7 +62,19 @@ fn p1_stop_all_by_label_and_discard() {
         marks.push(mark);
     }
     room.api.prompt("a", "later");
-    room.cli(&["sessions", "stop", "--all", "--label", "team=blue", "--grace", "200ms", "--discard-queue", "--reason", "tea"]).exits(0);
+    room.cli(&[
+        "sessions",
+        "stop",
+        "--all",
+        "--label",
+        "team=blue",
+        "--grace",
+        "200ms",
+        "--discard-queue",
+        "--reason",
+        "tea",
+    ])
+    .exits(0);
     assert!(procs::holding(&marks[0]).is_empty() && procs::holding(&marks[1]).is_empty());
     assert_eq!(procs::holding(&marks[2]).len(), 1);
     assert_eq!(room.api.session("a")["pending"]["runs"], 0);
@@ -70,7 +97,12 @@ fn p1_exit_codes() {
     let (_, prompt) = room.mark();
     let mut command = room.command();
     command.args(["run", "holder", &prompt, "--id", "three", "--data"]).arg(&room.data);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null()).spawn().expect("it starts");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null())
+        .spawn()
+        .expect("it starts");
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("a pipe")).read_line(&mut line).expect("a line");
     assert_eq!(line, "holding\n", "it comes as it is said");
@@ -80,9 +112,18 @@ fn p1_exit_codes() {
 
     // 5: no coordinator. With several ids, the highest.
     room.cli(&["sessions", "stop", "three", "nope"]).exits(1);
-    let ran = room.bare_cli(&["sessions", "ls", "--url", "http://127.0.0.1:9", "--token", "x"]).exits(5);
+    let ran =
+        room.bare_cli(&["sessions", "ls", "--url", "http://127.0.0.1:9", "--token", "x"]).exits(5);
     assert!(ran.err.contains("error:") && ran.err.contains("hint:"), "{}", ran.err);
-    room.bare_cli(&["sessions", "ls", "--url", &format!("http://{}", room.api.host), "--token", "wrong"]).exits(1);
+    room.bare_cli(&[
+        "sessions",
+        "ls",
+        "--url",
+        &format!("http://{}", room.api.host),
+        "--token",
+        "wrong",
+    ])
+    .exits(1);
 }
 
 #[test]
@@ -111,7 +152,10 @@ fn p3_json_output_is_the_apis() {
     let runs = room.cli(&["runs", "ls", &id, "--output", "json"]).exits(0).json();
     assert_eq!(runs["items"][0]["status"], "completed");
     let run = runs["items"][0]["id"].as_str().expect("a run").to_owned();
-    assert_eq!(room.cli(&["runs", "show", &run, "--output", "json"]).exits(0).json(), room.api.run(&json!(run)));
+    assert_eq!(
+        room.cli(&["runs", "show", &run, "--output", "json"]).exits(0).json(),
+        room.api.run(&json!(run))
+    );
     let events = room.cli(&["sessions", "logs", &id, "--output", "jsonl"]).exits(0);
     let events: Vec<greenroom_tests::Value> =
         events.out.lines().map(|line| serde_json::from_str(line).expect("JSON")).collect();
@@ -131,7 +175,13 @@ fn p3_no_colour_no_spinner_and_a_closed_pipe() {
     let room = room();
     let id = room.api.begin("echo", "hello");
     room.api.wait_status(&id, "finished");
-    for args in [&["sessions", "ls"][..], &["sessions", "show", &id], &["agents", "ls"], &["runners", "ls"], &["doctor"]] {
+    for args in [
+        &["sessions", "ls"][..],
+        &["sessions", "show", &id],
+        &["agents", "ls"],
+        &["runners", "ls"],
+        &["doctor"],
+    ] {
         let ran = room.cli(args);
         assert!(!ran.out.contains('\u{1b}') && !ran.err.contains('\u{1b}'), "{args:?}: {ran:?}");
         assert!(!ran.out.is_empty(), "{args:?}: {ran:?}");
@@ -141,7 +191,12 @@ fn p3_no_colour_no_spinner_and_a_closed_pipe() {
     }
     let mut command = room.command();
     command.args(["sessions", "ls", "--output", "json", "--data"]).arg(&room.data);
-    let mut child = command.stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("it starts");
+    let mut child = command
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .expect("it starts");
     drop(child.stdout.take());
     assert!(procs::wait_gone(child.id() as i32, PATIENCE));
     let output = child.wait_with_output().expect("its end");
@@ -152,7 +207,15 @@ fn p3_no_colour_no_spinner_and_a_closed_pipe() {
 #[test]
 fn p3_a_whole_life_by_hand() {
     let room = room();
-    let id = id_of(&room.cli(&["sessions", "create", "echo", "--id", "by-hand", "--title", "T", "--label", "a=b", "--output", "json"]).exits(0).json());
+    let id = id_of(
+        &room
+            .cli(&[
+                "sessions", "create", "echo", "--id", "by-hand", "--title", "T", "--label", "a=b",
+                "--output", "json",
+            ])
+            .exits(0)
+            .json(),
+    );
     assert_eq!(id, "by-hand");
     room.cli(&["sessions", "send", &id, "one"]).exits(0);
     room.api.wait_status(&id, "finished");
@@ -163,7 +226,13 @@ fn p3_a_whole_life_by_hand() {
     room.cli(&["sessions", "resume", &id]).exits(1).says("hint:");
     room.cli(&["sessions", "delete", &id, &other]).exits(0);
     room.cli(&["sessions", "show", &id]).exits(1);
-    for args in [&["completions", "bash"][..], &["completions", "zsh"], &["completions", "fish"], &["--help"], &["--version"]] {
+    for args in [
+        &["completions", "bash"][..],
+        &["completions", "zsh"],
+        &["completions", "fish"],
+        &["--help"],
+        &["--version"],
+    ] {
         assert!(!room.bare_cli(args).exits(0).out.is_empty(), "{args:?}");
     }
 }
@@ -173,8 +242,16 @@ fn p1_port_0_says_the_real_port_and_one_line() {
     let root = std::path::PathBuf::from(format!("/tmp/gp-{}", uuid::Uuid::now_v7().simple()));
     std::fs::create_dir(&root).expect("a folder");
     let mut command = std::process::Command::new(greenroom_tests::binary());
-    command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &root).env("XDG_DATA_HOME", root.join("xdg"));
-    command.args(["up", "--listen", "127.0.0.1:0"]).stdin(Stdio::null()).stdout(Stdio::piped()).stderr(Stdio::null());
+    command
+        .env_clear()
+        .env("PATH", "/usr/bin:/bin")
+        .env("HOME", &root)
+        .env("XDG_DATA_HOME", root.join("xdg"));
+    command
+        .args(["up", "--listen", "127.0.0.1:0"])
+        .stdin(Stdio::null())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::null());
     let mut child = command.spawn().expect("it starts");
     let mut lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
     let line = lines.next().expect("a line").expect("text");
@@ -185,7 +262,11 @@ fn p1_port_0_says_the_real_port_and_one_line() {
     // A second server on the same folder says so; the CLI finds the first by itself.
     let call = |args: &[&str]| {
         let mut command = std::process::Command::new(greenroom_tests::binary());
-        command.env_clear().env("PATH", "/usr/bin:/bin").env("HOME", &root).env("XDG_DATA_HOME", root.join("xdg"));
+        command
+            .env_clear()
+            .env("PATH", "/usr/bin:/bin")
+            .env("HOME", &root)
+            .env("XDG_DATA_HOME", root.join("xdg"));
         command.args(args);
         greenroom_tests::cli::run(command, "")
     };

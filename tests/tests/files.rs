@@ -51,7 +51,9 @@ impl Files {
 #[test]
 fn p2_files_of_any_name() {
     let files = Files::start();
-    for name in ["plain.txt", "a b c:d%e", "ünï 漢字 🦀", "-rf", "%2e%2e", "a?b#c&d=e", "new\nline", "..."] {
+    for name in
+        ["plain.txt", "a b c:d%e", "ünï 漢字 🦀", "-rf", "%2e%2e", "a?b#c&d=e", "new\nline", "..."]
+    {
         let text = format!("content of {name}");
         files.put(name, text.as_bytes()).granted();
         assert_eq!(fs::read_to_string(files.workspace.join(name)).expect("the file"), text);
@@ -59,7 +61,11 @@ fn p2_files_of_any_name() {
         assert_eq!((got.status, got.text()), (200, text), "{name}");
         let path = format!("/v1/sessions/{}/files/stat?path={}", files.id, encode(name));
         let stat = files.room.api.get(&path).expect(200);
-        assert_eq!((stat["name"].as_str(), stat["kind"].as_str()), (Some(name), Some("file")), "{stat}");
+        assert_eq!(
+            (stat["name"].as_str(), stat["kind"].as_str()),
+            (Some(name), Some("file")),
+            "{stat}"
+        );
     }
     let nested = "a/b c:d%e";
     let mkdir = format!("/v1/sessions/{}/files/mkdir", files.id);
@@ -81,7 +87,10 @@ fn p2_files_of_any_name() {
     files.room.cli(&["sessions", "files", "put", id, "x/y z:%.txt", &source.to_string_lossy()]);
     let ran = files.room.cli(&["sessions", "files", "ls", id]).exits(0);
     assert!(ran.out.contains("a b c:d%e"), "{}", ran.out);
-    assert_eq!(files.room.cli(&["sessions", "files", "get", id, "a b c:d%e"]).exits(0).out, "content of a b c:d%e");
+    assert_eq!(
+        files.room.cli(&["sessions", "files", "get", id, "a b c:d%e"]).exits(0).out,
+        "content of a b c:d%e"
+    );
 }
 
 #[test]
@@ -98,17 +107,33 @@ fn p8_nothing_leaves_the_workspace() {
     let api = &files.room.api;
     let mut bad = Vec::new();
     for path in [
-        "link/secret", "passwd", "up", "loop", "%2E%2E/%2E%2E/token", "..%2F..%2Ftoken", "%2Fetc%2Fpasswd", "x%00y",
-        "%2E%2E%2Ftoken", "%2Fproc%2Fself%2Fenviron",
+        "link/secret",
+        "passwd",
+        "up",
+        "loop",
+        "%2E%2E/%2E%2E/token",
+        "..%2F..%2Ftoken",
+        "%2Fetc%2Fpasswd",
+        "x%00y",
+        "%2E%2E%2Ftoken",
+        "%2Fproc%2Fself%2Fenviron",
     ] {
         bad.push(api.get(&format!("{base}/content/{path}")));
         bad.push(api.request("PUT", &format!("{base}/content/{path}")).body("overwritten").send());
         bad.push(api.delete(&format!("{base}/content/{path}/secret")));
         bad.push(api.get(&format!("{base}?path={path}")));
-        bad.push(api.post(&format!("{base}/mkdir"), json!({"path": path.replace("%2F", "/").replace("%2E", ".").replace("%00", "\0")})));
+        bad.push(api.post(
+            &format!("{base}/mkdir"),
+            json!({"path": path.replace("%2F", "/").replace("%2E", ".").replace("%00", "\0")}),
+        ));
     }
     for reply in &bad {
-        assert!((400..500).contains(&reply.status) || reply.status < 300, "{} {}", reply.status, reply.text());
+        assert!(
+            (400..500).contains(&reply.status) || reply.status < 300,
+            "{} {}",
+            reply.status,
+            reply.text()
+        );
         let text = reply.text();
         assert!(!text.contains("not yours") && !text.contains("root:"), "{text}");
     }
@@ -116,7 +141,10 @@ fn p8_nothing_leaves_the_workspace() {
     assert_eq!(fs::read_dir(&outside).expect("the folder").count(), 1, "nothing was made there");
     let passwd = fs::read_to_string("/etc/passwd").expect("the file");
     assert!(passwd.contains("root:"), "it is as it was");
-    assert!(fs::read_to_string(files.room.data.join("token")).is_ok_and(|token| !token.contains("overwritten")));
+    assert!(
+        fs::read_to_string(files.room.data.join("token"))
+            .is_ok_and(|token| !token.contains("overwritten"))
+    );
 
     // Removing a link removes the link, and a folder that holds one keeps what it points to.
     files.delete("link", "?recursive=true");
@@ -126,14 +154,20 @@ fn p8_nothing_leaves_the_workspace() {
 #[test]
 fn p8_special_files_block_nobody() {
     let files = Files::start();
-    let fifo = CString::new(files.workspace.join("fifo").to_string_lossy().as_bytes()).expect("no NUL");
-    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0).expect("a FIFO");
-    let _socket = std::os::unix::net::UnixListener::bind(files.workspace.join("sock")).expect("a socket");
+    let fifo =
+        CString::new(files.workspace.join("fifo").to_string_lossy().as_bytes()).expect("no NUL");
+    rustix::fs::mknodat(rustix::fs::CWD, &fifo, rustix::fs::FileType::Fifo, 0o600.into(), 0)
+        .expect("a FIFO");
+    let _socket =
+        std::os::unix::net::UnixListener::bind(files.workspace.join("sock")).expect("a socket");
     for name in ["fifo", "sock"] {
         let reply = files.get(name);
         assert!((400..500).contains(&reply.status), "{name}: {} {}", reply.status, reply.text());
         let list = files.list("").expect(200);
-        let kind = list["items"].as_array().and_then(|all| all.iter().find(|f| f["name"] == name)).map(|f| f["kind"].clone());
+        let kind = list["items"]
+            .as_array()
+            .and_then(|all| all.iter().find(|f| f["name"] == name))
+            .map(|f| f["kind"].clone());
         assert_eq!(kind, Some(json!("other")), "{list:#}");
     }
     files.put("fine", b"fine").granted();
@@ -180,16 +214,23 @@ fn p1_delete_does_not_cross_mounts() {
     let inside = files.workspace.join("mounted");
     fs::create_dir(&inside).expect("a folder");
     let mount = |args: &[&str], path: &PathBuf| {
-        std::process::Command::new(args[0]).args(&args[1..]).arg(path).status().is_ok_and(|s| s.success())
+        std::process::Command::new(args[0])
+            .args(&args[1..])
+            .arg(path)
+            .status()
+            .is_ok_and(|s| s.success())
     };
     assert!(mount(&["mount", "--bind", &outside.to_string_lossy()], &inside));
-    let reply = files.room.api.request("DELETE", &format!("/v1/sessions/{}?wait=3s", files.id)).send();
+    let reply =
+        files.room.api.request("DELETE", &format!("/v1/sessions/{}?wait=3s", files.id)).send();
     assert!(matches!(reply.status, 202 | 204), "{}", reply.text());
     assert_eq!(fs::read_to_string(outside.join("precious")).expect("the file"), "keep");
     // It was moved to the trash with its mount; take that away again.
     let mounts = fs::read_to_string("/proc/self/mounts").unwrap_or_default();
     let root = files.room.root.to_string_lossy().into_owned();
-    for point in mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|p| p.starts_with(&root)) {
+    for point in
+        mounts.lines().filter_map(|line| line.split(' ').nth(1)).filter(|p| p.starts_with(&root))
+    {
         assert!(mount(&["umount", "-l"], &PathBuf::from(point)));
     }
 }

@@ -6,7 +6,13 @@ use greenroom_tests::{Greenroom, Sse, agents, json, procs};
 #[test]
 fn p1_the_run_limit_holds_with_the_coordinator_away() {
     let mut room = Greenroom::serve()
-        .agent("stubborn", agents::with(agents::stubborn(), json!({"limits": {"run": "2s"}, "stop": {"grace": "200ms"}})))
+        .agent(
+            "stubborn",
+            agents::with(
+                agents::stubborn(),
+                json!({"limits": {"run": "2s"}, "stop": {"grace": "200ms"}}),
+            ),
+        )
         .runner("one")
         .start();
     let (mark, prompt) = room.mark();
@@ -62,7 +68,13 @@ fn p2_prompts_that_race_with_idle_stops_are_all_answered() {
 #[test]
 fn p1_too_much_memory_is_a_typed_end_and_hurts_nobody_else() {
     let room = Greenroom::up()
-        .agent("hog", agents::with(agents::act(&["hog", "400000000"]), json!({"limits": {"memory": "64MiB"}})))
+        .agent(
+            "hog",
+            agents::with(
+                agents::act(&["hog", "400000000"]),
+                json!({"limits": {"memory": "64MiB"}}),
+            ),
+        )
         .agent("holder", agents::holder())
         .start();
     let (mark, prompt) = room.mark();
@@ -96,7 +108,10 @@ fn p1_a_child_that_uses_too_much_memory_counts_too() {
 #[test]
 fn p1_too_many_processes() {
     let room = Greenroom::up()
-        .agent("forks", agents::with(agents::act(&["forks", "200"]), json!({"limits": {"pids": 40}})))
+        .agent(
+            "forks",
+            agents::with(agents::act(&["forks", "200"]), json!({"limits": {"pids": 40}})),
+        )
         .start();
     let runner = room.api.get("/v1/runners").expect(200)["items"][0].clone();
     let id = room.api.begin("forks", "go");
@@ -117,7 +132,8 @@ fn p1_too_many_processes() {
 
 #[test]
 fn p1_ttl_expires_and_can_be_restored() {
-    let room = Greenroom::up().agent("holder", agents::holder()).agent("echo", agents::echo()).start();
+    let room =
+        Greenroom::up().agent("holder", agents::holder()).agent("echo", agents::echo()).start();
     let (mark, prompt) = room.mark();
     let session = room.api.create("holder", json!({"prompt": prompt, "limits": {"ttl_ms": 1500}}));
     let id = id_of(&session);
@@ -126,16 +142,26 @@ fn p1_ttl_expires_and_can_be_restored() {
     assert_eq!(session["status"], "stopped", "{session:#}");
     assert!(procs::holding(&mark).is_empty());
     room.api.wait_event(&id, 1, "session.expired");
-    let (_, prompt) = room.mark();
-    room.api.prompt(&id, &prompt);
-    room.api.wait_text(&id, "holding");
+    // A prompt brings it back, with another whole time to live.
+    let (mark, prompt) = room.mark();
+    let run = room.api.prompt(&id, &prompt);
+    let restored = room.api.session(&id);
+    assert!(restored["expires_at"].as_str() > session["expires_at"].as_str(), "{restored:#}");
+    room.api.wait_session(&id, "its return", |_| room.api.run(&run["id"])["status"] != "queued");
+    let ended = room.api.wait_run(&id, &run["id"]);
+    assert!(!ended["started_at"].is_null(), "it had its time: {ended:#}");
+    room.api.wait_rest(&id);
+    assert!(procs::holding(&mark).is_empty());
     room.api.check(&id);
 }
 
 #[test]
 fn p3_output_beyond_its_quota_is_counted_and_said() {
     let room = Greenroom::up()
-        .agent("flood", agents::with(agents::act(&["flood", "8388608"]), json!({"limits": {"output": "1MiB"}})))
+        .agent(
+            "flood",
+            agents::with(agents::act(&["flood", "8388608"]), json!({"limits": {"output": "1MiB"}})),
+        )
         .start();
     let id = room.api.begin("flood", "go");
     room.api.wait_status(&id, "finished");
@@ -182,7 +208,10 @@ fn p3_a_gigabyte_neither_hangs_nor_grows_memory() {
 #[test]
 fn p3_limits_of_a_session_stand_over_its_agents() {
     let room = Greenroom::up()
-        .agent("holder", agents::with(agents::holder(), json!({"limits": {"run": "1h", "idle": "5m"}})))
+        .agent(
+            "holder",
+            agents::with(agents::holder(), json!({"limits": {"run": "1h", "idle": "5m"}})),
+        )
         .start();
     let session = room.api.create("holder", json!({"limits": {"run_ms": 500}}));
     assert_eq!(session["limits"]["run_ms"], 500, "{session:#}");

@@ -78,7 +78,8 @@ fn p3_json_lines_are_events_and_other_lines_are_text() {
     }
     assert!(log.iter().all(|event| event["type"] != "session.stopped"), "no agent writes that");
     let said = room.api.said(&id);
-    for text in ["plain words\n", "{\"no\":\"type\"}\n", "unheard-of", "session.stopped", "hello\n"] {
+    for text in ["plain words\n", "{\"no\":\"type\"}\n", "unheard-of", "session.stopped", "hello\n"]
+    {
         assert!(said.contains(text), "{text}: {said}");
     }
     let run = room.api.runs(&id)[0].clone();
@@ -112,15 +113,23 @@ fn p3_an_output_schema_is_kept_to() {
     assert_eq!(room.api.runs(&id)[0]["result"], json!({"n": 1}));
     let (id, _) = finished(&room, "bad");
     let run = room.api.runs(&id)[0].clone();
-    assert_eq!((run["status"].as_str(), run["error"]["code"].as_str()), (Some("failed"), Some("output_schema")), "{run:#}");
+    assert_eq!(
+        (run["status"].as_str(), run["error"]["code"].as_str()),
+        (Some("failed"), Some("output_schema")),
+        "{run:#}"
+    );
 }
 
 #[test]
 fn p3_the_prompt_arrives_as_it_was_sent() {
     let nasty = "line one\nline \"two\" 'three' $HOME `id` \\ é 漢字 \u{1F980}\t\u{7f} end";
     let arg = agents::with(agents::sh(r#"printf '%s' "$1""#, &[]), json!({"prompt_via": "arg"}));
-    let env = agents::with(agents::sh(r#"printf '%s' "$GREENROOM_PROMPT""#, &[]), json!({"prompt_via": "env"}));
-    let room = Greenroom::up().agent("stdin", agents::echo()).agent("arg", arg).agent("env", env).start();
+    let env = agents::with(
+        agents::sh(r#"printf '%s' "$GREENROOM_PROMPT""#, &[]),
+        json!({"prompt_via": "env"}),
+    );
+    let room =
+        Greenroom::up().agent("stdin", agents::echo()).agent("arg", arg).agent("env", env).start();
     for agent in ["stdin", "arg", "env"] {
         let id = room.api.begin(agent, nasty);
         let session = room.api.wait_rest(&id);

@@ -59,7 +59,8 @@ fn p6_two_runners_side_by_side_leave_each_other_alone() {
             (id, mark)
         })
         .collect();
-    let homes: Vec<_> = sessions.iter().map(|(id, _)| room.api.session(id)["runner_id"].clone()).collect();
+    let homes: Vec<_> =
+        sessions.iter().map(|(id, _)| room.api.session(id)["runner_id"].clone()).collect();
     assert_ne!(homes[0], homes[1]);
 
     // One is killed, comes back and adopts its own; the other one's stays untouched.
@@ -147,7 +148,11 @@ fn p6_a_home_runner_is_not_deleted_by_the_way() {
 
 #[test]
 fn p2_a_drained_runner_takes_nothing_new_and_keeps_what_it_has() {
-    let mut room = Greenroom::serve().agent("holder", agents::holder()).agent("echo", agents::echo()).runner("one").start();
+    let mut room = Greenroom::serve()
+        .agent("holder", agents::holder())
+        .agent("echo", agents::echo())
+        .runner("one")
+        .start();
     let (mark, prompt) = room.mark();
     let busy = room.api.begin("holder", &prompt);
     room.api.wait_text(&busy, "holding");

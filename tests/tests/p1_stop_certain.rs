@@ -39,8 +39,12 @@ fn p1_two_hundred_stubborn_daemons_leave_none() {
     if runners["items"][0]["probe"]["cgroup_kill"] == true {
         assert!(proves(&receipt, "cgroup_empty"), "{receipt:#}");
     }
-    let actions: Vec<&str> =
-        receipt["steps"].as_array().expect("steps").iter().filter_map(|s| s["action"].as_str()).collect();
+    let actions: Vec<&str> = receipt["steps"]
+        .as_array()
+        .expect("steps")
+        .iter()
+        .filter_map(|s| s["action"].as_str())
+        .collect();
     assert!(!actions.contains(&"cancel"), "a command agent has no cancel: {actions:?}");
     assert!(actions.contains(&"kill") && actions.contains(&"proven"), "{actions:?}");
 }
@@ -76,7 +80,8 @@ fn p1_a_stop_right_after_create_is_never_lost() {
                     // The moment is what is tested: 0 to 50 ms, every one of them.
                     let after = (thread * EACH + turn) * 50 / (THREADS * EACH - 1);
                     std::thread::sleep(Duration::from_millis(after as u64));
-                    let reply = room.api.stop_with(&id, "60s", json!({"grace_ms": 2000})).expect(200);
+                    let reply =
+                        room.api.stop_with(&id, "60s", json!({"grace_ms": 2000})).expect(200);
                     assert_eq!(reply["status"], "stopped", "{reply:#}");
                     assert_eq!(reply["receipt"]["survivors"], 0, "{reply:#}");
                     assert!(procs::holding(&mark).is_empty(), "it lives after the receipt: {id}");
@@ -127,7 +132,8 @@ fn p1_twenty_at_once_are_as_certain_as_one() {
 
 #[test]
 fn p1_the_grace_is_the_time_from_term_to_kill() {
-    let polite = r#"trap 'echo cleaned > cleaned; exit 0' TERM; echo ready; while :; do sleep 0.05; done"#;
+    let polite =
+        r#"trap 'echo cleaned > cleaned; exit 0' TERM; echo ready; while :; do sleep 0.05; done"#;
     let room = Greenroom::up()
         .agent("polite", agents::sh(polite, &[]))
         .agent("stubborn", agents::stubborn())
@@ -144,10 +150,14 @@ fn p1_the_grace_is_the_time_from_term_to_kill() {
     let (mark, prompt) = room.mark();
     let id = room.api.begin("stubborn", &prompt);
     room.api.wait_text(&id, "holding");
-    let reply = room.api.stop_with(&id, "30s", json!({"grace_ms": 1000, "reason": "enough"})).expect(200);
+    let reply =
+        room.api.stop_with(&id, "30s", json!({"grace_ms": 1000, "reason": "enough"})).expect(200);
     let steps = reply["receipt"]["steps"].as_array().cloned().unwrap_or_default();
     let at = |action: &str| {
-        steps.iter().find(|step| step["action"] == action).and_then(|step| step["after_ms"].as_u64())
+        steps
+            .iter()
+            .find(|step| step["action"] == action)
+            .and_then(|step| step["after_ms"].as_u64())
     };
     let (term, kill) = (at("term_leader").expect("TERM"), at("kill").expect("KILL"));
     assert!((900..2500).contains(&(kill - term)), "{steps:#?}");

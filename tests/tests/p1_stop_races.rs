@@ -47,7 +47,12 @@ fn race(room: &Greenroom, pair: [Act; 2], warm: bool) {
             Act::Prompt | Act::PromptAndResume => &[202, 404, 409],
             Act::Delete => &[204, 404],
         };
-        assert!(fine.contains(&reply.status), "{one:?} of {pair:?}: {} {}", reply.status, reply.text());
+        assert!(
+            fine.contains(&reply.status),
+            "{one:?} of {pair:?}: {} {}",
+            reply.status,
+            reply.text()
+        );
     }
     if pair.contains(&Act::Delete) {
         room.api.get(&format!("/v1/sessions/{id}")).refused(404);
@@ -59,7 +64,9 @@ fn race(room: &Greenroom, pair: [Act; 2], warm: bool) {
             .api
             .runs(&id)
             .into_iter()
-            .filter(|run| !matches!(run["status"].as_str(), Some("stopped" | "withdrawn" | "failed")))
+            .filter(|run| {
+                !matches!(run["status"].as_str(), Some("stopped" | "withdrawn" | "failed"))
+            })
             .collect();
         assert!(open.is_empty(), "{pair:?}: runs without an end: {open:#?}");
         room.api.check(&id);

@@ -31,7 +31,11 @@ fn held(room: &Greenroom) -> (String, String) {
     room.api.wait_text(&id, "holding");
     for (n, text) in ["one", "two"].into_iter().enumerate() {
         let run = room.api.prompt(&id, text);
-        assert_eq!((run["held"].as_bool(), run["ahead"].as_u64()), (Some(false), Some(n as u64 + 1)), "{run:#}");
+        assert_eq!(
+            (run["held"].as_bool(), run["ahead"].as_u64()),
+            (Some(false), Some(n as u64 + 1)),
+            "{run:#}"
+        );
     }
     let reply = room.api.stop(&id);
     assert_eq!(reply["status"], "stopped", "{reply:#}");
@@ -140,7 +144,11 @@ fn p2_a_stop_at_rest_holds_the_queue_too() {
     assert_eq!(room.api.run(&reply["run_id"])["status"], "stopped", "{reply:#}");
     room.api.stop(&busy);
     let session = room.api.session(&id);
-    assert_eq!((session["status"].as_str(), session["hold"].as_bool()), (Some("stopped"), Some(true)), "{session:#}");
+    assert_eq!(
+        (session["status"].as_str(), session["hold"].as_bool()),
+        (Some("stopped"), Some(true)),
+        "{session:#}"
+    );
     let again = room.api.stop_with(&id, "", json!({})).expect(200);
     assert_eq!(again["already_stopped"], true, "{again:#}");
     room.api.post(&format!("/v1/sessions/{id}/resume"), json!({})).granted();

@@ -21,7 +21,10 @@ fn p2_stop_in_the_middle_of_work_and_resume() {
     let worker = agents::with(agents::sh(WORKER, &[]), json!({"prompt_via": "arg"}));
     let mut room = Greenroom::up().agent("worker", worker).start();
     let (mark, prompt) = room.mark();
-    let session = room.api.create("worker", json!({"prompt": prompt, "title": "a title", "labels": {"team": "blue"}}));
+    let session = room.api.create(
+        "worker",
+        json!({"prompt": prompt, "title": "a title", "labels": {"team": "blue"}}),
+    );
     let id = id_of(&session);
     let uid = uid_of(&session);
     room.api.wait_text(&id, "working");
@@ -36,8 +39,14 @@ fn p2_stop_in_the_middle_of_work_and_resume() {
     assert_eq!(after[..before.len()], before[..], "the log is the same");
     let session = room.api.session(&id);
     assert_eq!(session["receipt"], receipt);
-    assert_eq!((session["title"].as_str(), session["labels"]["team"].as_str()), (Some("a title"), Some("blue")));
-    assert_eq!(fs::read_to_string(room.workspace(&uid).join("half-done")).expect("the file").trim(), "tool call 7");
+    assert_eq!(
+        (session["title"].as_str(), session["labels"]["team"].as_str()),
+        (Some("a title"), Some("blue"))
+    );
+    assert_eq!(
+        fs::read_to_string(room.workspace(&uid).join("half-done")).expect("the file").trim(),
+        "tool call 7"
+    );
 
     let run = room.api.prompt(&id, "what were you doing");
     let run = room.api.wait_run(&id, &run["id"]);
@@ -90,7 +99,9 @@ fn p2_a_persistent_agent_comes_back_without_a_prompt() {
 #[test]
 fn p2_the_ends_of_a_persistent_agent() {
     let room = Greenroom::up().agent("loop", agents::persistent()).start();
-    for (prompt, session_status, reason) in [("exit 0", "failed", "exit"), ("exit 7", "failed", "exit")] {
+    for (prompt, session_status, reason) in
+        [("exit 0", "failed", "exit"), ("exit 7", "failed", "exit")]
+    {
         let session = room.api.create("loop", json!({"prompt": prompt}));
         let id = id_of(&session);
         let ended = room.api.wait_rest(&id);

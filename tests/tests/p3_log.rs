@@ -121,7 +121,10 @@ fn p3_cursors() {
     // `from` is inclusive, and begins at 1.
     assert_eq!(page("?limit=2").expect(200)["items"], json!(log[..2]));
     assert_eq!(page("?from=3&limit=1").expect(200)["items"], json!(log[2..3]));
-    assert_eq!(page(&format!("?from={end}")).expect(200)["items"].as_array().map(Vec::len), Some(1));
+    assert_eq!(
+        page(&format!("?from={end}")).expect(200)["items"].as_array().map(Vec::len),
+        Some(1)
+    );
     for past in [end + 1, end + 1000] {
         assert_eq!(page(&format!("?from={past}")).expect(200)["items"], json!([]));
     }
@@ -180,7 +183,9 @@ fn p3_live_frames_carry_no_id_and_the_log_has_their_text() {
     stream.until("the end", |frame| {
         if frame.event == "delta" {
             assert!(frame.id.is_none(), "{frame:?}");
-            live.push_str(frame.data["text"].as_str().or(frame.data["data"]["text"].as_str()).unwrap_or(""));
+            live.push_str(
+                frame.data["text"].as_str().or(frame.data["data"]["text"].as_str()).unwrap_or(""),
+            );
         } else if frame.event == "message" {
             logged.push_str(frame.data["data"]["text"].as_str().unwrap_or(""));
         }
@@ -213,7 +218,9 @@ fn p3_the_feed_over_all_sessions() {
     });
     assert_eq!(watched, [seq - 1, seq], "the events after the cursor");
     let fresh = room.api.begin("echo", "hello");
-    feed.until("the new session", |frame| frame.event == "session" && frame.data["id"] == fresh.as_str());
+    feed.until("the new session", |frame| {
+        frame.event == "session" && frame.data["id"] == fresh.as_str()
+    });
     room.api.prompt(&old, "more");
     feed.until("the watched session's event", |frame| frame.event == "run.queued");
 }
@@ -221,9 +228,8 @@ fn p3_the_feed_over_all_sessions() {
 #[test]
 fn p3_a_slow_reader_costs_no_memory_and_loses_nothing() {
     let count = scaled(60_000, 300_000) as u64;
-    let room = Greenroom::up()
-        .agent("ticker", agents::act(&["ticks", &count.to_string(), "0"]))
-        .start();
+    let room =
+        Greenroom::up().agent("ticker", agents::act(&["ticks", &count.to_string(), "0"])).start();
     let id = id_of(&room.api.create("ticker", json!({})));
     let path = format!("/v1/sessions/{id}/events");
     // They open the stream and read nothing while all of it is said.

@@ -18,8 +18,12 @@ impl Disk {
         let path = PathBuf::from(format!("/tmp/gd-{}", uuid::Uuid::now_v7().simple()));
         fs::create_dir(&path).expect("a folder");
         let size = format!("size={mib}m");
-        let done = Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).status();
-        assert!(done.is_ok_and(|status| status.success()), "the suite's disk-full tests mount a tmpfs: run as root");
+        let done =
+            Command::new("mount").args(["-t", "tmpfs", "-o", &size, "tmpfs"]).arg(&path).status();
+        assert!(
+            done.is_ok_and(|status| status.success()),
+            "the suite's disk-full tests mount a tmpfs: run as root"
+        );
         Self(path)
     }
 
@@ -54,7 +58,10 @@ fn p4_disk_full_refuses_keeps_and_recovers() {
     let disk = Disk::mount(48);
     let room = Greenroom::up()
         .agent("echo", agents::echo())
-        .agent("parked", agents::with(agents::echo(), json!({"runner": {"labels": {"zone": "none"}}})))
+        .agent(
+            "parked",
+            agents::with(agents::echo(), json!({"runner": {"labels": {"zone": "none"}}})),
+        )
         .agent("stubborn", agents::stubborn())
         .agent("ticker", agents::act(&["ticks", "100000", "1000"]))
         .data(&disk.0.join("data"))
@@ -70,7 +77,8 @@ fn p4_disk_full_refuses_keeps_and_recovers() {
     // What can't be kept is not accepted, and it is said as what it is.
     let mut refused = None;
     for n in 0..400 {
-        let body = json!({"agent": "parked", "id": format!("full-{n}"), "prompt": "x".repeat(50_000)});
+        let body =
+            json!({"agent": "parked", "id": format!("full-{n}"), "prompt": "x".repeat(50_000)});
         let reply = room.api.post("/v1/sessions", body);
         if reply.status != 201 {
             refused = Some((n, reply));

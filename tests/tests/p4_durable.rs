@@ -84,15 +84,21 @@ fn p4_idempotency_keys() {
         .body(turned)
         .send();
     assert_eq!(reply.expect(201), first);
-    keyed(&room, "/v1/sessions", "k1", &json!({"agent": "echo"})).problem(409, "idempotency_conflict");
+    keyed(&room, "/v1/sessions", "k1", &json!({"agent": "echo"}))
+        .problem(409, "idempotency_conflict");
     keyed(&room, "/v1/sessions", "k2", &body).problem(409, "session_exists");
     // A refusal is not kept: the same key may be used for what is right.
     let free = json!({"agent": "echo", "id": "free"});
     keyed(&room, "/v1/sessions", "k2", &free).expect(201);
     // The scope is caller and route.
-    let token = room.api.post("/v1/tokens", json!({"role": "operator", "principal": "ann"})).expect(201);
+    let token =
+        room.api.post("/v1/tokens", json!({"role": "operator", "principal": "ann"})).expect(201);
     let ann = room.api.as_token(token["secret"].as_str().expect("a secret"));
-    let hers = ann.request("POST", "/v1/sessions").header("idempotency-key", "k1").json(&json!({"agent": "echo"})).send();
+    let hers = ann
+        .request("POST", "/v1/sessions")
+        .header("idempotency-key", "k1")
+        .json(&json!({"agent": "echo"}))
+        .send();
     assert_ne!(hers.expect(201)["id"], first["id"]);
     room.api.wait_status("twice", "finished");
     let path = "/v1/sessions/twice/runs";
@@ -111,7 +117,9 @@ fn p4_twins_in_flight_create_one() {
             let all: Vec<_> = (0..8)
                 .map(|_| {
                     let (room, body) = (&room, &body);
-                    scope.spawn(move || keyed(room, "/v1/sessions", &format!("twin-{turn}"), body).expect(201))
+                    scope.spawn(move || {
+                        keyed(room, "/v1/sessions", &format!("twin-{turn}"), body).expect(201)
+                    })
                 })
                 .collect();
             all.into_iter().map(|thread| thread.join().expect("no panic")).collect::<Vec<_>>()

@@ -190,7 +190,8 @@ fn p5_ctrl_c_once_leaves_them_and_twice_stops_them() {
 
 #[test]
 fn p5_on_exit_stop_stops_them() {
-    let mut room = Greenroom::up().agent("holder", agents::holder()).args(&["--on-exit", "stop"]).start();
+    let mut room =
+        Greenroom::up().agent("holder", agents::holder()).args(&["--on-exit", "stop"]).start();
     let sessions = busy(&room, 2);
     room.term_server();
     for (_, mark, _) in &sessions {

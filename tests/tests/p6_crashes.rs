@@ -160,7 +160,8 @@ fn p6_the_prompt_is_executed_once_whenever_the_shim_dies() {
         room.wait_connected("one");
         let session = room.api.create("counter", json!({"prompt": "pay"}));
         let id = id_of(&session);
-        room.api.wait_session(&id, "an end of epoch 1", |s| s["receipt"]["epoch"].as_u64() >= Some(1));
+        room.api
+            .wait_session(&id, "an end of epoch 1", |s| s["receipt"]["epoch"].as_u64() >= Some(1));
         room.builder.set_runner_failpoints(None);
         room.kill9_runner("one");
         room.restart_runner("one");
@@ -168,7 +169,10 @@ fn p6_the_prompt_is_executed_once_whenever_the_shim_dies() {
         let seen = room.workspace(&uid_of(&session)).parent().expect("beside").join("seen");
         let seen = std::fs::read_to_string(seen).unwrap_or_default().lines().count();
         if point == "shim_before_run_started" {
-            assert_eq!(run["status"], "completed", "it had not begun, so it is given again: {run:#}");
+            assert_eq!(
+                run["status"], "completed",
+                "it had not begun, so it is given again: {run:#}"
+            );
             assert_eq!(seen, 1);
         } else {
             assert_eq!(run["status"], "failed", "{point}: {run:#}");
@@ -180,7 +184,11 @@ fn p6_the_prompt_is_executed_once_whenever_the_shim_dies() {
 }
 
 /// Does one thing again and again, over the coordinator's death, until there is an answer.
-fn steadily(room: &mut Greenroom, deaths: &mut usize, mut act: impl FnMut(&Greenroom) -> std::io::Result<Reply>) -> Reply {
+fn steadily(
+    room: &mut Greenroom,
+    deaths: &mut usize,
+    mut act: impl FnMut(&Greenroom) -> std::io::Result<Reply>,
+) -> Reply {
     for _ in 0..50 {
         match act(room) {
             Ok(reply) if reply.status < 500 => return reply,
@@ -217,16 +225,24 @@ fn coordinator_dies(room: &mut Greenroom, point: &str, nth: usize) -> bool {
     let key = format!("{point}-{nth}");
     let body = json!({"agent": "worker", "prompt": prompt});
     let created = steadily(room, &mut deaths, |room| {
-        room.api.request("POST", "/v1/sessions").header("idempotency-key", &key).json(&body).try_send()
+        room.api
+            .request("POST", "/v1/sessions")
+            .header("idempotency-key", &key)
+            .json(&body)
+            .try_send()
     });
     let id = id_of(&created.expect(201));
     let begun = std::time::Instant::now();
     while procs::holding(&mark).is_empty() {
         assert!(begun.elapsed() < PATIENCE, "{what}: the agent does not come up");
-        steadily(room, &mut deaths, |room| room.api.request("GET", &format!("/v1/sessions/{id}")).try_send());
+        steadily(room, &mut deaths, |room| {
+            room.api.request("GET", &format!("/v1/sessions/{id}")).try_send()
+        });
     }
     let path = format!("/v1/sessions/{id}/stop?wait=30s");
-    let stopped = steadily(room, &mut deaths, |room| room.api.request("POST", &path).json(&json!({})).try_send());
+    let stopped = steadily(room, &mut deaths, |room| {
+        room.api.request("POST", &path).json(&json!({})).try_send()
+    });
     let stopped = stopped.expect(200);
     assert_eq!(stopped["receipt"]["survivors"], 0, "{what}: {stopped:#}");
     assert!(procs::holding(&mark).is_empty(), "{what}");
@@ -237,8 +253,11 @@ fn coordinator_dies(room: &mut Greenroom, point: &str, nth: usize) -> bool {
     });
     let run = run.expect(202)["id"].as_str().expect("a run").to_owned();
     while !matches!(
-        steadily(room, &mut deaths, |room| room.api.request("GET", &format!("/v1/runs/{run}")).try_send())
-            .expect(200)["status"]
+        steadily(room, &mut deaths, |room| room
+            .api
+            .request("GET", &format!("/v1/runs/{run}"))
+            .try_send())
+        .expect(200)["status"]
             .as_str(),
         Some("completed")
     ) {
@@ -284,7 +303,10 @@ fn p6_the_coordinator_dies_between_commit_and_answer() {
     let mut room = room();
     room.add_runner("one");
     for nth in 0..2 {
-        assert!(coordinator_dies(&mut room, "coordinator_after_commit_before_reply", nth), "passing {nth}");
+        assert!(
+            coordinator_dies(&mut room, "coordinator_after_commit_before_reply", nth),
+            "passing {nth}"
+        );
     }
 }
 

@@ -55,10 +55,14 @@ fn p6_restored_from_an_older_backup() {
     let id = stream.until("the log anew", |frame| frame.id.is_some()).id.expect("a cursor");
     assert!(id.contains('.'), "cursors of a restored store carry its era: {id}");
 
-    // No epoch is handed out twice.
+    // No epoch is handed out twice. A run that met a used one is not repeated by itself.
     let run = room.api.prompt(&again, "four");
     let run = room.api.wait_run(&again, &run["id"]);
-    assert_eq!(run["status"], "completed", "{run:#}");
+    if run["status"] != "completed" {
+        assert_eq!(run["error"]["code"], "interrupted", "{run:#}");
+        let run = room.api.prompt(&again, "five");
+        assert_eq!(room.api.wait_run(&again, &run["id"])["status"], "completed");
+    }
     let session = room.api.wait_rest(&again);
     assert!(session["epoch"].as_u64() > Some(known), "{session:#}");
     room.api.log(&again);

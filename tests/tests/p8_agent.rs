@@ -63,7 +63,10 @@ fn p8_an_agent_reaches_itself_and_its_children_at_most() {
             .lines()
             .filter_map(|line| line.strip_prefix(&format!("{method} {path} -> ")))
             .collect();
-        assert!(heard.contains(&code.to_string().as_str()), "{call}: {heard:?}, not {code}\n{said}");
+        assert!(
+            heard.contains(&code.to_string().as_str()),
+            "{call}: {heard:?}, not {code}\n{said}"
+        );
     }
     assert_eq!(room.api.session("kid")["parent_id"], "me");
     assert_eq!(procs::holding(&mark).len(), 1, "the other one is untouched");
@@ -131,7 +134,8 @@ fn p8_a_secret_reaches_the_agents_process_alone() {
     let path = secrets.join("api-key");
     fs::write(&path, format!("{secret}\n")).expect("written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
-    fs::set_permissions(room.root.join("runner-one"), fs::Permissions::from_mode(0o700)).expect("its mode");
+    fs::set_permissions(room.root.join("runner-one"), fs::Permissions::from_mode(0o700))
+        .expect("its mode");
     room.add_runner("one");
     let id = room.api.begin("keyed", "go");
     room.api.wait_text(&id, &format!("has {}", secret.len()));
@@ -156,7 +160,12 @@ fn p8_a_secret_reaches_the_agents_process_alone() {
     found.retain(|file| !file.ends_with("secrets/api-key"));
     assert!(found.is_empty(), "{found:?}");
     for id in [&id, &broken] {
-        let all = format!("{}{}{}", json!(room.api.log(id)), room.api.session(id), json!(room.api.runs(id)));
+        let all = format!(
+            "{}{}{}",
+            json!(room.api.log(id)),
+            room.api.session(id),
+            json!(room.api.runs(id))
+        );
         assert!(!all.contains(&secret), "{all}");
     }
     let token = room.api.token.clone().expect("a token");
@@ -173,7 +182,8 @@ fn p8_an_open_secret_file_is_refused() {
     let secrets = room.data.join("secrets");
     fs::create_dir_all(&secrets).expect("a folder");
     fs::write(secrets.join("api-key"), "readable-by-all").expect("written");
-    fs::set_permissions(secrets.join("api-key"), fs::Permissions::from_mode(0o644)).expect("its mode");
+    fs::set_permissions(secrets.join("api-key"), fs::Permissions::from_mode(0o644))
+        .expect("its mode");
     let id = room.api.begin("keyed", "go");
     let session = room.api.wait_rest(&id);
     assert_eq!(session["status_reason"], "start_error", "{session:#}");

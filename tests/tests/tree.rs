@@ -48,7 +48,9 @@ fn p4_every_childs_end_is_told_once_over_kills() {
     }
     room.kill9_and_restart();
     let session = room.api.wait_session(&parent, "all ends", |session| {
-        told(&room, &parent).len() >= CHILDREN && session["pending"]["runs"] == 0 && session["run_id"].is_null()
+        told(&room, &parent).len() >= CHILDREN
+            && session["pending"]["runs"] == 0
+            && session["run_id"].is_null()
     });
     let mut heard: Vec<String> = told(&room, &parent).into_iter().map(|(_, run, _)| run).collect();
     heard.sort();
@@ -108,7 +110,8 @@ fn p2_completions_wait_while_the_parent_is_held() {
     let parent = room.api.begin("worker", &prompt);
     room.api.wait_text(&parent, "holding");
     room.api.stop(&parent);
-    room.api.create("worker", json!({"parent": parent, "callback": true, "prompt": "x", "id": "kid"}));
+    room.api
+        .create("worker", json!({"parent": parent, "callback": true, "prompt": "x", "id": "kid"}));
     room.api.wait_event(&parent, 1, "child.completed");
     let session = room.api.session(&parent);
     assert_eq!(session["status"], "stopped", "a child does not wake it: {session:#}");

@@ -13,6 +13,9 @@ use std::time::Duration;
 
 use rustix::time::{ClockId, clock_gettime};
 
+/// An event of a kind that is told at once, unlike text, which waits for more of it.
+const READY: &str = "{\"type\":\"tool_call\",\"name\":\"ready\"}\n";
+
 fn now_ns() -> i128 {
     let time = clock_gettime(ClockId::Monotonic);
     i128::from(time.tv_sec) * 1_000_000_000 + i128::from(time.tv_nsec)
@@ -24,7 +27,7 @@ fn main() -> ExitCode {
     let words: Vec<&str> = args.iter().map(String::as_str).collect();
     let done = match words.as_slice() {
         ["stamp"] => say(&format!("{started}\n")),
-        ["serve"] => say("ready\n").map(|()| rest()),
+        ["serve"] => say(READY).map(|()| rest()),
         ["persistent"] => persistent(),
         ["ticks", count, every_ms] => ticks(count, every_ms),
         ["daemons", count, mark] => daemons(count, mark),
@@ -88,7 +91,7 @@ fn ignore_polite_signals() -> io::Result<()> {
     Ok(())
 }
 
-/// Starts stubborn daemons, says `ready` once all of them are deaf, and stays as deaf.
+/// Starts stubborn daemons, says that it is ready once all of them are deaf, and stays as deaf.
 fn daemons(count: &str, mark: &str) -> io::Result<()> {
     ignore_polite_signals()?;
     let count: usize = count.parse().map_err(io::Error::other)?;
@@ -105,7 +108,7 @@ fn daemons(count: &str, mark: &str) -> io::Result<()> {
     // Each daemon says one byte when it no longer listens to signals.
     let mut said = vec![0; count];
     reader.read_exact(&mut said)?;
-    say("ready\n")?;
+    say(READY)?;
     rest();
     Ok(())
 }

@@ -46,7 +46,7 @@ impl Group {
         let stdout = leader.stdout.take().context("no standard output")?;
         BufReader::new(stdout).read_line(&mut line)?;
         let members = fs::read_to_string(self.0.join("cgroup.procs"))?.lines().count();
-        if line != "ready\n" || members != DAEMONS + 1 {
+        if !line.contains("ready") || members != DAEMONS + 1 {
             bail!("the group has {members} members, and the leader said {line:?}");
         }
         let mut events = File::open(self.0.join("cgroup.events"))?;

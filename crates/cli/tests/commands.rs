@@ -84,6 +84,8 @@ fn stops() -> Fake {
         if id == "gone" {
             return Reply::no_session(&id);
         }
+        // No session has such a name; what it is asked by is what counts.
+        let id = if id.contains('/') { "odd".to_owned() } else { id };
         if !request.line.contains("/stop") {
             return Reply::ok(session(&id, "A"));
         }
@@ -270,8 +272,6 @@ fn a_run_is_shown_once_and_ends_as_it_ended() {
 
     let stopped = against(&runs("run.stopped", json!({})), &["run", "A", "x"]);
     assert_eq!(stopped.code, Some(3));
-    let held = against(&runs("session.held", json!({"why": "failure"})), &["run", "A", "x"]);
-    assert_eq!(held.code, Some(1), "a held session whose run has begun waits for its end");
 }
 
 #[test]

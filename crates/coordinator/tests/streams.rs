@@ -151,6 +151,7 @@ async fn a_stream_ends_with_its_session_its_token_and_its_server() {
     sse.until("session.created").await;
     room.delete("/v1/sessions/gone").await.expect(204);
     sse.until("session.removed").await;
+    assert_eq!(sse.next().await.map(|frame| frame.event), Some("session.status".to_owned()));
     assert_eq!(sse.next().await, None);
 
     let made = room.post("/v1/tokens", json!({"role": "admin"})).await.expect(201);

@@ -21,12 +21,13 @@ pub(crate) struct RelPath {
 
 impl RelPath {
     /// Checks a path as it came from a client.
-    pub(crate) fn parse(path: &str) -> Result<Self, Problem> {
+    pub(crate) fn parse(path: &str) -> Result<Self, Box<Problem>> {
         let bad = |why: &str| {
             let shown: String = path.chars().take(200).collect();
-            Err(Problem::invalid(format!("the path {shown:?} {why}"))
+            let problem = Problem::invalid(format!("the path {shown:?} {why}"))
                 .hint("give a path beneath the workspace, with / between names")
-                .at("path"))
+                .at("path");
+            Err(Box::new(problem))
         };
         if path.starts_with('/') {
             return bad("is absolute");

@@ -48,7 +48,7 @@ pub enum RunnerError {
     Http(reqwest::Error),
     /// The coordinator does not take this runner.
     #[error("the coordinator does not take this runner: {0}")]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// The runner was shut down first.
     #[error("the runner was shut down before it had joined")]
     ShutDown,

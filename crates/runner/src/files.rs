@@ -17,7 +17,7 @@ use crate::folder::Folder;
 use crate::remove;
 
 /// Short for what an operation answers.
-pub(crate) type Files<T> = Result<T, Problem>;
+pub(crate) type Files<T> = Result<T, Box<Problem>>;
 
 /// Opens a session's workspace.
 pub(crate) fn workspace(folder: &Folder, uid: SessionUid) -> Files<Root> {
@@ -35,16 +35,16 @@ pub(crate) fn workspace(folder: &Folder, uid: SessionUid) -> Files<Root> {
     let place = folder.place(uid).map_err(broken)?.ok_or_else(missing)?;
     match Root::open(&place.path) {
         Ok(root) => Ok(root),
-        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing()),
-        Err(error) => Err(broken(error)),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing().into()),
+        Err(error) => Err(broken(error).into()),
     }
 }
 
 /// An error of the disk in words for the caller.
-pub(crate) fn problem(error: &io::Error, path: &RelPath) -> Problem {
+pub(crate) fn problem(error: &io::Error, path: &RelPath) -> Box<Problem> {
     let path = path.as_str();
     let say = |status, code: &str, text: String| Problem::new(status, code, text).at("path");
-    match Errno::from_io_error(error) {
+    let problem = match Errno::from_io_error(error) {
         Some(Errno::NOENT) => {
             say(404, "file_not_found", format!("there is no {path:?} in the workspace"))
         }
@@ -73,7 +73,8 @@ pub(crate) fn problem(error: &io::Error, path: &RelPath) -> Problem {
             say(409, "not_permitted", format!("the runner may not do that with {path:?}: {error}"))
         }
         _ => say(500, "file_error", format!("{path:?}: {error}")),
-    }
+    };
+    Box::new(problem)
 }
 
 fn kind_word(kind: FileType) -> &'static str {
@@ -85,13 +86,13 @@ fn kind_word(kind: FileType) -> &'static str {
     }
 }
 
-fn not_a_file(kind: FileType, path: &RelPath) -> Problem {
+fn not_a_file(kind: FileType, path: &RelPath) -> Box<Problem> {
     match kind {
         FileType::Directory => problem(&Errno::ISDIR.into(), path),
         FileType::Symlink => problem(&Errno::LOOP.into(), path),
         _ => {
             let text = format!("{:?} is a pipe, a socket or a device", path.as_str());
-            Problem::new(409, "not_a_file", text).at("path")
+            Box::new(Problem::new(409, "not_a_file", text).at("path"))
         }
     }
 }
@@ -253,7 +254,8 @@ pub(crate) fn delete(root: &Root, path: &RelPath, recursive: bool) -> Files<()> 
     if path.is_root() {
         return Err(Problem::invalid("the workspace itself cannot be removed")
             .hint("delete the session")
-            .at("path"));
+            .at("path")
+            .into());
     }
     let fail = |error: io::Error| problem(&error, path);
     let parent = root.open_at(&path.parent(), OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?;

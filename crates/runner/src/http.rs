@@ -23,7 +23,7 @@ pub(crate) enum CallError {
     Unreachable(String),
     /// The answer is no.
     #[error("{} {}: {}", .0.status, .0.code, .0.detail)]
-    Refused(Problem),
+    Refused(Box<Problem>),
     /// This runner has no credential yet.
     #[error("this runner has not joined yet")]
     NotJoined,
@@ -179,7 +179,7 @@ async fn answer(request: RequestBuilder) -> Call<Response> {
         return Ok(response);
     }
     let text = response.text().await.unwrap_or_default();
-    Err(CallError::Refused(problem(status, &text)))
+    Err(CallError::Refused(Box::new(problem(status, &text))))
 }
 
 fn problem(status: StatusCode, text: &str) -> Problem {

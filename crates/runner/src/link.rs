@@ -38,7 +38,7 @@ pub(crate) enum LinkState {
     /// It was up, and no answer comes.
     Lost,
     /// The coordinator does not take this runner.
-    Refused(Problem),
+    Refused(Box<Problem>),
 }
 
 /// The link of a runner.
@@ -275,7 +275,7 @@ impl Link {
             )
             .hint("give the runner another data folder, or the coordinator its old one");
             tracing::error!(theirs = %reply.store_id, "another store answers; everything is kept");
-            self.state.send_replace(LinkState::Refused(problem));
+            self.state.send_replace(LinkState::Refused(Box::new(problem)));
             return false;
         }
         let joined = Joined { store_id: reply.store_id, credential: reply.credential };

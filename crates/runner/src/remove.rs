@@ -218,7 +218,7 @@ mod tests {
         let tree = top.join("tree");
         fs::create_dir_all(tree.join("locked")).unwrap();
         fs::write(tree.join("locked/file"), "x").unwrap();
-        fs::set_permissions(tree.join("locked"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("locked"), fs::Permissions::from_mode(0o0)).unwrap();
         symlink(&outside, tree.join("link")).unwrap();
         symlink("..", tree.join("up")).unwrap();
         // Deeper than a path can be long.

@@ -24,7 +24,7 @@ pub(crate) async fn serve(api: Api, folder: Arc<Folder>, open: OpenStream) {
     let stream = open.stream;
     let body = match answer(&api, folder, open).await {
         Ok((length, body)) => framed(StreamHead { problem: None, length }, Some(body)),
-        Err(problem) => framed(StreamHead { problem: Some(problem), length: None }, None),
+        Err(problem) => framed(StreamHead { problem: Some(*problem), length: None }, None),
     };
     if let Err(error) = api.stream_out(reply_to.as_deref(), stream, body).await {
         tracing::debug!(%stream, %error, "a transfer was given up");
@@ -55,7 +55,7 @@ fn json(value: &impl Serialize) -> Files<(Option<u64>, Bytestream)> {
 /// Runs something that waits for the disk.
 async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Files<T> + Send + 'static) -> Files<T> {
     tokio::task::spawn_blocking(f).await.unwrap_or_else(|error| {
-        Err(Problem::new(500, "file_error", format!("the operation broke: {error}")))
+        Err(Problem::new(500, "file_error", format!("the operation broke: {error}")).into())
     })
 }
 
@@ -140,11 +140,12 @@ async fn receive(
     Ok(file.into_std().await)
 }
 
-fn on_disk(error: &std::io::Error) -> Problem {
-    match error.kind() {
+fn on_disk(error: &std::io::Error) -> Box<Problem> {
+    let problem = match error.kind() {
         std::io::ErrorKind::StorageFull | std::io::ErrorKind::QuotaExceeded => {
             Problem::new(507, "no_space", "no space is left on the runner; nothing was changed")
         }
         _ => Problem::new(500, "file_error", format!("writing failed: {error}")),
-    }
+    };
+    Box::new(problem)
 }

@@ -132,7 +132,8 @@ fn persistent() -> io::Result<()> {
     let mut out = io::stdout().lock();
     for (count, line) in io::stdin().lock().lines().enumerate() {
         let asked: serde_json::Value = serde_json::from_str(&line?)?;
-        let text = asked["prompt"].as_str().map_or_else(|| asked["input"].to_string(), str::to_owned);
+        let text =
+            asked["prompt"].as_str().map_or_else(|| asked["input"].to_string(), str::to_owned);
         match text.split_once(' ') {
             Some(("exit", code)) => std::process::exit(code.parse().unwrap_or(9)),
             Some(("ticks", many)) => {
@@ -151,7 +152,8 @@ fn persistent() -> io::Result<()> {
                 writeln!(out, "{said}")?;
             }
         }
-        let result = serde_json::json!({"type": "result", "result": {"text": text, "count": count + 1}});
+        let result =
+            serde_json::json!({"type": "result", "result": {"text": text, "count": count + 1}});
         writeln!(out, "{result}")?;
         out.flush()?;
     }

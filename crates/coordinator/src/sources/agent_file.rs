@@ -60,7 +60,13 @@ type Place = (Option<u64>, Option<String>, String);
 
 fn read(text: &str) -> Result<AgentFile, Place> {
     let mut key = None;
-    let read = serde_saphyr::with_deserializer_from_str(text, |yaml| {
+    // `no` in a schema is a word, and so is `0755`: YAML 1.1 is not spoken here.
+    let options = serde_saphyr::options! {
+        strict_booleans: true,
+        leading_zero_numbers_as_strings: true,
+        underscored_numbers_as_strings: true,
+    };
+    let read = serde_saphyr::with_deserializer_from_str_with_options(text, options, |yaml| {
         serde_path_to_error::deserialize(yaml).map_err(|error| {
             let path = error.path().to_string();
             key = (path != "." && path != "?").then_some(path);

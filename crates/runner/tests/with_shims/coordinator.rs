@@ -169,16 +169,21 @@ impl Inner {
     }
 }
 
-type Answer<T> = Result<Json<T>, Response>;
+type Answer<T> = Result<Json<T>, Refused>;
 
-fn problem(status: u16, code: &str) -> Response {
-    let body = Json(Problem::new(status, code, code));
-    (StatusCode::from_u16(status).unwrap(), body).into_response()
+struct Refused(u16, &'static str);
+
+impl IntoResponse for Refused {
+    fn into_response(self) -> Response {
+        let Self(status, code) = self;
+        (StatusCode::from_u16(status).unwrap(), Json(Problem::new(status, code, code)))
+            .into_response()
+    }
 }
 
-fn check(headers: &HeaderMap) -> Result<(), Response> {
+fn check(headers: &HeaderMap) -> Result<(), Refused> {
     let good = headers.get("authorization").is_some_and(|value| value == CREDENTIAL);
-    if good { Ok(()) } else { Err(problem(401, "unauthorized")) }
+    if good { Ok(()) } else { Err(Refused(401, "unauthorized")) }
 }
 
 async fn enroll(
@@ -187,7 +192,7 @@ async fn enroll(
     Json(_): Json<EnrollRequest>,
 ) -> Answer<EnrollReply> {
     if headers.get("authorization").is_none_or(|value| value != "Bearer join-me") {
-        return Err(problem(401, "unauthorized"));
+        return Err(Refused(401, "unauthorized"));
     }
     let store_id = c.change(|inner| {
         inner.enrolled += 1;
@@ -203,7 +208,7 @@ async fn sync(
 ) -> Answer<SyncReply> {
     check(&headers)?;
     if Some(request.store_id) != c.lock().store {
-        return Err(problem(409, "foreign_store"));
+        return Err(Refused(409, "foreign_store"));
     }
     c.change(|inner| inner.syncs.push(request.clone()));
     let mut changed = c.changed.subscribe();
@@ -254,7 +259,7 @@ async fn records(
         let mut named = BTreeSet::new();
         let is_delta = matches!(lines.first(), Some(RecordLine::Delta(_)));
         if inner.records_fail && !is_delta {
-            return Err(problem(503, "not_ready"));
+            return Err(Refused(503, "not_ready"));
         }
         for line in lines {
             match line {
@@ -278,7 +283,7 @@ async fn records(
             }
         }
         if inner.records_flap && inner.calls.is_multiple_of(2) && !is_delta {
-            return Err(problem(503, "not_ready"));
+            return Err(Refused(503, "not_ready"));
         }
         let mark = |key: &(SessionUid, Epoch, Writer)| {
             let (uid, epoch, writer) = *key;
@@ -296,7 +301,7 @@ async fn compute(
 ) -> Answer<ComputeBody> {
     check(&headers)?;
     let body = c.lock().bodies.get(&(uid, epoch)).cloned();
-    body.map(Json).ok_or_else(|| problem(404, "compute_not_found"))
+    body.map(Json).ok_or_else(|| Refused(404, "compute_not_found"))
 }
 
 async fn run(
@@ -306,16 +311,16 @@ async fn run(
 ) -> Answer<RunBody> {
     check(&headers)?;
     let body = c.lock().runs.get(&run).cloned();
-    body.map(Json).ok_or_else(|| problem(404, "run_not_found"))
+    body.map(Json).ok_or_else(|| Refused(404, "run_not_found"))
 }
 
 async fn stream_in(
     State(c): State<Coordinator>,
     headers: HeaderMap,
     Path(id): Path<StreamId>,
-) -> Result<Vec<u8>, Response> {
+) -> Result<Vec<u8>, Refused> {
     check(&headers)?;
-    c.lock().uploads.get(&id).cloned().ok_or_else(|| problem(404, "stream_not_found"))
+    c.lock().uploads.get(&id).cloned().ok_or_else(|| Refused(404, "stream_not_found"))
 }
 
 async fn stream_out(
@@ -323,7 +328,7 @@ async fn stream_out(
     headers: HeaderMap,
     Path(id): Path<StreamId>,
     body: Bytes,
-) -> Result<(), Response> {
+) -> Result<(), Refused> {
     check(&headers)?;
     c.change(|inner| {
         inner.opens.retain(|open| open.stream != id);

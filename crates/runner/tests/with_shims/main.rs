@@ -71,7 +71,7 @@ fn main() -> ExitCode {
     let is_wanted = |name: &str| {
         let fits =
             |word: &&String| if has("--exact") { name == *word } else { name.contains(*word) };
-        wanted.is_empty() || wanted.iter().any(|word| fits(word))
+        wanted.is_empty() || wanted.iter().any(fits)
     };
     let mut failed = 0;
     for (name, test) in TESTS.iter().filter(|(name, _)| is_wanted(name)) {
