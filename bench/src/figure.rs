@@ -25,7 +25,12 @@ pub(crate) struct Lab {
 
 impl Lab {
     /// A folder beneath `parent`, with a copy of the binary.
-    pub(crate) fn open(greenroom: &Path, agent: PathBuf, parent: &Path, quick: bool) -> anyhow::Result<Self> {
+    pub(crate) fn open(
+        greenroom: &Path,
+        agent: PathBuf,
+        parent: &Path,
+        quick: bool,
+    ) -> anyhow::Result<Self> {
         let folder = tempfile::Builder::new().prefix("grb").tempdir_in(parent)?;
         let copy = folder.path().join("greenroom");
         std::fs::copy(greenroom, &copy)?;

@@ -76,13 +76,9 @@ async fn main() -> ExitCode {
 
 /// Missed aims are no failure: the table says so, and the README why.
 async fn run(arguments: Arguments) -> anyhow::Result<()> {
-    let lab = Lab::open(
-        &arguments.greenroom,
-        server::agent_program()?,
-        &arguments.data,
-        arguments.quick,
-    )
-    .with_context(|| format!("failed to set up; is {:?} built?", arguments.greenroom))?;
+    let lab =
+        Lab::open(&arguments.greenroom, server::agent_program()?, &arguments.data, arguments.quick)
+            .with_context(|| format!("failed to set up; is {:?} built?", arguments.greenroom))?;
     let machine = Machine::here(&lab.greenroom, &arguments.data);
     let whole = arguments.only.is_empty();
     let mut report = Report { machine, rows: Vec::new() };

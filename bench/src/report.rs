@@ -160,14 +160,24 @@ impl Report {
     pub(crate) fn table(&self) -> String {
         let mut table = Table::new();
         table.load_style(presets::UTF8_HORIZONTAL_ONLY);
-        table.set_header(["figure", "n", "p50", "p99", "max", "floor p50", "p99", "aim", "got", ""]);
+        table.set_header([
+            "figure",
+            "n",
+            "p50",
+            "p99",
+            "max",
+            "floor p50",
+            "p99",
+            "aim",
+            "got",
+            "",
+        ]);
         for row in &self.rows {
             let floor = |pick: fn(&Numbers) -> f64| {
                 row.floor.as_ref().map_or("–".into(), |f| short(pick(&f.numbers)))
             };
-            let lines = |pick: fn(&Aim) -> &str| {
-                row.aims.iter().map(pick).collect::<Vec<_>>().join("\n")
-            };
+            let lines =
+                |pick: fn(&Aim) -> &str| row.aims.iter().map(pick).collect::<Vec<_>>().join("\n");
             table.add_row([
                 format!("{} [{}]", row.figure, row.unit),
                 row.numbers.n.to_string(),
@@ -189,10 +199,16 @@ impl Report {
         let mut text = format!("{}\n{table}\n", self.machine);
         for row in &self.rows {
             if let Some(floor) = &row.floor {
-                let parts: Vec<_> =
-                    floor.parts.iter().map(|(what, p50)| format!("{what} {}", short(*p50))).collect();
-                let parts =
-                    if parts.is_empty() { String::new() } else { format!(": {}", parts.join(" + ")) };
+                let parts: Vec<_> = floor
+                    .parts
+                    .iter()
+                    .map(|(what, p50)| format!("{what} {}", short(*p50)))
+                    .collect();
+                let parts = if parts.is_empty() {
+                    String::new()
+                } else {
+                    format!(": {}", parts.join(" + "))
+                };
                 text.push_str(&format!("  floor of {}: {}{parts}\n", row.figure, floor.what));
             }
             for note in &row.notes {

@@ -20,8 +20,7 @@ use serde_json::json;
 use uuid::Uuid;
 
 /// A line of text as agents write them.
-pub(crate) const LINE: &str =
-    "reading src/main.rs, 214 lines; the parser drops its last token when the file has no newline\n";
+pub(crate) const LINE: &str = "reading src/main.rs, 214 lines; the parser drops its last token when the file has no newline\n";
 
 /// A store with a runner that is never connected.
 pub(crate) struct Seeded {

@@ -46,9 +46,14 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Vec<Row>> {
         ours.add(written as f64 / started.elapsed().as_secs_f64());
     }
 
-    let row = Row::of(format!("events appended durably, {SESSIONS} sessions at once"), "1/s", &ours)
-        .floor("rows by bare SQLite group commit, as wide, as durable, in batches as long", &floor, Vec::new())
-        .aim(Aim::share("p50", ours.p50(), floor.p50(), 50.0))
-        .note(format!("each session appends {BATCH} events and waits until they are durable"));
+    let row =
+        Row::of(format!("events appended durably, {SESSIONS} sessions at once"), "1/s", &ours)
+            .floor(
+                "rows by bare SQLite group commit, as wide, as durable, in batches as long",
+                &floor,
+                Vec::new(),
+            )
+            .aim(Aim::share("p50", ours.p50(), floor.p50(), 50.0))
+            .note(format!("each session appends {BATCH} events and waits until they are durable"));
     Ok(vec![row])
 }

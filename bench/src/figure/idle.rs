@@ -34,6 +34,9 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Vec<Row>> {
             .note(format!("{fresh_mb:.1} MB when it became ready")),
         Row::of("shim of an idle session", "MB", &each)
             .aim(Aim::below("resident", each.max(), 8.0, "MB"))
-            .note(format!("of which {:.2} MB are its own; the rest is the binary, shared", own.p50())),
+            .note(format!(
+                "of which {:.2} MB are its own; the rest is the binary, shared",
+                own.p50()
+            )),
     ])
 }

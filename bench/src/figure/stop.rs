@@ -111,12 +111,13 @@ pub(crate) async fn stubborn(lab: &Lab) -> anyhow::Result<Vec<Row>> {
     }
     server.end()?;
 
-    let mut row = Row::of(format!("stop of {DAEMONS} stubborn daemons, after the grace"), "ms", &after)
-        .aim(Aim::exactly("survivors", left, 0))
-        .note(format!(
-            "of which {} ms by the shim's own clock; it saw {seen} processes at least",
-            inside.p50()
-        ));
+    let mut row =
+        Row::of(format!("stop of {DAEMONS} stubborn daemons, after the grace"), "ms", &after)
+            .aim(Aim::exactly("survivors", left, 0))
+            .note(format!(
+                "of which {} ms by the shim's own clock; it saw {seen} processes at least",
+                inside.p50()
+            ));
     if floor.len() > 0 {
         row = row
             .aim(Aim::below("p50 over the floor", after.p50() - floor.p50(), 50.0, "ms"))

@@ -55,7 +55,8 @@ pub(crate) async fn measure(lab: &Lab) -> anyhow::Result<Vec<Row>> {
     }
     server.end()?;
 
-    let each: Samples = [peak_kb.saturating_sub(before_kb) as f64 / viewers as f64].into_iter().collect();
+    let each: Samples =
+        [peak_kb.saturating_sub(before_kb) as f64 / viewers as f64].into_iter().collect();
     Ok(vec![
         Row::of(format!("agent writes → seen, {viewers} viewers of one session"), "ms", &late)
             .aim(Aim::exactly("events seen", seen as u64, (viewers * TICKS) as u64))

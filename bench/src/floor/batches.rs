@@ -28,7 +28,8 @@ pub(crate) async fn rate(
     text: &str,
     time: Duration,
 ) -> anyhow::Result<f64> {
-    let mut database = commit::open(&folder.join(format!("floor-{}.db", uuid::Uuid::now_v7()))).await?;
+    let mut database =
+        commit::open(&folder.join(format!("floor-{}.db", uuid::Uuid::now_v7()))).await?;
     let (sender, receiver) = mpsc::channel::<Batch>(TOGETHER);
     let writer = tokio::spawn(async move { write(&mut database, receiver, rows).await });
     let started = Instant::now();

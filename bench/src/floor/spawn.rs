@@ -38,11 +38,8 @@ pub(crate) fn stamp(agent: &Path) -> anyhow::Result<f64> {
 
 /// From SIGTERM to the reaped end of an agent that honours it, in milliseconds.
 pub(crate) fn kill_and_wait(agent: &Path) -> anyhow::Result<f64> {
-    let mut child = Command::new(agent)
-        .arg("serve")
-        .stdin(Stdio::null())
-        .stdout(Stdio::piped())
-        .spawn()?;
+    let mut child =
+        Command::new(agent).arg("serve").stdin(Stdio::null()).stdout(Stdio::piped()).spawn()?;
     let mut line = String::new();
     let stdout = child.stdout.take().context("no standard output")?;
     BufReader::new(stdout).read_line(&mut line)?;

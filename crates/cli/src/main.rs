@@ -53,6 +53,8 @@ fn run(context: &Context, command: Command) -> Result<error::Code, error::CliErr
         .enable_all()
         .build()
         .map_err(|error| error::CliError::failed(format!("cannot start a runtime: {error}")))?;
+    #[cfg(feature = "failpoints")]
+    let _scenario = serves.then(fail::FailScenario::setup);
     let done = runtime.block_on(commands::run(context, command));
     // A blocking read of standard input must not keep the process.
     runtime.shutdown_background();

@@ -342,13 +342,14 @@ impl FromRequestParts<Arc<App>> for JoinToken {
     type Rejection = ApiError;
 
     async fn from_request_parts(parts: &mut Parts, app: &Arc<App>) -> Result<Self, ApiError> {
-        let Some((token, false)) = presented(parts) else {
-            return Err(unauthorised("a runner joins with a token"));
-        };
-        match app.auth.token(&*app.store, token).await? {
-            Some((row, _)) if row.role == Role::Runner => Ok(Self(token.to_owned())),
-            Some(_) => Err(Problem::forbidden("a runner joins with a token of role runner").into()),
-            None => Err(unauthorised("this join token is not known, or was used")),
+        let token = presented(parts).map_or("", |(token, _)| token).to_owned();
+        match app.auth.token(&*app.store, &token).await? {
+            Some((row, _)) if row.role == Role::Runner => Ok(Self(token)),
+            // Known in another way, or not known at all.
+            _ => {
+                Caller::from_request_parts(parts, app).await?;
+                Err(Problem::forbidden("a runner joins with a token of role runner").into())
+            }
         }
     }
 }

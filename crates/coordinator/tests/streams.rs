@@ -74,7 +74,8 @@ async fn viewers_see_every_event_once_while_others_write() {
 #[tokio::test]
 async fn pages_begin_where_they_are_told() {
     let room = Room::open().await;
-    room.create(json!({"agent": "shell", "id": "s", "prompt": "x"})).await;
+    room.create(json!({"agent": "shell", "id": "s"})).await;
+    room.post("/v1/sessions/s/stop", json!({})).await.expect(200);
     let last = room.get("/v1/sessions/s").await.expect(200)["last_seq"].as_u64().expect("seq");
     let page =
         async |query: &str| room.get(&format!("/v1/sessions/s/events?{query}")).await.expect(200);

@@ -106,7 +106,8 @@ impl FromStr for Ms {
 
 impl fmt::Display for Ms {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = TIME_UNITS.iter().find(|(_, factor)| self.0.is_multiple_of(*factor) && self.0 > 0);
+        let exact =
+            TIME_UNITS.iter().find(|(_, factor)| self.0.is_multiple_of(*factor) && self.0 > 0);
         let (unit, factor) = exact.unwrap_or(&("s", 1000));
         write!(f, "{}{unit}", self.0 / factor)
     }
@@ -164,7 +165,8 @@ impl FromStr for Bytes {
 
 impl fmt::Display for Bytes {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let exact = SIZE_UNITS.iter().find(|(_, factor)| self.0.is_multiple_of(*factor) && self.0 > 0);
+        let exact =
+            SIZE_UNITS.iter().find(|(_, factor)| self.0.is_multiple_of(*factor) && self.0 > 0);
         let (unit, factor) = exact.unwrap_or(&("B", 1));
         write!(f, "{}{unit}", self.0 / factor)
     }

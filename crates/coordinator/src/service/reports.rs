@@ -46,13 +46,14 @@ pub(crate) async fn observed(
             continue;
         };
         known.push(compute.uid);
+        // First what it is: a journal is kept of computes that are known.
+        if let Some(command) = command(&session, runner.id, compute) {
+            submit(app, runner.id, compute.uid, command).await?;
+        }
         let marks = app.store.marks(compute.uid).await?;
         let lost = lost_records(app, compute, &marks);
         if !lost.is_empty() {
             app.store.append(runner.id, lost, places(app, runner.id)).await?;
-        }
-        if let Some(command) = command(&session, runner.id, compute) {
-            submit(app, runner.id, compute.uid, command).await?;
         }
         if named.insert(compute.uid) {
             reported.marks.extend(app.store.marks(compute.uid).await?);

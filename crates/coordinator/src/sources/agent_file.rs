@@ -81,6 +81,10 @@ fn read(text: &str) -> Result<AgentFile, Place> {
         if let Some(cut) = message.rfind(" at line ").or_else(|| message.rfind("\n --> ")) {
             message.truncate(cut);
         }
+        // It offers to be told otherwise, which is not for the author of a file to do.
+        if let Some(cut) = message.find(", set DuplicateKeyPolicy") {
+            message.truncate(cut);
+        }
         (line, key, message.trim().to_owned())
     })
 }
@@ -140,6 +144,9 @@ struct WorkspaceFile {
     from: WorkspaceWord,
     path: Option<String>,
     mode: Option<DirMode>,
+    url: Option<String>,
+    #[serde(rename = "ref")]
+    reference: Option<String>,
 }
 
 #[derive(Debug, Clone, Copy, Deserialize)]
@@ -314,6 +321,8 @@ impl WorkspaceFile {
             WorkspaceWord::Git => {
                 bad("from", "\"git\" is not supported by this build: use \"empty\" or \"dir\"")
             }
+            _ if self.url.is_some() => bad("url", "belongs to from: git"),
+            _ if self.reference.is_some() => bad("ref", "belongs to from: git"),
             WorkspaceWord::Empty if self.path.is_some() => bad("path", "belongs to from: dir"),
             WorkspaceWord::Empty if self.mode.is_some() => bad("mode", "belongs to from: dir"),
             WorkspaceWord::Empty => Ok(WorkspaceFrom::Empty),

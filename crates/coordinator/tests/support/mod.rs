@@ -1,6 +1,6 @@
 //! A coordinator on a real listener and a real store, and a runner that does what a test
 //! tells it.
-#![allow(dead_code, reason = "each test file uses its own part")]
+#![allow(dead_code, unreachable_pub, reason = "each test file uses its own part")]
 
 use std::path::Path;
 use std::sync::{Arc, Once};
