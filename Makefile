@@ -11,7 +11,7 @@ CARGO ?= cargo
 TEST_FEATURES := --features greenroom/failpoints
 ARGS ?=
 
-.PHONY: help build demo test test-tools bench soak lint openapi
+.PHONY: help build demo test test-tools schemathesis bench soak lint openapi
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -25,10 +25,13 @@ demo: build ## Start an agent, watch it, stop it for certain, resume it (ARGS=--
 test-tools:
 	@.ci/test-tools
 
-test: test-tools ## Run every test: unit, conformance, end to end, documentation, API fuzzing
+test: test-tools ## Run every test: unit, model, conformance, end to end, documentation
 	$(CARGO) build --release --locked --workspace --bins --tests $(TEST_FEATURES)
 	$(CARGO) nextest run --release --locked --workspace --no-fail-fast $(TEST_FEATURES)
 	$(CARGO) test --release --locked --workspace --doc $(TEST_FEATURES)
+
+schemathesis: ## Fuzz the live API against its own document (EXAMPLES=100, SEED=N)
+	$(CARGO) build --release --locked -p greenroom --features failpoints
 	tests/schemathesis/run.sh
 
 bench: build ## Measure the figures beside their floors (ARGS="--only stop --quick")

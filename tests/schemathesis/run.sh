@@ -5,12 +5,12 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-binary=${GREENROOM_BIN:-target/release/greenroom}
+binary=$(realpath -m "${GREENROOM_BIN:-target/release/greenroom}")
 [[ -x $binary ]] || { echo "error: $binary is missing" >&2; echo "hint: make build" >&2; exit 2; }
 
 # A venv of its own, made anew when the pins change.
 pins=tests/schemathesis/requirements.txt
-venv=target/schemathesis-venv
+venv=$PWD/target/schemathesis-venv
 if ! cmp -s "$pins" "$venv/pins"; then
     rm -rf "$venv"
     python3 -m venv "$venv"
@@ -47,6 +47,8 @@ url=$(sed -n 's/^greenroom is up at //p' "$scratch/ready")
 seed=${SEED:-$(od -An -N4 -tu4 /dev/urandom | tr -d ' ')}
 echo "schemathesis against $url, seed $seed"
 
+# What schemathesis keeps between runs goes with the folder: a seed repeats a run, not a cache.
+cd "$scratch"
 # Left out: the feed over everything is a stream without end, and the long poll of the link
 # waits by design. Both have tests of their own.
 env -u PYTHONPATH "$venv/bin/schemathesis" run "$url/openapi.json" \

@@ -226,6 +226,7 @@ fn p2_modes_interrupt_and_reject() {
     assert_eq!(room.api.run(&session["run_id"])["status"], "stopped");
     assert_eq!(began(&room, &id), [prompt.as_str(), "now", "later"]);
     assert!(procs::holding(&mark).is_empty());
+    room.api.wait_rest(&id);
     let free = room.api.prompt_with(&id, "free", json!({"mode": "reject"})).expect(202);
     assert_eq!(room.api.wait_run(&id, &free["id"])["status"], "completed");
     room.api.check(&id);

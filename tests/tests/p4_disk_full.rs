@@ -131,8 +131,11 @@ fn p1_a_stop_on_a_full_disk_has_its_receipt() {
     assert!(procs::holding(&mark).is_empty());
     room.api.check(&id);
     fs::remove_file(&ballast).expect("room again");
+    let root = room.root.clone();
     drop(room);
     drop(unbind);
+    // What was beneath the mount could not go while it was there.
+    let _ = fs::remove_dir_all(root);
 }
 
 struct Unbind(PathBuf);

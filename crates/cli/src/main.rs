@@ -53,10 +53,23 @@ fn run(context: &Context, command: Command) -> Result<error::Code, error::CliErr
         .enable_all()
         .build()
         .map_err(|error| error::CliError::failed(format!("cannot start a runtime: {error}")))?;
+    if serves {
+        die_of_any_panic();
+    }
     #[cfg(feature = "failpoints")]
     let _scenario = serves.then(fail::FailScenario::setup);
     let done = runtime.block_on(commands::run(context, command));
     // A blocking read of standard input must not keep the process.
     runtime.shutdown_background();
     done
+}
+
+/// A server of which one part has died silently would accept what it never does. Agents
+/// outlive it, so it ends as a whole and is started again.
+fn die_of_any_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::abort();
+    }));
 }

@@ -10,6 +10,7 @@ use greenroom_protocol::Problem;
 use http::request::Parts;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Deserializer};
+use serde_json::Value;
 
 use crate::error::ApiError;
 
@@ -56,13 +57,30 @@ async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
 }
 
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
-    let mut json = serde_json::Deserializer::from_slice(bytes);
-    let value = serde_path_to_error::deserialize(&mut json).map_err(|error| {
+    let mut document: Value =
+        serde_json::from_slice(bytes).map_err(|error| json_problem(String::new(), &error))?;
+    whole_numbers(&mut document);
+    serde_path_to_error::deserialize(document).map_err(|error| {
         let path: String = error.path().iter().map(pointer_part).collect();
         json_problem(path, error.inner())
-    })?;
-    json.end().map_err(|error| json_problem(String::new(), &error))?;
-    Ok(value)
+    })
+}
+
+/// JSON has one kind of number, and some languages write 100 as 100.0. Only in fields of
+/// ours: what is meant for an agent stays as it is written.
+fn whole_numbers(document: &mut Value) {
+    let Some(fields) = document.as_object_mut() else { return };
+    for (name, value) in fields {
+        if name == "limits" {
+            whole_numbers(value);
+        }
+        let counts = name.ends_with("_ms") || name.ends_with("_bytes") || name == "pids";
+        let whole =
+            value.as_f64().filter(|n| counts && n.fract() == 0.0 && (0.0..9e15).contains(n));
+        if let Some(whole) = whole {
+            *value = (whole as u64).into();
+        }
+    }
 }
 
 fn json_problem(path: String, error: &serde_json::Error) -> ApiError {

@@ -6,11 +6,11 @@ use std::sync::Arc;
 
 use axum::extract::{Request, State};
 use axum::middleware::Next;
-use axum::response::Response;
+use axum::response::{IntoResponse, Response};
 use greenroom_protocol::Problem;
 use http::{HeaderMap, Uri, header};
 
-use crate::error::problem_response;
+use crate::error::ApiResult;
 
 /// The names this coordinator answers to.
 #[derive(Debug, Clone)]
@@ -51,7 +51,7 @@ impl Hosts {
         }
     }
 
-    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_host(&self, uri: &Uri, headers: &HeaderMap) -> ApiResult<()> {
         let said = match uri.authority() {
             Some(authority) => Some(authority.as_str()),
             None => headers.get(header::HOST).and_then(|host| host.to_str().ok()),
@@ -67,10 +67,11 @@ impl Hosts {
         )
         .hint(
             "use the address that `greenroom up` has printed, or start it with --allowed-host NAME",
-        ))
+        )
+        .into())
     }
 
-    fn check_origin(&self, headers: &HeaderMap) -> Result<(), Problem> {
+    fn check_origin(&self, headers: &HeaderMap) -> ApiResult<()> {
         let foreign = |what: &str| {
             Problem::new(403, "foreign_origin", format!("requests of {what} are not answered"))
                 .hint("use the pages of this address, or the command line")
@@ -83,13 +84,13 @@ impl Hosts {
                 _ => false,
             };
             if !ours {
-                return Err(foreign(&format!("the origin {origin:?}")));
+                return Err(foreign(&format!("the origin {origin:?}")).into());
             }
         }
         let site = headers.get("sec-fetch-site").map(|site| site.as_bytes());
         match site {
             None | Some(b"same-origin" | b"none") => Ok(()),
-            Some(_) => Err(foreign("pages of other sites")),
+            Some(_) => Err(foreign("pages of other sites").into()),
         }
     }
 }
@@ -116,7 +117,7 @@ pub(crate) async fn guard(
         .and_then(|()| hosts.check_origin(request.headers()));
     match checked {
         Ok(()) => next.run(request).await,
-        Err(problem) => problem_response(&problem),
+        Err(refused) => refused.into_response(),
     }
 }
 

@@ -173,7 +173,13 @@ async fn a_stop_is_answered_with_its_receipt() {
     let Order::Down { stop } = down.order else { unreachable!("chosen above") };
     assert_eq!(stop.grace_ms, ms(100));
     let request = room.request(Method::POST, "/v1/sessions/live/stop?wait=20s");
-    let waiting = tokio::spawn(send(request));
+    let waiting = tokio::spawn(send(request.json(&json!({"grace_ms": 50}))));
+    // A shorter grace is news, so the log says when it is there.
+    eventually(async || {
+        let types = room.types("live").await;
+        types.iter().any(|kind| kind == "session.stop_joined").then_some(())
+    })
+    .await;
     let receipt = RecordBody::Receipt { receipt: Box::new(receipt(epoch, EndReason::User)) };
     runner.tell(uid, epoch, vec![receipt]).await;
     let reply = waiting.await.expect("an answer").expect(200);
@@ -414,4 +420,16 @@ async fn an_idle_compute_is_stopped_and_an_old_session_expires() {
     assert_eq!(old["status_reason"], "expired");
     let list = room.get("/v1/sessions?q=old").await.expect(200);
     assert_eq!(list["items"], json!([]));
+}
+
+#[tokio::test]
+async fn whole_numbers_may_be_written_with_a_point() {
+    let room = Room::open().await;
+    let body = r#"{"agent": "shell", "limits": {"run_ms": 5000.0, "pids": 7.0}}"#;
+    let made = send(room.request(Method::POST, "/v1/sessions").body(body)).await.expect(201);
+    assert_eq!((&made["limits"]["run_ms"], &made["limits"]["pids"]), (&json!(5000), &json!(7)));
+    let body = r#"{"agent": "shell", "limits": {"run_ms": 0.5}}"#;
+    let refused = send(room.request(Method::POST, "/v1/sessions").body(body)).await;
+    assert_eq!(refused.body["path"], "/limits/run_ms");
+    refused.refused(422);
 }

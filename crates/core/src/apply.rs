@@ -29,6 +29,7 @@ impl Session {
             children: 0,
             callback: created.callback,
             created_at: at,
+            lives_from: at,
             updated_at: at,
             last_active_at: at,
             life: Life::Kept,
@@ -236,7 +237,10 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
             s.turn();
         }
         Fact::Expired => s.life = Life::Expired,
-        Fact::Restored { .. } => s.life = Life::Kept,
+        Fact::Restored { .. } => {
+            s.life = Life::Kept;
+            s.lives_from = at;
+        }
         Fact::Deleting { .. } => {
             s.life = Life::Deleting;
             s.turn();

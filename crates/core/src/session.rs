@@ -49,6 +49,8 @@ pub struct Session {
     pub callback: bool,
     /// When it was created.
     pub created_at: Timestamp,
+    /// When its time to live began: when it was created, or restored.
+    pub lives_from: Timestamp,
     /// When its state last changed.
     pub updated_at: Timestamp,
     /// When it last said or was asked anything.

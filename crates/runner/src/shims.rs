@@ -45,11 +45,18 @@ pub(crate) fn spawn(control: &Control) -> io::Result<Ended> {
         .mode(0o600)
         .open(control.dir().join("shim.log"))?;
     let path = std::env::var_os("PATH").unwrap_or_else(|| "/usr/bin:/bin".into());
-    let mut child = Command::new(SELF)
+    let mut command = Command::new(SELF);
+    // Faults are injected into shims as into everything else.
+    #[cfg(feature = "failpoints")]
+    let faults = std::env::var_os("FAILPOINTS").map(|faults| ("FAILPOINTS", faults));
+    #[cfg(not(feature = "failpoints"))]
+    let faults: Option<(&str, std::ffi::OsString)> = None;
+    let mut child = command
         .arg("shim")
         .arg(control.dir())
         .env_clear()
         .env("PATH", path)
+        .envs(faults)
         .stdin(Stdio::null())
         .stdout(log.try_clone()?)
         .stderr(log)

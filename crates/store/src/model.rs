@@ -153,6 +153,8 @@ pub struct SessionQuery {
     pub runner: Option<RunnerId>,
     /// Children of this session.
     pub parent: Option<SessionUid>,
+    /// This session and its children: all that its agent may see.
+    pub family: Option<SessionUid>,
     /// With this text in id, title or agent.
     pub text: Option<String>,
     /// In this order.

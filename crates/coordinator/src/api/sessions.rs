@@ -78,7 +78,7 @@ struct ListQuery {
 
 /// List sessions
 ///
-/// Newest first; never reads logs. An agent sees its own children.
+/// Newest first; never reads logs. An agent sees its own session and its children.
 #[utoipa::path(get, path = "/v1/sessions", tag = "sessions",
     params(ListQuery, ("label" = Option<Vec<String>>, Query, description = "With this label, as `key=value`; may be given several times")),
     responses((status = 200, description = "A page of sessions", body = v1::List<v1::Session>)))]
@@ -88,16 +88,14 @@ async fn list(
     RawQuery(raw): RawQuery,
     Query(query): Query<ListQuery>,
 ) -> ApiResult<Response> {
-    let parent = match (&caller.who, query.parent.as_deref().filter(|p| !p.is_empty())) {
-        (Who::Agent { uid, id }, named) => match named {
-            Some(name) if name != id.as_str() => {
-                return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new())));
-            }
-            _ => Some(*uid),
-        },
-        (_, None) => None,
+    let family = match &caller.who {
+        Who::Agent { uid, .. } => Some(*uid),
+        _ => None,
+    };
+    let parent = match query.parent.as_deref().filter(|name| !name.is_empty()) {
+        None => None,
         // Children of what isn't there, or isn't the caller's, are none.
-        (_, Some(name)) => match sessions::find(&app, &caller, name).await {
+        Some(name) => match sessions::find(&app, &caller, name).await {
             Ok(parent) => Some(parent.uid),
             Err(error) if error.0.status == 404 => {
                 return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new())));
@@ -111,6 +109,7 @@ async fn list(
         labels: labels(raw.as_deref().unwrap_or(""))?,
         runner: query.runner,
         parent,
+        family,
         text: query.q.filter(|text| !text.is_empty()),
         sort: sort(query.sort.as_deref())?,
         visible_to: visible_to(&caller),
@@ -123,7 +122,7 @@ async fn list(
     Ok(json(StatusCode::OK, &v1::List { items, next_cursor: page.next }))
 }
 
-/// Whose sessions a list is of; all where absent. Those of an agent are chosen by parent.
+/// Whose sessions a list is of; all where absent. Those of an agent are its family.
 fn visible_to(caller: &Caller) -> Option<Principal> {
     let everything = caller.role == Role::Admin || matches!(caller.who, Who::Agent { .. });
     (!everything).then(|| caller.principal.clone())

@@ -46,7 +46,9 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     let writes = method != "get";
     let has_body = operation.get("requestBody").is_some();
     let has_path = path.contains('{');
-    let parameters = operation.get("parameters").and_then(Value::as_array).map_or(0, Vec::len);
+    let parameters: Vec<Value> =
+        operation.get("parameters").and_then(Value::as_array).cloned().unwrap_or_default();
+    let has_cursor = parameters.iter().any(|parameter| parameter["name"] == "cursor");
     let mut add = |status: &str, text: &str| {
         let response = json!({
             "description": text,
@@ -61,14 +63,14 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
         add("401", "No valid token");
     }
     add("403", "A missing right, or a foreign Origin");
-    if has_path {
+    if has_path || has_cursor {
         add("404", "What isn't there, or isn't yours");
     }
     if has_body {
         add("413", "Too large");
     }
     add("421", "A foreign Host");
-    if has_body || parameters > 0 {
+    if has_body || !parameters.is_empty() {
         add("422", "What does not parse");
     }
     add("500", "A mistake of the coordinator, or of its store");
@@ -88,6 +90,8 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
 const DURATION: &str = "^([0-9]{1,10}ms|[0-9]{1,8}s|[0-9]{1,6}m|[0-9]{1,4}h|[0-9]{1,3}d)?$";
 /// A position in a log.
 const POSITION: &str = "^([0-9]{1,15})?$";
+/// An identity.
+const UUID: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
 /// A cursor is bytes, written as two digits each.
 const CURSOR: &str = "^([0-9a-f]{2})*$";
 /// A session to watch, from a position on.
@@ -106,7 +110,7 @@ fn complete_parameter(parameter: &mut Value) {
         ("query", "sort") => json!({ "type": "string", "enum": ["created", "active", "id", ""] }),
         ("query", "status") => text(&format!("^(({0})(,({0}))*)?$", statuses())),
         ("query", "limit") => json!({ "type": "integer", "minimum": 1 }),
-        ("query", "runner") => json!({ "type": "string", "format": "uuid" }),
+        ("query", "runner") => text(&format!("^({UUID})?$")),
         ("query", "path") | ("path", "path") => json!({ "type": "string", "maxLength": 4096 }),
         ("query", "recursive" | "force" | "lift") => json!({ "type": "boolean" }),
         ("header", "Idempotency-Key") => text("^[!-~]{1,255}$"),
@@ -172,6 +176,7 @@ fn complete_schemas(schemas: &mut Value) {
             json!({ "type": "string", "minLength": 1, "maxLength": 2000, "pattern": "\\S" }),
         )],
     );
+    set(all, "AddAgent", &[("source", json!({ "type": "string", "pattern": "^[^\\u0000:]+$" }))]);
     set(
         all,
         "CreateToken",

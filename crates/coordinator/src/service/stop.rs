@@ -172,7 +172,7 @@ fn closing(session: &Session, events: &[Event], epoch: Option<Epoch>) -> Rest {
             Fact::Interrupted(closed) => (Status::Interrupted, closed),
             _ => return None,
         };
-        (Some(closed.receipt.epoch) == epoch).then(|| (status, Some(*closed.receipt)))
+        (Some(closed.receipt.epoch) == epoch).then_some((status, Some(*closed.receipt)))
     });
     if closed.is_some() {
         return closed;

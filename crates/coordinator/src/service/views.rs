@@ -55,7 +55,7 @@ pub(crate) fn session(session: &Session) -> v1::Session {
 /// When a session's time to live ends, on the wall clock.
 pub(crate) fn expires_at(session: &Session) -> Option<Timestamp> {
     let ttl = i64::try_from(session.limits.ttl_ms?.0).ok()?;
-    Some(Timestamp::from_unix_ms(session.created_at.unix_ms().saturating_add(ttl)))
+    Some(Timestamp::from_unix_ms(session.lives_from.unix_ms().saturating_add(ttl)))
 }
 
 fn usage(usage: &greenroom_core::session::Usage) -> v1::Usage {

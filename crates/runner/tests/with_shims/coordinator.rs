@@ -301,7 +301,7 @@ async fn compute(
 ) -> Answer<ComputeBody> {
     check(&headers)?;
     let body = c.lock().bodies.get(&(uid, epoch)).cloned();
-    body.map(Json).ok_or_else(|| Refused(404, "compute_not_found"))
+    body.map(Json).ok_or(Refused(404, "compute_not_found"))
 }
 
 async fn run(
@@ -311,7 +311,7 @@ async fn run(
 ) -> Answer<RunBody> {
     check(&headers)?;
     let body = c.lock().runs.get(&run).cloned();
-    body.map(Json).ok_or_else(|| Refused(404, "run_not_found"))
+    body.map(Json).ok_or(Refused(404, "run_not_found"))
 }
 
 async fn stream_in(
@@ -320,7 +320,7 @@ async fn stream_in(
     Path(id): Path<StreamId>,
 ) -> Result<Vec<u8>, Refused> {
     check(&headers)?;
-    c.lock().uploads.get(&id).cloned().ok_or_else(|| Refused(404, "stream_not_found"))
+    c.lock().uploads.get(&id).cloned().ok_or(Refused(404, "stream_not_found"))
 }
 
 async fn stream_out(

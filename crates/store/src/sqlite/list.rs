@@ -126,6 +126,11 @@ fn filter(sql: &mut QueryBuilder<Sqlite>, query: &SessionQuery) {
     if let Some(parent) = query.parent {
         sql.push(" AND s.parent = ").push_bind(parent.0.as_bytes().to_vec());
     }
+    if let Some(head) = query.family {
+        let uid = head.0.as_bytes().to_vec();
+        sql.push(" AND (s.uid = ").push_bind(uid.clone());
+        sql.push(" OR s.parent = ").push_bind(uid).push(")");
+    }
     for (key, value) in &query.labels {
         sql.push(" AND s.sid IN (SELECT sid FROM label WHERE key = ").push_bind(key.clone());
         sql.push(" AND value = ").push_bind(value.clone()).push(")");
