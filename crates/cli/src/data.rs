@@ -105,17 +105,19 @@ impl DataDir {
 
     /// The admin token, if there is one to read.
     pub(crate) fn token(&self) -> Result<Option<Secret>, CliError> {
-        Ok(self.token_text()?.map(|text| Secret::new(&text)))
-    }
-
-    /// The admin token as text, for those who hand it on.
-    pub(crate) fn token_text(&self) -> Result<Option<String>, CliError> {
         let path = self.token_file();
         match fs::read_to_string(&path) {
-            Ok(text) => Ok(Some(text.trim().to_owned())),
+            Ok(text) => Ok(Some(Secret::new(&text))),
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(error) => Err(CliError::io("read the token", &path, &error)),
         }
+    }
+
+    /// Whether the runner of this folder has a credential of its own.
+    pub(crate) fn has_joined(&self) -> bool {
+        let read = |text: Vec<u8>| serde_json::from_slice::<serde_json::Value>(&text).ok();
+        let runner = fs::read(self.path.join("runner.json")).ok().and_then(read);
+        runner.is_some_and(|runner| runner.get("joined").is_some_and(|joined| !joined.is_null()))
     }
 
     /// Takes the right to serve this folder.

@@ -17,8 +17,8 @@ use std::collections::BTreeMap;
 use greenroom_core::agent::AgentSpec;
 use greenroom_core::record::Writer;
 use greenroom_core::{
-    Assignment, Epoch, Generation, Limits, Receipt, RunId, RunnerId, SessionId,
-    SessionUid, StoreId, StreamId,
+    Assignment, Epoch, Generation, Limits, Receipt, RunId, RunnerId, SessionId, SessionUid,
+    StoreId, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -307,4 +307,3 @@ pub struct StreamHead {
     #[serde(default)]
     pub length: Option<u64>,
 }
-

@@ -75,7 +75,11 @@ impl Problem {
 
     /// What isn't there, or isn't the caller's.
     pub fn not_found(kind: &str, name: &str) -> Self {
-        Self::new(404, &format!("{kind}_not_found"), format!("{kind} {name:?} not found or has been deleted"))
+        Self::new(
+            404,
+            &format!("{kind}_not_found"),
+            format!("{kind} {name:?} not found or has been deleted"),
+        )
     }
 
     /// A missing right.

@@ -199,9 +199,7 @@ impl Leader {
     fn explain(&self, stage: Stage, error: io::Error) -> StartError {
         let program = self.program.clone();
         match stage {
-            Stage::Directory => {
-                StartError::Directory { directory: self.directory.clone(), error }
-            }
+            Stage::Directory => StartError::Directory { directory: self.directory.clone(), error },
             Stage::Streams => StartError::Spawn(error),
             Stage::Execute if error.raw_os_error() == Some(libc::E2BIG) => {
                 StartError::TooLong { program, error }

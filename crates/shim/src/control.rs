@@ -104,8 +104,7 @@ impl Control {
         let path = self.spec_path();
         let bytes =
             fs::read(&path).map_err(|source| ControlError::Io { path: path.clone(), source })?;
-        serde_json::from_slice(&bytes)
-            .map_err(|source| ControlError::Unreadable { path, source })
+        serde_json::from_slice(&bytes).map_err(|source| ControlError::Unreadable { path, source })
     }
 
     /// Reads the receipt in `closed`, if there is one.
@@ -179,12 +178,8 @@ pub fn write_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
     name.push(path.file_name().unwrap_or_default());
     name.push(".tmp");
     let temporary = path.with_file_name(name);
-    let mut file = OpenOptions::new()
-        .write(true)
-        .create(true)
-        .truncate(true)
-        .mode(0o600)
-        .open(&temporary)?;
+    let mut file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;

@@ -3,9 +3,9 @@
 use std::collections::HashSet;
 
 use greenroom_core::RecordBody;
+use greenroom_core::Timestamp;
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::receipt::{Action, EndReason, Receipt, Step};
-use greenroom_core::Timestamp;
 use rustix::process::Signal;
 
 use crate::agent::Leader;

@@ -43,10 +43,8 @@ pub struct Client {
 /// first thing [`Client::hear`] gives.
 pub fn connect(dir: &Path) -> io::Result<Client> {
     let mut client = Client { stream: connect_stream(dir)?, buffer: Vec::new(), searched: 0 };
-    client.say(&ToShim::Hello {
-        protocol: PROTOCOL,
-        build: env!("CARGO_PKG_VERSION").to_owned(),
-    })?;
+    client
+        .say(&ToShim::Hello { protocol: PROTOCOL, build: env!("CARGO_PKG_VERSION").to_owned() })?;
     Ok(client)
 }
 

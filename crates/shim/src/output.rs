@@ -296,13 +296,11 @@ mod tests {
 
     #[test]
     fn lines_of_known_type_are_events_and_all_others_are_text() {
-        let input = b"hello\n{\"type\":\"tool_call\",\"name\":\"ls\"}\n{\"type\":\"nothing\"}\n{broken\n\
+        let input =
+            b"hello\n{\"type\":\"tool_call\",\"name\":\"ls\"}\n{\"type\":\"nothing\"}\n{broken\n\
             {\"type\":\"result\",\"result\":{\"a\":1}}\nbye";
-        let event = Emit::Output {
-            kind: OutputKind::ToolCall,
-            data: json!({"name": "ls"}),
-            bytes: 33,
-        };
+        let event =
+            Emit::Output { kind: OutputKind::ToolCall, data: json!({"name": "ls"}), bytes: 33 };
         let expected = [
             message(0, 0, "hello\n"),
             event,

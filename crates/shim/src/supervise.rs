@@ -218,8 +218,7 @@ impl Supervisor {
         while !self.done {
             self.wait();
             let now = clock::now();
-            let steps =
-                [Self::take_signals, Self::take_control, Self::check_folder, Self::advance];
+            let steps = [Self::take_signals, Self::take_control, Self::check_folder, Self::advance];
             for step in steps {
                 // Any of them may have come to the end of everything.
                 if !self.done {

@@ -286,8 +286,7 @@ impl PausedChild {
     /// Whether it is dead (it may not be reaped yet).
     pub(crate) fn has_ended(&self) -> io::Result<bool> {
         let now = rustix::time::Timespec { tv_sec: 0, tv_nsec: 0 };
-        let mut fds =
-            [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
+        let mut fds = [rustix::event::PollFd::new(&self.pidfd, rustix::event::PollFlags::IN)];
         Ok(rustix::event::poll(&mut fds, Some(&now))? == 1)
     }
 

@@ -170,7 +170,8 @@ fn json_lines_are_events_in_order() {
         })
         .collect();
     let text = |text: &str, part: u32| {
-        let data = json!({"role": "agent", "text": text, "part": part, "from": 0, "to": text.len()});
+        let data =
+            json!({"role": "agent", "text": text, "part": part, "from": 0, "to": text.len()});
         (OutputKind::Message, data)
     };
     let expected = [
@@ -207,9 +208,10 @@ fn a_persistent_agent_answers_one_run_after_another() {
             2 => talk.run_input(RunInput::Input(json!([n]))),
             _ => talk.run(&format!("prompt {n}")),
         };
-        shim.until_journal("the end of the run", |body| {
-            matches!(body, RecordBody::RunEnded { run: ended, .. } if *ended == run)
-        });
+        shim.until_journal(
+            "the end of the run",
+            |body| matches!(body, RecordBody::RunEnded { run: ended, .. } if *ended == run),
+        );
         runs.push(run);
     }
     let result = json!({"run": runs[2], "input": [2]});
@@ -284,9 +286,7 @@ fn leftovers_can_be_kept_and_the_compute_with_them() {
     let script = format!("read -r line; echo \"$line\"; (exec {AGENT} wait {mark}) & exit 0");
     let setup = sh(&script).with(|spec| spec.leftovers = Leftovers::Keep);
     let (mut shim, mut talk, first) = setup.start_run("one\n");
-    let ended = |run| {
-        move |body: &RecordBody| matches!(body, RecordBody::RunEnded { run: r, .. } if *r == run)
-    };
+    let ended = |run| move |body: &RecordBody| matches!(body, RecordBody::RunEnded { run: r, .. } if *r == run);
     shim.until_journal("the first end", ended(first));
     let second = talk.run("two\n");
     shim.until_journal("the second end", ended(second));

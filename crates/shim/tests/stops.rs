@@ -151,7 +151,8 @@ fn a_stop_before_anything_has_begun() {
 #[test]
 fn a_stop_that_comes_after_the_answer_leaves_it() {
     // The agent has ended; what it left keeps its output open.
-    let (mut shim, mut talk, run) = sh("trap '' TERM; echo answer; sleep 100 & exit 0").start_run("");
+    let (mut shim, mut talk, run) =
+        sh("trap '' TERM; echo answer; sleep 100 & exit 0").start_run("");
     shim.until_journal("the answer", |body| matches!(body, RecordBody::Closing { .. }));
     talk.stop(0);
     let receipt = talk.closed();

@@ -2,11 +2,15 @@
 
 use std::time::Duration;
 
+use greenroom_client::Client;
+use greenroom_protocol::token::Role;
+use greenroom_protocol::v1::CreateToken;
 use greenroom_runner::{Runner, RunnerConfig, RunnerError};
 
 use crate::args::Label;
 use crate::commands::serving::{raise_file_limit, start_log};
 use crate::context::Context;
+use crate::data::DataDir;
 use crate::ending::{OnExit, Signals, print_receipts, stops_agents};
 use crate::error::{CliError, Code};
 
@@ -30,7 +34,8 @@ pub(crate) struct Options {
 /// Host agents of a coordinator on this machine
 ///
 /// The first time it needs a token of role runner, which it exchanges for a credential of
-/// its own. SIGTERM and Ctrl-C end the runner and leave its agents running; the next one
+/// its own; on the coordinator's own machine the data folder's admin token gets it one.
+/// SIGTERM and Ctrl-C end the runner and leave its agents running; the next one
 /// on the same data folder goes on with them.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
@@ -60,11 +65,11 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
     let mut signals = Signals::listen()?;
     let data = context.data_dir()?;
     data.make()?;
+    let url = args.coordinator.trim_end_matches('/').to_owned();
     let token = match context.named_token() {
         Some(token) => Some(token.to_owned()),
-        None => data.token_text()?,
+        None => join_token(&data, &url).await?,
     };
-    let url = args.coordinator.trim_end_matches('/').to_owned();
     let config = RunnerConfig {
         coordinator: url.clone(),
         data: data.path().to_owned(),
@@ -94,6 +99,15 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
     let data_words = format!(" --data {}", data.path().display());
     let adopt = format!("greenroom runner --coordinator {url}{}", context.data_words());
     end(context, &mut signals, runner, OnExit::Keep, &adopt, &data_words).await
+}
+
+/// A token to join with, from the admin token that the coordinator of this machine has
+/// written into the same data folder. A runner that has joined already needs none.
+async fn join_token(data: &DataDir, url: &str) -> Result<Option<String>, CliError> {
+    let Some(admin) = data.token()?.filter(|_| !data.has_joined()) else { return Ok(None) };
+    let client = Client::new(url, Some(&admin))?;
+    let token = CreateToken { role: Role::Runner, principal: Some("join".to_owned()) };
+    Ok(Some(client.create_token(&token).await?.into_inner().secret))
 }
 
 /// Waits for the end of a runner, ends it, and stops its agents where that is wanted.

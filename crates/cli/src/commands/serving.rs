@@ -93,21 +93,22 @@ impl Serving {
         data.make()?;
         let lock = data.serve()?;
         let store = Arc::new(SqliteStore::open(&data.database()).await?);
-        if options.no_auth {
-            context
-                .ui
-                .warn("--no-auth: whoever reaches this machine's loopback can use every agent");
-        }
+        let no_auth = options.no_auth;
         let config = Config {
             listen: options.listen,
             data: data.path().to_owned(),
             agents: options.agents,
-            no_auth: options.no_auth,
+            no_auth,
             allowed_hosts: options.allowed_hosts,
             runner_ttl: options.runner_ttl,
         };
         let shared: Arc<dyn Store> = Arc::clone(&store) as _;
         let coordinator = greenroom_coordinator::start(config, shared).await?;
+        if no_auth {
+            context
+                .ui
+                .warn("--no-auth: whoever can reach this machine's loopback can use every agent");
+        }
         let serving = Self { coordinator, store, data, lock };
         let file = ServerFile {
             pid: std::process::id(),
