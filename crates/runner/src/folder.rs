@@ -81,10 +81,17 @@ impl Folder {
             .truncate(false)
             .mode(0o600)
             .open(&path)
-            .and_then(|file| match flock(&file, FlockOperation::NonBlockingLockExclusive) {
-                Ok(()) => Ok(Some(file)),
-                Err(rustix::io::Errno::WOULDBLOCK) => Ok(None),
-                Err(error) => Err(error.into()),
+            .and_then(|file| {
+                // One that was killed this moment may not have let go of it yet.
+                for _ in 0..20 {
+                    match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+                        Ok(()) => return Ok(Some(file)),
+                        Err(rustix::io::Errno::WOULDBLOCK) => {}
+                        Err(error) => return Err(error.into()),
+                    }
+                    std::thread::sleep(std::time::Duration::from_millis(50));
+                }
+                Ok(None)
             });
         match taken {
             Ok(Some(file)) => Ok(file),
