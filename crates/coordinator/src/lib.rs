@@ -18,6 +18,7 @@ mod hub;
 mod presence;
 mod schema;
 mod secret;
+mod serve;
 mod server;
 mod service;
 pub mod sources;

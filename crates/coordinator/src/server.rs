@@ -5,7 +5,6 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::Duration;
 
-use axum::serve::ListenerExt;
 use greenroom_core::Principal;
 use greenroom_protocol::token::Role;
 use greenroom_store::{Store, TokenRow};
@@ -21,6 +20,7 @@ use crate::error::ApiError;
 use crate::guard::Hosts;
 use crate::hub::Hub;
 use crate::presence::Runners;
+use crate::serve::serve;
 use crate::service::agents::Agents;
 use crate::service::streams::Streams;
 use crate::service::tokens;
@@ -94,19 +94,7 @@ pub async fn start_with(
     let hosts = Arc::new(Hosts::new(address, &config.allowed_hosts));
     let router = api::router(Arc::clone(&app), hosts);
     let tasks = tasks::start(&app);
-    let ending = app.ending.clone();
-    // Answers are small and awaited: they are not held back to be sent with others.
-    let listener = listener.tap_io(|stream| {
-        if let Err(error) = stream.set_nodelay(true) {
-            tracing::debug!(%error, "a connection sends with delay");
-        }
-    });
-    let serving = tokio::spawn(async move {
-        let served = axum::serve(listener, router).with_graceful_shutdown(ending.cancelled_owned());
-        if let Err(error) = served.await {
-            tracing::error!(%error, "the listener has failed");
-        }
-    });
+    let serving = tokio::spawn(serve(listener, router, app.ending.clone()));
     if config.no_auth {
         tracing::warn!(%address, "--no-auth: every process of this machine may do everything");
     }

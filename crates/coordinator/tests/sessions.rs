@@ -94,6 +94,7 @@ async fn what_does_not_parse_says_where() {
         "cursor=junk",
         "sort=up",
         "label=x",
+        "label=%3Dx",
         "runner=x",
     ] {
         let answer = room.get(&format!("/v1/sessions?{query}")).await;

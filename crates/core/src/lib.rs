@@ -18,6 +18,7 @@ pub mod converge;
 pub mod decide;
 pub mod fact;
 pub mod ids;
+mod integer;
 pub mod limits;
 pub mod receipt;
 pub mod record;

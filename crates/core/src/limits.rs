@@ -3,6 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::integer;
 use crate::value::{Bytes, Ms};
 
 /// Limits of a session. What is absent is unlimited, but for `start` and `output`.
@@ -26,7 +27,7 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<Bytes>,
     /// Processes and threads of the whole tree.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    #[serde(deserialize_with = "integer::optional", skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
     /// Output kept of one run; what is beyond is counted (`output_gap`). Default 64 MiB.
     #[serde(skip_serializing_if = "Option::is_none")]

@@ -7,6 +7,8 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::integer;
+
 /// A moment on some machine's wall clock, in RFC 3339 UTC. It is for people:
 /// nothing is ordered or timed by it.
 #[derive(
@@ -67,7 +69,7 @@ fn split_number(s: &str) -> Option<(u64, &str)> {
 )]
 #[serde(transparent)]
 #[schema(value_type = u64)]
-pub struct Ms(pub u64);
+pub struct Ms(#[serde(deserialize_with = "integer::whole")] pub u64);
 
 const TIME_UNITS: [(&str, u64); 5] =
     [("d", 86_400_000), ("h", 3_600_000), ("m", 60_000), ("s", 1_000), ("ms", 1)];
@@ -131,7 +133,7 @@ impl fmt::Display for Ms {
 )]
 #[serde(transparent)]
 #[schema(value_type = u64)]
-pub struct Bytes(pub u64);
+pub struct Bytes(#[serde(deserialize_with = "integer::whole")] pub u64);
 
 const SIZE_UNITS: [(&str, u64); 11] = [
     ("TiB", 1 << 40),
@@ -185,6 +187,18 @@ mod tests {
         for bad in ["", "s", "5", "-1s", "1.5h", "5 s", "99999999999999999999s", "4000000d"] {
             assert!(bad.parse::<Ms>().is_err(), "{bad}");
         }
+    }
+
+    #[test]
+    fn a_whole_number_may_be_written_as_a_float() {
+        for (text, ms) in [("30", 30), ("30.0", 30), ("3e1", 30), ("-0.0", 0)] {
+            assert_eq!(serde_json::from_str::<Ms>(text).ok(), Some(Ms(ms)), "{text}");
+        }
+        for bad in ["30.5", "-1", "-1.0", "1e300", "\"30\"", "null", "true"] {
+            assert!(serde_json::from_str::<Ms>(bad).is_err(), "{bad}");
+        }
+        let max = u64::MAX.to_string();
+        assert_eq!(serde_json::from_str::<Bytes>(&max).ok(), Some(Bytes(u64::MAX)));
     }
 
     #[test]

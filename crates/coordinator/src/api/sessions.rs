@@ -88,28 +88,16 @@ async fn list(
     RawQuery(raw): RawQuery,
     Query(query): Query<ListQuery>,
 ) -> ApiResult<Response> {
-    let family = match &caller.who {
-        Who::Agent { uid, .. } => Some(*uid),
-        _ => None,
-    };
-    let parent = match query.parent.as_deref().filter(|name| !name.is_empty()) {
-        None => None,
-        // Children of what isn't there, or isn't the caller's, are none.
-        Some(name) => match sessions::find(&app, &caller, name).await {
-            Ok(parent) => Some(parent.uid),
-            Err(error) if error.0.status == 404 => {
-                return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new())));
-            }
-            Err(error) => return Err(error),
-        },
-    };
-    let query = SessionQuery {
+    let mut wanted = SessionQuery {
         statuses: statuses(query.status.as_deref())?,
         agent: query.agent.filter(|agent| !agent.is_empty()),
         labels: labels(raw.as_deref().unwrap_or(""))?,
         runner: query.runner,
-        parent,
-        family,
+        parent: None,
+        family: match &caller.who {
+            Who::Agent { uid, .. } => Some(*uid),
+            _ => None,
+        },
         text: query.q.filter(|text| !text.is_empty()),
         sort: sort(query.sort.as_deref())?,
         visible_to: visible_to(&caller),
@@ -117,7 +105,17 @@ async fn list(
         limit: query.limit.0,
         cursor: cursor(query.cursor)?,
     };
-    let page = app.store.sessions(query).await?;
+    if let Some(name) = query.parent.as_deref().filter(|name| !name.is_empty()) {
+        match sessions::find(&app, &caller, name).await {
+            Ok(parent) => wanted.parent = Some(parent.uid),
+            // Children of what isn't there, or isn't the caller's, are none.
+            Err(error) if error.0.status == 404 => {
+                return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new())));
+            }
+            Err(error) => return Err(error),
+        }
+    }
+    let page = app.store.sessions(wanted).await?;
     let items = page.items.iter().map(|session| views::session(session)).collect();
     Ok(json(StatusCode::OK, &v1::List { items, next_cursor: page.next }))
 }
@@ -159,7 +157,8 @@ fn labels(raw: &str) -> ApiResult<BTreeMap<String, String>> {
         if value.is_empty() {
             continue;
         }
-        let Some((key, value)) = value.split_once('=') else {
+        let pair = value.split_once('=').filter(|(key, _)| !key.is_empty());
+        let Some((key, value)) = pair else {
             return Err(Problem::invalid("label is written key=value").at("label").into());
         };
         labels.insert(key.to_owned(), value.to_owned());

@@ -106,7 +106,7 @@ fn complete_parameter(parameter: &mut Value) {
         ("query", "from") | ("header", "Last-Event-ID") => text(POSITION),
         ("query", "watch") => text(&format!("^({WATCHED}(,{WATCHED}){{0,49}})?$")),
         ("query", "cursor") => text(CURSOR),
-        ("query", "label") => json!({ "type": "array", "items": text("^[^=]+=.*$") }),
+        ("query", "label") => json!({ "type": "array", "items": text("^([^=]+=[\\s\\S]*)?$") }),
         ("query", "sort") => json!({ "type": "string", "enum": ["created", "active", "id", ""] }),
         ("query", "status") => text(&format!("^(({0})(,({0}))*)?$", statuses())),
         ("query", "limit") => json!({ "type": "integer", "minimum": 1 }),

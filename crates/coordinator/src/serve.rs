@@ -1,0 +1,73 @@
+//! Connections. An own loop instead of the framework's, because thousands of viewers may be
+//! connected at once and each should cost little.
+
+use std::convert::Infallible;
+use std::time::Duration;
+
+use axum::Router;
+use axum::body::Body;
+use hyper::body::Incoming;
+use hyper::server::conn::http1;
+use hyper::service::service_fn;
+use hyper_util::rt::TokioIo;
+use tokio::net::{TcpListener, TcpStream};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use tower::ServiceExt;
+
+/// A connection holds back so many bytes in each direction at most.
+const MAX_BUFFER: usize = 64 * 1024;
+/// After a failure to accept, such as too many open files.
+const BREATH: Duration = Duration::from_millis(50);
+
+/// Answers every connection until the end, and then until the last request is answered.
+pub(crate) async fn serve(listener: TcpListener, router: Router, ending: CancellationToken) {
+    let connections = TaskTracker::new();
+    loop {
+        let accepted = tokio::select! {
+            biased;
+            () = ending.cancelled() => break,
+            accepted = listener.accept() => accepted,
+        };
+        match accepted {
+            Ok((stream, _)) => {
+                connections.spawn(connection(stream, router.clone(), ending.clone()));
+            }
+            Err(error) => {
+                tracing::warn!(%error, "a connection could not be accepted");
+                tokio::time::sleep(BREATH).await;
+            }
+        }
+    }
+    drop(listener);
+    connections.close();
+    connections.wait().await;
+}
+
+async fn connection(stream: TcpStream, router: Router, ending: CancellationToken) {
+    // Answers are small and awaited: they are not held back to be sent with others.
+    if let Err(error) = stream.set_nodelay(true) {
+        tracing::debug!(%error, "a connection sends with delay");
+    }
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let answer = router.clone().oneshot(request.map(Body::new));
+        // Boxed: only a request that is being answered has its memory.
+        Box::pin(
+            async move { Ok::<_, Infallible>(answer.await.unwrap_or_else(|never| match never {})) },
+        )
+    });
+    let connection = http1::Builder::new()
+        .max_buf_size(MAX_BUFFER)
+        .serve_connection(TokioIo::new(stream), service);
+    let mut connection = std::pin::pin!(connection);
+    let served = tokio::select! {
+        served = connection.as_mut() => served,
+        () = ending.cancelled() => {
+            connection.as_mut().graceful_shutdown();
+            connection.await
+        }
+    };
+    if let Err(error) = served {
+        tracing::debug!(%error, "a connection broke");
+    }
+}
