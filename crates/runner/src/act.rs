@@ -111,7 +111,6 @@ impl Session {
             Stage::Fetching => {}
         }
         let spec = self.spec(epoch, &body);
-        self.prepare(epoch, body);
         let launched = match made {
             Ok(()) => {
                 let (control, spec) = (control.clone(), spec.clone());
@@ -119,8 +118,8 @@ impl Session {
             }
             Err(error) => Err(format!("its control folder could not be made: {error}")),
         };
-        let ended = match launched {
-            Ok(ended) => ended,
+        let born = match launched {
+            Ok(born) => born,
             Err(error) => return self.close_unstarted(epoch, Ok(error)).await,
         };
         let durable = Durable::default();
@@ -128,19 +127,18 @@ impl Session {
         let dir = control.dir().to_owned();
         self.host.uploads.add(key, dir, durable.clone(), true, self.inbox.clone());
         if let Some(compute) = self.computes.get_mut(&epoch) {
-            let mut shim = supervised(Some(spec), durable);
-            shim.start = Start::Preparing;
-            compute.stage = Stage::Supervised(Box::new(shim));
+            compute.stage = Stage::Supervised(Box::new(supervised(Some(spec), durable)));
         }
-        self.reach(epoch, Some(ended));
+        self.prepare(epoch, body);
+        self.reach(epoch, Some(born));
     }
 
     /// Connects to the shim of a compute, in the background.
-    pub(crate) fn reach(&self, epoch: Epoch, ended: Option<shims::Ended>) {
+    pub(crate) fn reach(&self, epoch: Epoch, born: Option<shims::Born>) {
         let Some(compute) = self.computes.get(&epoch) else { return };
         let (control, inbox) = (compute.control.clone(), self.inbox.clone());
         self.effort(compute.efforts.clone(), async move {
-            let event = match shims::connect(control, ended).await {
+            let event = match shims::connect(control, born).await {
                 Some(met) => Event::Met { epoch, met: Box::new(met) },
                 None => Event::NoShim { epoch },
             };
@@ -168,18 +166,25 @@ impl Session {
         }
     }
 
-    /// Makes workspace and environment, beside the shim's own start.
+    /// Makes workspace and environment, and puts on disk that the compute has begun, beside
+    /// the shim's own start: nothing of the agent is started before all of that is there.
     fn prepare(&mut self, epoch: Epoch, body: ComputeBody) {
         let (host, uid, inbox) = (self.host.clone(), self.uid, self.inbox.clone());
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
-        let cancel = compute.starting.clone();
+        let (cancel, control) = (compute.starting.clone(), compute.control.clone());
         if let Some(shim) = compute.supervised() {
             shim.start = Start::Preparing;
         }
         // Not an effort that is dropped: what blocks must see its cancellation itself.
         self.host.tasks.spawn_blocking(move || {
+            let on_disk = || control.sync().and_then(|()| host.folder.sync_session(uid));
             let start = match make_ready(&host, uid, &body, &cancel) {
-                Ok(env) => ToShim::Env { env },
+                Ok(env) => match on_disk() {
+                    Ok(()) => ToShim::Env { env },
+                    Err(error) => ToShim::CannotStart {
+                        error: format!("its control folder could not be put on disk: {error}"),
+                    },
+                },
                 Err(error) => ToShim::CannotStart { error },
             };
             let _ = inbox.send(Event::Prepared { epoch, start });
@@ -273,8 +278,8 @@ pub(crate) fn supervised(spec: Option<ShimSpec>, durable: Durable) -> Supervised
     Supervised { spec, durable, talk: None, met: false, start: Start::Rest, evidence: None }
 }
 
-/// Writes the spec, durably, and starts the shim. Errors are words for the receipt.
-fn launch(control: &Control, spec: &ShimSpec) -> Result<shims::Ended, String> {
+/// Writes the spec and starts the shim. Errors are words for the receipt.
+fn launch(control: &Control, spec: &ShimSpec) -> Result<shims::Born, String> {
     control.write_spec(spec).map_err(|error| format!("its spec could not be written: {error}"))?;
     point::pass("runner_after_spec");
     let ended =

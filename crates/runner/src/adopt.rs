@@ -95,7 +95,8 @@ impl Session {
             uploads.add(key, dir.clone(), durable.clone(), false, inbox);
             match left {
                 LeftCompute::Closed(receipt) => {
-                    self.record(epoch).await;
+                    self.floor = self.floor.max(epoch);
+                    self.record_floor();
                     uploads.release(key);
                     self.host.board.closed(self.uid, epoch, (*receipt).clone(), dir);
                     // All that remains to be done is to bring it up: whoever has it then

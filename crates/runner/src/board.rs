@@ -98,8 +98,10 @@ impl Board {
         let before = inner.posts.get(&(uid, epoch));
         let generation = before.map_or(Generation(0), |post| post.generation);
         let answered = before.map_or(0, |post| post.answered);
-        let since = matches!(state, ObservedState::Closed { .. }).then(Instant::now);
-        let post = Post { generation, state, dir, changed, answered, since, delivered: false };
+        let closed = matches!(state, ObservedState::Closed { .. });
+        let since = closed.then(Instant::now);
+        let delivered = closed && before.is_some_and(|post| post.delivered);
+        let post = Post { generation, state, dir, changed, answered, since, delivered };
         inner.posts.insert((uid, epoch), post);
     }
 
@@ -150,7 +152,8 @@ impl Board {
     /// The coordinator's journal has the receipt of this epoch.
     pub(crate) fn delivered(&self, uid: SessionUid, epoch: Epoch) {
         if let Some(post) = self.lock().posts.get_mut(&(uid, epoch)) {
-            post.delivered |= matches!(post.state, ObservedState::Closed { .. });
+            // The journal may be ahead of those who are told that it is closed.
+            post.delivered = true;
         }
         self.settling.notify_waiters();
     }

@@ -6,14 +6,14 @@ use greenroom_core::assignment::StopOrder;
 use greenroom_core::receipt::{Action, EndReason, Means, Step};
 use greenroom_core::record::Writer;
 use greenroom_core::{Epoch, Receipt, RecordBody, SessionUid};
-use greenroom_shim::control::Control;
+use greenroom_shim::control::{Control, sync_parent};
 use greenroom_shim::journal::JournalWriter;
 use greenroom_shim::spec::HostIdentity;
 use greenroom_shim::unsupervised::Told;
 use greenroom_shim::{Unproven, clock, close_unsupervised};
 
 use crate::folder::Folder;
-use crate::{point, probe};
+use crate::probe;
 
 /// What looking at a compute without an answering shim gives.
 pub(crate) enum Look {
@@ -25,22 +25,6 @@ pub(crate) enum Look {
     Unproven(String),
     /// The disk said no.
     Failed(io::Error),
-}
-
-/// Records an epoch as closed, unless that is on disk already.
-pub(crate) fn raise_floor(
-    folder: &Folder,
-    uid: SessionUid,
-    floor: Epoch,
-    epoch: Epoch,
-) -> io::Result<()> {
-    if epoch <= floor {
-        return Ok(());
-    }
-    point::pass("runner_before_floor");
-    folder.raise_floor(uid, epoch)?;
-    point::pass("runner_after_floor");
-    Ok(())
 }
 
 /// The receipt of an epoch of which nothing was started: because of a stop, or because it
@@ -69,6 +53,8 @@ pub(crate) fn write_unstarted(
 ) -> io::Result<()> {
     folder.make_compute(uid, epoch)?;
     let control = folder.compute(uid, epoch);
+    sync_parent(control.dir())?;
+    folder.sync_session(uid)?;
     // A shim that comes late finds the lock taken, or `closed`.
     let Some(_lock) = control.take_lock()? else {
         return Err(io::Error::other("its lock is taken"));

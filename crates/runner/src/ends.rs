@@ -1,15 +1,16 @@
 //! Bringing a compute down, and what follows: the record, the receipt, and in the end the
 //! folder.
 //!
-//! The order matters. The epoch is recorded as closed, durably, before anybody is told of
-//! its receipt: so a late message can never start it again.
+//! The order matters. The receipt is on disk, in the journal, before anybody is told of it,
+//! and the journal stays until the session's floor says the same: so a late message can
+//! never start the epoch again.
 
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::{Epoch, Order, Receipt, SessionId};
 use greenroom_shim::wire::ToShim;
 
-use crate::closing::{Look, look, raise_floor, unstarted_receipt, write_unstarted};
-use crate::session::{Ended, RETRY, Run, Session, Stage, Watcher};
+use crate::closing::{Look, look, unstarted_receipt, write_unstarted};
+use crate::session::{Ended, Event, RETRY, Run, Session, Stage, Watcher};
 use crate::tail::Durable;
 use crate::{deadline, point, remove};
 
@@ -38,10 +39,11 @@ impl Session {
     pub(crate) async fn close_unstarted(&mut self, epoch: Epoch, why: Result<String, StopOrder>) {
         let receipt = unstarted_receipt(epoch, &why);
         loop {
-            let (folder, uid, floor) = (self.host.folder.clone(), self.uid, self.floor);
+            let (folder, uid, recorded) =
+                (self.host.folder.clone(), self.uid, self.recorded.clone());
             let receipt = receipt.clone();
             let written = self.host.blocking(move || {
-                raise_floor(&folder, uid, floor, epoch)?;
+                recorded.raise(epoch)?;
                 write_unstarted(&folder, uid, epoch, &receipt)
             });
             match written.await {
@@ -91,48 +93,34 @@ impl Session {
     /// A receipt is on disk: the epoch is closed.
     pub(crate) async fn close(&mut self, epoch: Epoch, receipt: Box<Receipt>) {
         if self.computes.contains_key(&epoch) {
-            self.record(epoch).await;
             self.finish(epoch, receipt).await;
+            self.record_floor();
         }
     }
 
-    /// Records an epoch as closed, durably. Where the disk is full, `closed` in its folder
-    /// is such a record too, and then the folder stays until there is another.
-    pub(crate) async fn record(&mut self, epoch: Epoch) {
-        loop {
-            let (folder, uid, floor) = (self.host.folder.clone(), self.uid, self.floor);
-            let recorded = self.host.blocking(move || {
-                raise_floor(&folder, uid, floor, epoch)
-                    .map_err(|error| (error, folder.compute(uid, epoch).closed_path().exists()))
-            });
-            let (error, closed) = match recorded.await {
-                Ok(()) => break,
-                Err(failed) => failed,
-            };
-            tracing::warn!(uid = %self.uid, %epoch, %error, closed, "a closed epoch could not be recorded; it is tried again");
-            if closed {
-                self.floor_owed = true;
-                self.retry_soon();
-                break;
-            }
-            tokio::time::sleep(RETRY).await;
-        }
-        self.floor = self.floor.max(epoch);
-    }
-
-    /// Another try at a record the disk has refused.
-    pub(crate) async fn record_owed(&mut self) {
-        if !self.floor_owed {
+    /// Puts the floor on disk, beside everything else.
+    pub(crate) fn record_floor(&mut self) {
+        let (recorded, floor, inbox) = (self.recorded.clone(), self.floor, self.inbox.clone());
+        if self.recording || floor <= recorded.on_disk() {
             return;
         }
-        let (folder, uid, floor) = (self.host.folder.clone(), self.uid, self.floor);
-        match self.host.blocking(move || folder.raise_floor(uid, floor)).await {
-            Ok(()) => self.floor_owed = false,
-            Err(_) => self.retry_soon(),
-        }
+        self.recording = true;
+        self.host.tasks.spawn_blocking(move || {
+            let _ = inbox.send(Event::Recorded(recorded.raise(floor)));
+        });
     }
 
-    /// The epoch is recorded as closed, with this receipt.
+    pub(crate) fn floor_recorded(&mut self, done: std::io::Result<()>) {
+        self.recording = false;
+        if let Err(error) = done {
+            tracing::warn!(uid = %self.uid, %error, "a closed epoch could not be recorded; it is tried again");
+            return self.retry_soon();
+        }
+        self.record_floor();
+        self.drop_what_is_done();
+    }
+
+    /// The epoch is closed, with this receipt.
     async fn finish(&mut self, epoch: Epoch, receipt: Box<Receipt>) {
         self.floor = self.floor.max(epoch);
         self.host.uploads.release((self.uid, epoch));
@@ -171,8 +159,7 @@ impl Session {
         tracing::warn!(uid = %self.uid, %epoch, evidence, "the end of a compute cannot be proven");
         // Until there is another, the folder itself is the record of it.
         self.floor = self.floor.max(epoch);
-        self.floor_owed = true;
-        self.record_owed().await;
+        self.record_floor();
         self.host.uploads.release((self.uid, epoch));
         let dir = self.host.folder.compute(self.uid, epoch).dir().to_owned();
         self.host.board.unproven(self.uid, epoch, evidence.clone(), dir);
@@ -261,10 +248,18 @@ impl Session {
         }
     }
 
+    /// Removes the control folders of all epochs the coordinator needs nothing of.
+    pub(crate) fn drop_what_is_done(&mut self) {
+        let epochs: Vec<Epoch> = self.ended.keys().copied().collect();
+        for epoch in epochs {
+            self.drop_if_done(epoch);
+        }
+    }
+
     /// Removes the control folder of an epoch the coordinator needs nothing of.
-    pub(crate) fn drop_if_done(&mut self, epoch: Epoch) {
+    fn drop_if_done(&mut self, epoch: Epoch) {
         let Some(ended) = self.ended.get(&epoch) else { return };
-        if !ended.uploaded || !ended.forget || self.floor_owed {
+        if !ended.uploaded || !ended.forget || self.recorded.on_disk() < epoch {
             return;
         }
         let (folder, uid) = (self.host.folder.clone(), self.uid);
@@ -290,7 +285,12 @@ impl Session {
         for epoch in &known {
             self.host.uploads.drop((uid, *epoch));
         }
-        match self.host.blocking(move || remove::session(&folder, uid)).await {
+        let (recorded, floor) = (self.recorded.clone(), self.floor);
+        let removed = self.host.blocking(move || {
+            recorded.raise(floor)?;
+            remove::session(&folder, uid)
+        });
+        match removed.await {
             Ok(left) => {
                 if !left.is_nothing() {
                     tracing::warn!(%uid, ?left, "files of a removed session are left in the trash");

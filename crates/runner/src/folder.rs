@@ -167,12 +167,15 @@ impl Folder {
         write_durable(&dir.join("floor"), epoch.to_string().as_bytes())
     }
 
-    /// Makes the control folder of a compute, so that it outlives a power cut.
+    /// Makes the control folder of a compute. It outlives a power cut only after
+    /// [`Control::sync`] and [`sync_session`](Self::sync_session).
     pub(crate) fn make_compute(&self, uid: SessionUid, epoch: Epoch) -> io::Result<()> {
-        let control = self.compute(uid, epoch);
         make_private(&self.run(uid))?;
-        make_private(control.dir())?;
-        sync_parent(control.dir())?;
+        make_private(self.compute(uid, epoch).dir())
+    }
+
+    /// Makes the name of a session's folder durable.
+    pub(crate) fn sync_session(&self, uid: SessionUid) -> io::Result<()> {
         sync_parent(&self.run(uid))
     }
 

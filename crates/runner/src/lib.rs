@@ -18,6 +18,7 @@ mod ends;
 mod env;
 mod error;
 mod files;
+mod floor;
 mod folder;
 mod host;
 mod http;

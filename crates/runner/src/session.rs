@@ -19,6 +19,7 @@ use tokio::time::Instant;
 use tokio_util::sync::{CancellationToken, DropGuard};
 
 use crate::adopt::Left;
+use crate::floor::Floor;
 use crate::host::Host;
 use crate::shims::{Met, Talk};
 use crate::tail::Durable;
@@ -54,6 +55,8 @@ pub(crate) enum Event {
     Unproven { epoch: Epoch, evidence: String },
     /// The coordinator has everything of the journals of a closed compute.
     Uploaded { epoch: Epoch },
+    /// The floor was put on disk, or could not be.
+    Recorded(std::io::Result<()>),
     /// Somebody on this machine wants everything to stop.
     StopAll { stop: StopOrder, watcher: Watcher },
 }
@@ -63,8 +66,11 @@ pub(crate) struct Session {
     pub(crate) host: Arc<Host>,
     pub(crate) uid: SessionUid,
     pub(crate) inbox: Inbox,
-    /// Highest epoch recorded as closed.
+    /// Highest epoch known as closed.
     pub(crate) floor: Epoch,
+    /// The same on disk. As long as it is behind, a folder says for each epoch above it
+    /// that it is closed, and stays.
+    pub(crate) recorded: Floor,
     /// The latest order for each epoch: what was obeyed.
     pub(crate) orders: BTreeMap<Epoch, Assignment>,
     /// Computes that are not closed. More than one only where two were found at the start.
@@ -72,8 +78,8 @@ pub(crate) struct Session {
     /// Computes that are closed, as long as something of them is needed.
     pub(crate) ended: BTreeMap<Epoch, Ended>,
     pub(crate) watchers: Vec<Watcher>,
-    /// The floor is ahead of what the disk has of it.
-    pub(crate) floor_owed: bool,
+    /// The floor is being put on disk.
+    pub(crate) recording: bool,
     /// Something is to be tried again.
     pub(crate) retry_at: Option<Instant>,
     pub(crate) talks: u64,
@@ -164,26 +170,47 @@ pub(crate) struct Ended {
 /// Begins the task of a session, with what was left of it, if anything.
 pub(crate) fn spawn(host: Arc<Host>, uid: SessionUid, left: Option<Left>) -> Inbox {
     let (inbox, events) = mpsc::unbounded_channel();
-    let session = Session {
-        host: host.clone(),
-        uid,
-        inbox: inbox.clone(),
-        floor: Epoch(0),
-        orders: BTreeMap::new(),
-        computes: BTreeMap::new(),
-        ended: BTreeMap::new(),
-        watchers: Vec::new(),
-        floor_owed: false,
-        retry_at: None,
-        talks: 0,
+    let task = {
+        let (host, inbox) = (host.clone(), inbox.clone());
+        async move {
+            let recorded = read_floor(&host, uid).await;
+            let session = Session {
+                host,
+                uid,
+                inbox,
+                floor: recorded.on_disk(),
+                recorded,
+                orders: BTreeMap::new(),
+                computes: BTreeMap::new(),
+                ended: BTreeMap::new(),
+                watchers: Vec::new(),
+                recording: false,
+                retry_at: None,
+                talks: 0,
+            };
+            session.run(events, left).await;
+        }
     };
-    host.spawn(session.run(events, left));
+    host.spawn(task);
     inbox
+}
+
+/// An unreadable floor must not look like none: everything would be started again.
+async fn read_floor(host: &Host, uid: SessionUid) -> Floor {
+    loop {
+        let folder = host.folder.clone();
+        match host.blocking(move || Floor::read(folder, uid)).await {
+            Ok(floor) => return floor,
+            Err(error) => {
+                tracing::error!(%uid, %error, "the session's floor cannot be read; nothing of it is started");
+                tokio::time::sleep(RETRY).await;
+            }
+        }
+    }
 }
 
 impl Session {
     async fn run(mut self, mut events: mpsc::UnboundedReceiver<Event>, left: Option<Left>) {
-        self.read_floor().await;
         if let Some(left) = left {
             self.adopt(left).await;
         }
@@ -199,23 +226,6 @@ impl Session {
                     None => return,
                 },
                 () = sleep_until(wake) => self.wake().await,
-            }
-        }
-    }
-
-    /// An unreadable floor must not look like none: everything would be started again.
-    async fn read_floor(&mut self) {
-        loop {
-            let (folder, uid) = (self.host.folder.clone(), self.uid);
-            match self.host.blocking(move || folder.floor(uid)).await {
-                Ok(floor) => {
-                    self.floor = floor;
-                    return;
-                }
-                Err(error) => {
-                    tracing::error!(uid = %self.uid, %error, "the session's floor cannot be read; nothing of it is started");
-                    tokio::time::sleep(RETRY).await;
-                }
             }
         }
     }
@@ -241,6 +251,7 @@ impl Session {
             Event::ReceiptSeen { epoch, receipt } => self.close(epoch, receipt).await,
             Event::Unproven { epoch, evidence } => self.in_doubt(epoch, evidence),
             Event::Uploaded { epoch } => self.uploaded(epoch),
+            Event::Recorded(done) => self.floor_recorded(done),
             Event::StopAll { stop, watcher } => self.stop_all(stop, watcher).await,
         }
     }
@@ -269,7 +280,7 @@ impl Session {
     }
 
     async fn try_again(&mut self) {
-        self.record_owed().await;
+        self.record_floor();
         let epochs: Vec<Epoch> = self.computes.keys().copied().collect();
         for epoch in epochs {
             let shim = self.computes.get_mut(&epoch).and_then(|compute| compute.supervised());
@@ -277,10 +288,7 @@ impl Session {
                 self.settle(epoch).await;
             }
         }
-        let forgettable: Vec<Epoch> = self.ended.keys().copied().collect();
-        for epoch in forgettable {
-            self.drop_if_done(epoch);
-        }
+        self.drop_what_is_done();
         self.converge_all().await;
     }
 

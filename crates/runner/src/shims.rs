@@ -2,11 +2,10 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::AsRawFd;
+use std::os::fd::{AsRawFd, OwnedFd};
 use std::os::unix::fs::OpenOptionsExt;
-use std::process::Stdio;
 use std::sync::atomic::Ordering;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use greenroom_core::{Epoch, SessionUid};
 use greenroom_protocol::link::Delta;
@@ -26,19 +25,24 @@ use crate::upload::Uploads;
 
 /// The program that is started for a shim: this very build, also after its file was replaced.
 const SELF: &str = "/proc/self/exe";
-/// A shim's socket is usually there after some milliseconds.
-const COMING: Duration = Duration::from_millis(100);
 /// A socket's path has fewer bytes than this; a longer one is reached through its folder.
 const MAX_SOCKET_PATH: usize = 108;
 /// A shim that accepts and says nothing for so long is tried again.
 const GREETING: Duration = Duration::from_secs(2);
 
-/// A shim that was started here: whether it has ended.
-pub(crate) type Ended = watch::Receiver<bool>;
+/// A shim that was started here.
+#[derive(Debug)]
+pub(crate) struct Born {
+    /// Whether it has ended.
+    ended: watch::Receiver<bool>,
+    /// The connection it was born with.
+    stream: UnixStream,
+}
 
 /// Starts a shim for a control folder with a spec in it. Blocks for a moment; must be
 /// called within the runtime.
-pub(crate) fn spawn(control: &Control) -> io::Result<Ended> {
+pub(crate) fn spawn(control: &Control) -> io::Result<Born> {
+    let (ours, theirs) = UnixStream::pair()?;
     let log = OpenOptions::new()
         .append(true)
         .create(true)
@@ -57,7 +61,7 @@ pub(crate) fn spawn(control: &Control) -> io::Result<Ended> {
         .env_clear()
         .env("PATH", path)
         .envs(faults)
-        .stdin(Stdio::null())
+        .stdin(OwnedFd::from(theirs.into_std()?))
         .stdout(log.try_clone()?)
         .stderr(log)
         .kill_on_drop(false)
@@ -67,7 +71,7 @@ pub(crate) fn spawn(control: &Control) -> io::Result<Ended> {
         let _ = child.wait().await;
         ended.send_replace(true);
     });
-    Ok(is_ended)
+    Ok(Born { ended: is_ended, stream: ours })
 }
 
 /// A conversation with a shim.
@@ -96,14 +100,20 @@ pub(crate) struct Met {
 
 /// Connects to the shim of a control folder. Gives up (`None`) when the shim that was
 /// started for it has ended, or, where another process started it, when its lock is free.
-pub(crate) async fn connect(control: Control, mut ended: Option<Ended>) -> Option<Met> {
+pub(crate) async fn connect(control: Control, born: Option<Born>) -> Option<Met> {
     let mut wait = Duration::from_millis(1);
-    if ended.is_some() {
-        let coming = control.clone();
-        let _ = tokio::task::spawn_blocking(move || await_socket(&coming)).await;
+    let mut ended = None;
+    if let Some(born) = born {
+        // Over that one it answers, or it ends.
+        match greet(born.stream).await {
+            Ok(met) => return Some(met),
+            Err(error) => tracing::debug!(dir = %control.dir().display(), %error, "no greeting"),
+        }
+        ended = Some(born.ended);
     }
     loop {
-        match tokio::time::timeout(GREETING, greet(&control)).await {
+        let greeting = async { greet(reach(&control).await?).await };
+        match tokio::time::timeout(GREETING, greeting).await {
             Ok(Ok(met)) => return Some(met),
             Ok(Err(error)) => {
                 tracing::trace!(dir = %control.dir().display(), %error, "no shim yet")
@@ -127,31 +137,8 @@ pub(crate) async fn connect(control: Control, mut ended: Option<Ended>) -> Optio
     }
 }
 
-/// Waits a moment for the socket of a shim that was just started. Where the kernel has no
-/// watches left the tries that follow are enough.
-fn await_socket(control: &Control) {
-    use rustix::event::{PollFd, PollFlags, poll};
-    use rustix::fs::inotify::{CreateFlags, WatchFlags, add_watch, init};
-    let Ok(watch) = init(CreateFlags::CLOEXEC | CreateFlags::NONBLOCK) else { return };
-    if add_watch(&watch, control.dir(), WatchFlags::CREATE | WatchFlags::MOVED_TO).is_err() {
-        return;
-    }
-    let until = Instant::now() + COMING;
-    let mut names = [0u8; 4096];
-    // Looked at behind the watch, so that it is seen or its coming is.
-    while !control.sock_path().exists() {
-        let left = until.saturating_duration_since(Instant::now());
-        let Ok(left) = rustix::time::Timespec::try_from(left) else { return };
-        match poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&left)) {
-            Ok(n) if n > 0 => {}
-            _ => return,
-        }
-        while rustix::io::read(&watch, &mut names).is_ok_and(|n| n > 0) {}
-    }
-}
-
-async fn greet(control: &Control) -> io::Result<Met> {
-    let (read, mut write) = reach(control).await?.into_split();
+async fn greet(stream: UnixStream) -> io::Result<Met> {
+    let (read, mut write) = stream.into_split();
     let build = env!("CARGO_PKG_VERSION").to_owned();
     write.write_all(&line(&ToShim::Hello { protocol: PROTOCOL, build })?).await?;
     let mut read = BufReader::with_capacity(64 << 10, read);
@@ -197,7 +184,11 @@ impl Met {
         let Self { read, mut write, .. } = self;
         tokio::spawn(async move {
             while let Some(message) = said.recv().await {
-                let Ok(bytes) = line(&message) else { continue };
+                let mut bytes = line(&message).unwrap_or_default();
+                // What is said together arrives together, and is obeyed with one wait for the disk.
+                while let Ok(message) = said.try_recv() {
+                    bytes.append(&mut line(&message).unwrap_or_default());
+                }
                 if write.write_all(&bytes).await.is_err() {
                     return;
                 }

@@ -27,7 +27,7 @@ pub(crate) struct Tail {
     dir: PathBuf,
     shim: Stream,
     runner: Stream,
-    /// The epoch is recorded as closed: its receipt may go.
+    /// The epoch is closed: nothing more is written.
     released: bool,
     receipt_told: bool,
     receipt_acked: bool,
@@ -133,7 +133,7 @@ pub(crate) struct Batch {
 /// What filling met.
 #[derive(Debug, Default)]
 pub(crate) struct Met {
-    /// A receipt whose epoch is not recorded as closed yet.
+    /// A receipt, the first time it is met.
     pub(crate) receipt: Option<Box<Receipt>>,
 }
 
@@ -157,7 +157,7 @@ impl Tail {
         [&mut self.shim, &mut self.runner]
     }
 
-    /// The epoch is recorded as closed, and the shim writes no more.
+    /// The epoch is closed, and the shim writes no more.
     pub(crate) fn release(&mut self) {
         self.released = true;
         for stream in self.streams() {
@@ -167,18 +167,14 @@ impl Tail {
 
     /// Puts what can be sent into `batch`, until it has `limit` bytes.
     pub(crate) fn fill(&mut self, batch: &mut Batch, limit: usize) -> io::Result<Met> {
-        let (key, released, mut met) = (self.key, self.released, Met::default());
+        let (key, mut met) = (self.key, Met::default());
         let told = self.receipt_told;
         for stream in self.streams() {
             let before = stream.sent;
             while let Some(entry) = stream.next()? {
                 if let RecordBody::Receipt { receipt } = &entry.body {
                     stream.receipt = Some(entry.index);
-                    if !released {
-                        met.receipt = (!told).then(|| receipt.clone());
-                        stream.held = Some(entry);
-                        break;
-                    }
+                    met.receipt = (!told).then(|| receipt.clone());
                 }
                 let start = batch.ndjson.len();
                 let index = entry.index;
@@ -311,7 +307,7 @@ mod tests {
     }
 
     #[test]
-    fn sends_what_is_durable_and_the_receipt_only_when_it_is_released() {
+    fn sends_what_is_durable_and_tells_of_the_receipt_once() {
         let temp = tempfile::tempdir().unwrap();
         let mut writer = JournalWriter::open(temp.path(), Writer::Shim).unwrap();
         for text in ["one", "two", "three"] {
@@ -326,13 +322,12 @@ mod tests {
         durable.store(2, Ordering::Release);
         assert_eq!(fill(&mut tail, 1 << 20), (vec![1, 2], false));
         durable.store(4, Ordering::Release);
-        assert_eq!(fill(&mut tail, 1 << 20), (vec![3], true));
-        assert_eq!(fill(&mut tail, 1 << 20), (vec![], false));
-        assert!(tail.acknowledge(Writer::Shim, 3).progress);
-        assert!(!tail.is_done().unwrap());
-        tail.release();
+        assert_eq!(fill(&mut tail, 1 << 20), (vec![3, 4], true));
+        assert!(tail.acknowledge(Writer::Shim, 3).refused);
         assert_eq!(fill(&mut tail, 1 << 20), (vec![4], false));
         assert!(tail.acknowledge(Writer::Shim, 4).receipt);
+        assert!(!tail.is_done().unwrap());
+        tail.release();
         assert!(tail.is_done().unwrap());
     }
 

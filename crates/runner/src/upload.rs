@@ -55,7 +55,7 @@ impl Uploads {
         self.wake.notify_one();
     }
 
-    /// The epoch is recorded as closed, and nobody writes its journals any more.
+    /// The epoch is closed, and nobody writes its journals any more.
     pub(crate) fn release(&self, key: Key) {
         self.tell(Told::Release(key));
     }

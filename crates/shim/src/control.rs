@@ -91,12 +91,20 @@ impl Control {
         self.dir.join("begun")
     }
 
-    /// Writes `spec`, durably. The folder must exist.
+    /// Writes `spec`, whole. The folder must exist. It outlives a power cut only after
+    /// [`sync`](Self::sync), which must be before the agent's environment is sent.
     pub fn write_spec(&self, spec: &ShimSpec) -> Result<(), ControlError> {
         let path = self.spec_path();
         let bytes = serde_json::to_vec(spec)
             .map_err(|source| ControlError::Unreadable { path: path.clone(), source })?;
-        write_durable(&path, &bytes).map_err(|source| ControlError::Io { path, source })
+        replace(&path, &bytes).map_err(|source| ControlError::Io { path, source })
+    }
+
+    /// Makes `spec` and the folder's own name durable.
+    pub fn sync(&self) -> io::Result<()> {
+        File::open(self.spec_path())?.sync_all()?;
+        File::open(&self.dir)?.sync_all()?;
+        sync_parent(&self.dir)
     }
 
     /// Reads `spec`.
@@ -174,16 +182,28 @@ impl Control {
 /// Puts `bytes` at `path` so that after a power cut there is the old content or the new,
 /// whole: a temporary file, synced, renamed, and the folder synced.
 pub fn write_durable(path: &Path, bytes: &[u8]) -> io::Result<()> {
-    let mut name = std::ffi::OsString::from(".");
-    name.push(path.file_name().unwrap_or_default());
-    name.push(".tmp");
-    let temporary = path.with_file_name(name);
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let (mut file, temporary) = create_beside(path)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     fs::rename(&temporary, path)?;
     sync_parent(path)
+}
+
+/// The same without a power cut in mind: whoever looks finds the old content or the new.
+fn replace(path: &Path, bytes: &[u8]) -> io::Result<()> {
+    let (mut file, temporary) = create_beside(path)?;
+    file.write_all(bytes)?;
+    fs::rename(&temporary, path)
+}
+
+fn create_beside(path: &Path) -> io::Result<(File, PathBuf)> {
+    let mut name = std::ffi::OsString::from(".");
+    name.push(path.file_name().unwrap_or_default());
+    name.push(".tmp");
+    let temporary = path.with_file_name(name);
+    let file =
+        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    Ok((file, temporary))
 }
 
 /// Syncs the folder a path is in, so that its name outlives a power cut.

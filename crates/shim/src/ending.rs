@@ -371,22 +371,31 @@ impl Supervisor {
         }
         self.log.sync()?;
         fail::fail_point!("shim_after_receipt", |_| Err(std::io::Error::other("fail point")));
-        let bytes = serde_json::to_vec(&closing.receipt)?;
-        let path = self.control.closed_path();
-        let reserved = self.closed_reserve.take();
-        let written = reserved.map(|reserved| reserved.become_file(&path, &bytes));
-        if !matches!(written, Some(Ok(()))) {
-            crate::control::write_durable(&path, &bytes)?;
-        }
-        fail::fail_point!("shim_after_closed");
         Ok(())
     }
 
+    /// The receipt is in the journal, and that is the proof. `closed` says the same where
+    /// the journal is gone, so nobody waits for it; what the disk refuses of it is made up
+    /// for by whoever looks at the folder next.
     fn farewell(&mut self, receipt: Receipt) {
-        self.tree.remove();
-        self.log.finish();
+        let closed = serde_json::to_vec(&receipt);
         self.tell_durable();
         self.server.say(&FromShim::Closed { receipt: Box::new(receipt) });
+        self.server.send();
+        let path = self.control.closed_path();
+        let reserved = self.closed_reserve.take();
+        let written = closed.map_err(std::io::Error::from).and_then(|bytes| {
+            match reserved.map(|reserved| reserved.become_file(&path, &bytes)) {
+                Some(Ok(())) => Ok(()),
+                _ => crate::control::write_durable(&path, &bytes),
+            }
+        });
+        if let Err(error) = written {
+            eprintln!("greenroom shim: {} could not be written: {error}", path.display());
+        }
+        fail::fail_point!("shim_after_closed");
+        self.tree.remove();
+        self.log.finish();
         let until = clock::now() + FAREWELL;
         while !self.server.send() && clock::now() < until {
             let fds = self.server.interests();

@@ -34,6 +34,14 @@ impl Log {
         Ok(Self { journal, state_waits: false, text_since: None, synced_at: 0 })
     }
 
+    /// Makes room for the first entries while there is time. What the disk refuses is
+    /// tried again with them.
+    pub(crate) fn begin(&mut self) {
+        if let Err(error) = self.journal.begin() {
+            eprintln!("greenroom shim: the journal could not be begun: {error}");
+        }
+    }
+
     /// Index of the last entry.
     pub(crate) fn last(&self) -> u64 {
         self.journal.last()

@@ -28,6 +28,9 @@ const MAX_CONNECTIONS: usize = 64;
 pub(crate) struct Server {
     listener: UnixListener,
     identity: (u64, u64),
+    /// What this process was born with as standard input, if that is a socket: the
+    /// connection of the one that started it.
+    birth: Option<UnixStream>,
     connections: Vec<Connection>,
 }
 
@@ -57,11 +60,24 @@ fn bind() -> io::Result<(UnixListener, (u64, u64))> {
     Ok((listener, (meta.dev(), meta.ino())))
 }
 
+/// Takes the connection this process was born with, and leaves no standard input behind.
+fn take_birth() -> io::Result<Option<UnixStream>> {
+    let stdin = std::io::stdin();
+    if rustix::net::sockopt::socket_type(&stdin).is_err() {
+        return Ok(None);
+    }
+    // Copied CLOEXEC: no agent may have it.
+    let birth = UnixStream::from(rustix::io::fcntl_dupfd_cloexec(&stdin, 3)?);
+    rustix::stdio::dup2_stdin(std::fs::File::open("/dev/null")?)?;
+    Ok(Some(birth))
+}
+
 impl Server {
     /// Binds `sock` in the working directory. Whoever holds the lock owns the name.
     pub(crate) fn bind() -> io::Result<Self> {
         let (listener, identity) = bind()?;
-        Ok(Self { listener, identity, connections: Vec::new() })
+        let birth = take_birth()?;
+        Ok(Self { listener, identity, birth, connections: Vec::new() })
     }
 
     /// Binds again if the name no longer leads here (things that clean up do that).
@@ -86,7 +102,7 @@ impl Server {
     /// Takes new connections, greets them with `hello`, and gives what everybody said.
     pub(crate) fn receive(&mut self, hello: impl Fn() -> FromShim) -> Vec<ToShim> {
         while self.connections.len() < MAX_CONNECTIONS
-            && let Ok((stream, _)) = self.listener.accept()
+            && let Some(stream) = self.birth.take().or_else(|| Some(self.listener.accept().ok()?.0))
         {
             if stream.set_nonblocking(true).is_ok() {
                 let mut connection = Connection::new(stream);

@@ -215,6 +215,10 @@ fn identity(path: &Path) -> io::Result<(u64, u64)> {
 
 impl Supervisor {
     fn serve(&mut self) {
+        // Who started us hears of it before the disk is waited for.
+        self.take_control(clock::now());
+        self.server.send();
+        self.log.begin();
         while !self.done {
             self.wait();
             let now = clock::now();

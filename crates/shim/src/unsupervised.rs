@@ -8,7 +8,7 @@ use greenroom_core::agent::{Driver, Lifecycle};
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::receipt::{Action, EndReason, LastRun, Means, Proof, Receipt, Step};
 use greenroom_core::record::Writer;
-use greenroom_core::{RecordBody, RunId};
+use greenroom_core::{Epoch, RecordBody, RunId};
 
 use crate::cgroup::{self, KillGroup};
 use crate::clock;
@@ -152,7 +152,12 @@ pub fn close_unsupervised(
         control.write_closed(&receipt)?;
         return Ok(receipt);
     }
-    let spec = control.read_spec()?;
+    let spec = match control.read_spec() {
+        Ok(spec) => spec,
+        // A power cut may take the spec, as long as nothing was begun on it.
+        Err(_) if !told.any && !control.has_begun() => return close_without_spec(control, stop),
+        Err(error) => return Err(error.into()),
+    };
     let begun = clock::now();
     let mut receipt = Receipt::without_process(
         spec.epoch,
@@ -180,11 +185,34 @@ pub fn close_unsupervised(
         }
     }
     remove_groups(&spec);
+    receipt.duration_ms = clock::now().saturating_sub(begun);
+    put(control, receipt, stop)
+}
+
+/// Closes a compute that never came so far as to have a spec that reads.
+fn close_without_spec(control: &Control, stop: Option<&StopOrder>) -> Result<Receipt, Unproven> {
+    let name = control.dir().file_name().and_then(|name| name.to_str());
+    let Some(epoch) = name.and_then(|name| name.parse().ok().map(Epoch)) else {
+        let evidence = format!("{} is not named after an epoch", control.dir().display());
+        return Err(Unproven::Evidence { evidence });
+    };
+    let why = "its spec was never on disk, and nothing is started before that";
+    let (reason, means) = (EndReason::Lost, Means::NeverStarted);
+    let mut receipt = Receipt::without_process(epoch, reason, clock::wall(), means, why);
+    receipt.steps = vec![step(0, Action::Nothing, why)];
+    put(control, receipt, stop)
+}
+
+/// Puts the receipt on disk, durably.
+fn put(
+    control: &Control,
+    mut receipt: Receipt,
+    stop: Option<&StopOrder>,
+) -> Result<Receipt, Unproven> {
     if let Some(stop) = stop {
         receipt.reason = stop.reason.into();
         receipt.requested_by.clone_from(&stop.requested_by);
     }
-    receipt.duration_ms = clock::now().saturating_sub(begun);
     let mut journal = JournalWriter::open(control.dir(), Writer::Runner)?;
     journal.append(clock::wall(), &RecordBody::Receipt { receipt: Box::new(receipt.clone()) })?;
     journal.sync()?;

@@ -4,7 +4,8 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use notify::{RecursiveMode, Watcher};
+use notify::event::{AccessKind, AccessMode};
+use notify::{Event, EventKind, RecursiveMode, Watcher};
 
 use crate::app::App;
 
@@ -17,7 +18,11 @@ const SETTLE: Duration = Duration::from_millis(50);
 
 pub(super) async fn run(app: Arc<App>) {
     let watched = Arc::clone(&app);
-    let watcher = notify::recommended_watcher(move |_| watched.wakes.sources.notify_one());
+    let watcher = notify::recommended_watcher(move |event| {
+        if may_have_changed(&event) {
+            watched.wakes.sources.notify_one();
+        }
+    });
     let mut watcher = match watcher {
         Ok(watcher) => Some(watcher),
         Err(error) => {
@@ -40,6 +45,16 @@ pub(super) async fn run(app: Arc<App>) {
     }
 }
 
+/// Whether something may be different. Our own reading of a file is an event, too: to take
+/// that for a change would be to read for ever.
+fn may_have_changed(event: &notify::Result<Event>) -> bool {
+    let Ok(event) = event else { return true };
+    match event.kind {
+        EventKind::Access(access) => access == AccessKind::Close(AccessMode::Write),
+        _ => true,
+    }
+}
+
 /// Watches the folders of references that are not watched yet. A file is watched by its
 /// folder: editors replace files instead of writing them.
 fn watch(app: &App, watcher: &mut notify::RecommendedWatcher, paths: &mut Vec<std::path::PathBuf>) {
@@ -51,6 +66,24 @@ fn watch(app: &App, watcher: &mut notify::RecommendedWatcher, paths: &mut Vec<st
         };
         if watcher.watch(folder, RecursiveMode::NonRecursive).is_ok() {
             paths.push(folder.to_owned());
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reading_is_no_change() {
+        let of = |kind| Ok(Event::new(kind));
+        let read = AccessKind::Close(AccessMode::Read);
+        for kind in [AccessKind::Open(AccessMode::Any), AccessKind::Read, read] {
+            assert!(!may_have_changed(&of(EventKind::Access(kind))), "{kind:?}");
+        }
+        let written = EventKind::Access(AccessKind::Close(AccessMode::Write));
+        for kind in [written, EventKind::Any, EventKind::Remove(notify::event::RemoveKind::File)] {
+            assert!(may_have_changed(&of(kind)), "{kind:?}");
         }
     }
 }

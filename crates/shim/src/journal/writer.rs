@@ -71,6 +71,14 @@ impl JournalWriter {
         })
     }
 
+    /// Makes the first segment, which the first entry would have to wait for.
+    pub fn begin(&mut self) -> io::Result<()> {
+        if self.segment.is_none() {
+            self.segment = Some(self.new_segment()?);
+        }
+        Ok(())
+    }
+
     /// Sets disk aside, so that state and receipt can be written when there is none left.
     pub fn hold_reserve(&mut self) -> io::Result<()> {
         let name = format!("journal.{}.reserve", super::stream_name(self.writer));
