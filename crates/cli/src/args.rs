@@ -20,7 +20,7 @@ pub(crate) struct Cli {
 
 const EXAMPLES: &str = "\
 Examples:
-  greenroom up --agents ./agents        start the coordinator, a runner and the dashboard
+  greenroom up --agents ./agents        start everything on this machine
   greenroom run fixer 'fix the tests'   start an agent and watch it
   greenroom sessions ls                 what is there
   greenroom sessions stop fix-1         stop it, and see the receipt

@@ -8,7 +8,7 @@ use crate::context::Context;
 use crate::ending::{OnExit, Signals};
 use crate::error::{CliError, Code};
 
-/// Start everything on this machine: coordinator, runner and dashboard
+/// Start everything on this machine: a coordinator and a runner
 ///
 /// The first Ctrl-C ends it and leaves the agents running; a second within 3 seconds stops
 /// them too. SIGTERM leaves them running. The next `up` goes on with them.
