@@ -96,7 +96,6 @@ impl Session {
             match left {
                 LeftCompute::Closed(receipt) => {
                     self.floor = self.floor.max(epoch);
-                    self.record_floor();
                     uploads.release(key);
                     self.host.board.closed(self.uid, epoch, (*receipt).clone(), dir);
                     // All that remains to be done is to bring it up: whoever has it then

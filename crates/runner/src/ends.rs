@@ -94,7 +94,6 @@ impl Session {
     pub(crate) async fn close(&mut self, epoch: Epoch, receipt: Box<Receipt>) {
         if self.computes.contains_key(&epoch) {
             self.finish(epoch, receipt).await;
-            self.record_floor();
         }
     }
 
@@ -259,8 +258,12 @@ impl Session {
     /// Removes the control folder of an epoch the coordinator needs nothing of.
     fn drop_if_done(&mut self, epoch: Epoch) {
         let Some(ended) = self.ended.get(&epoch) else { return };
-        if !ended.uploaded || !ended.forget || self.recorded.on_disk() < epoch {
+        if !ended.uploaded || !ended.forget {
             return;
+        }
+        // Until the floor is on disk, this folder is the record of its end.
+        if self.recorded.on_disk() < epoch {
+            return self.record_floor();
         }
         let (folder, uid) = (self.host.folder.clone(), self.uid);
         // Its shim has proven the end and is on its way out.

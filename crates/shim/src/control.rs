@@ -81,7 +81,8 @@ impl Control {
         self.dir.join("sock")
     }
 
-    /// The receipt, once there is one. A folder with it is never started again.
+    /// The receipt, once there is one, for whoever looks: a folder with it is never started
+    /// again. The journal says the same, and is synced before anybody is told.
     pub fn closed_path(&self) -> PathBuf {
         self.dir.join("closed")
     }
@@ -115,19 +116,18 @@ impl Control {
         serde_json::from_slice(&bytes).map_err(|source| ControlError::Unreadable { path, source })
     }
 
-    /// Reads the receipt in `closed`, if there is one.
+    /// Reads the receipt in `closed`, if there is one. What a power cut has left of one is
+    /// none: the journal has it.
     pub fn read_closed(&self) -> Result<Option<Receipt>, ControlError> {
         let path = self.closed_path();
         match fs::read(&path) {
             Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
             Err(source) => Err(ControlError::Io { path, source }),
-            Ok(bytes) => serde_json::from_slice(&bytes)
-                .map(Some)
-                .map_err(|source| ControlError::Unreadable { path, source }),
+            Ok(bytes) => Ok(serde_json::from_slice(&bytes).ok()),
         }
     }
 
-    /// Writes the receipt into `closed`, durably. From then on the epoch is closed.
+    /// Writes the receipt into `closed`, durably.
     pub fn write_closed(&self, receipt: &Receipt) -> Result<(), ControlError> {
         let path = self.closed_path();
         let bytes = serde_json::to_vec(receipt)
@@ -238,14 +238,12 @@ impl Reserved {
         Ok(Self { file, path })
     }
 
-    /// Writes `bytes` into it, and gives it its real name.
+    /// Writes `bytes` into it, and gives it its real name. Nothing is synced.
     pub fn become_file(self, target: &Path, bytes: &[u8]) -> io::Result<()> {
         use std::os::unix::fs::FileExt;
         self.file.write_all_at(bytes, 0)?;
         self.file.set_len(bytes.len() as u64)?;
-        self.file.sync_all()?;
-        fs::rename(&self.path, target)?;
-        sync_parent(target)
+        fs::rename(&self.path, target)
     }
 
     /// Gives it its real name, and the still empty file to the caller.
