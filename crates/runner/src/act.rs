@@ -10,6 +10,7 @@ use greenroom_shim::wire::{FromShim, RunInput, ShimPhase, ToShim};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::env::Environment;
 use crate::host::Host;
 use crate::http::CallError;
 use crate::session::{Compute, Event, Run, Session, Stage, Start, Supervised};
@@ -179,7 +180,7 @@ impl Session {
         // Not an effort that is dropped: what blocks must see its cancellation itself.
         self.host.tasks.spawn_blocking(move || {
             let start = match make_ready(&host, uid, &body, &cancel) {
-                Ok(env) => ToShim::Env { env },
+                Ok(Environment { variables, secrets }) => ToShim::Env { env: variables, secrets },
                 Err(error) => ToShim::CannotStart { error },
             };
             let _ = inbox.send(Event::Prepared { epoch, start });
@@ -288,7 +289,7 @@ fn make_ready(
     uid: greenroom_core::SessionUid,
     body: &ComputeBody,
     cancel: &CancellationToken,
-) -> Result<std::collections::BTreeMap<String, String>, String> {
+) -> Result<Environment, String> {
     let agent = &body.agent;
     workspace::make(&host.folder, uid, &agent.workspace, cancel)
         .map_err(|error| error.to_string())?;
