@@ -82,6 +82,8 @@ impl Post {
 pub(crate) struct Report {
     pub(crate) computes: Vec<ObservedCompute>,
     pub(crate) removed: Vec<SessionUid>,
+    /// The version of the note that was said with it.
+    pub(crate) note: u64,
     /// The board's clock when this was taken.
     taken: u64,
 }

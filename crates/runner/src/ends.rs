@@ -293,7 +293,7 @@ impl Session {
         match self.host.blocking(move || remove::session(&folder, uid)).await {
             Ok(left) => {
                 if !left.is_nothing() {
-                    tracing::warn!(%uid, ?left, "files of a removed session are left in the trash");
+                    self.host.leftovers.new.notify_one();
                 }
                 self.ended.clear();
                 self.orders.clear();

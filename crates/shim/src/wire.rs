@@ -143,3 +143,17 @@ pub enum RunInput {
     /// A JSON document.
     Input(Value),
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_of_before_names_no_secrets() {
+        let said: ToShim = serde_json::from_str(r#"{"say":"env","env":{"A":"b"}}"#).unwrap();
+        let env = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
+        assert_eq!(said, ToShim::Env { env, secrets: Vec::new() });
+        let secret = Secret { name: "key".to_owned(), value: "hush".to_owned() };
+        assert!(!format!("{secret:?}").contains("hush"));
+    }
+}
