@@ -1,11 +1,11 @@
 //! P8: what an agent can reach with its own token, and where secrets may be.
 
 use std::fs;
-use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::PermissionsExt;
 use std::path::Path;
 
-use greenroom_tests::session::id_of;
+use greenroom_tests::session::{id_of, uid_of};
+use greenroom_tests::sse::Sse;
 use greenroom_tests::{Greenroom, Value, agents, json, procs};
 
 /// An agent that makes one HTTP call a line of its prompt, `METHOD PATH [BODY]`, and says the
@@ -82,7 +82,7 @@ fn p8_an_agents_token_ends_with_its_compute() {
     room.api.wait_text(&id, "token ");
     let said = room.api.said(&id);
     let told = said.lines().find_map(|line| line.strip_prefix("token ")).unwrap_or("").to_owned();
-    let token = agent_variable(&room, "GREENROOM_TOKEN").expect("the agent has a token");
+    let token = agent_variable(&room.data, "GREENROOM_TOKEN").expect("the agent has a token");
     let agent = room.api.as_token(&token);
     assert_eq!(agent.status(&id), "running");
     let list = agent.get("/v1/sessions").expect(200);
@@ -91,9 +91,9 @@ fn p8_an_agents_token_ends_with_its_compute() {
     agent.get(&format!("/v1/sessions/{id}")).refused(401);
 }
 
-/// The value of a variable in the environment of an agent of this room.
-fn agent_variable(room: &Greenroom, name: &str) -> Option<String> {
-    let work = room.data.join("work");
+/// The value of a variable in the environment of an agent of this data folder.
+fn agent_variable(data: &Path, name: &str) -> Option<String> {
+    let work = data.join("work");
     procs::about(&work).into_iter().find_map(|proc| {
         let raw = fs::read(format!("/proc/{}/environ", proc.pid)).ok()?;
         let text = String::from_utf8_lossy(&raw).into_owned();
@@ -117,54 +117,107 @@ fn files_with(dir: &Path, needle: &[u8], found: &mut Vec<String>) {
     }
 }
 
+/// Says its secret in every way it can: whole, in two writes, within JSON, on both outputs.
+/// Then it waits.
+const TELLS: &str = r#"
+    say() { printf '%s\n' "$1"; }
+    quoted=$(printf %s "$KEY" | sed 's/[\\"]/\\&/g'); mkfifo go
+    say "whole: $KEY"; say "err: $KEY" >&2; say "{\"json\": \"$quoted\"}"; say "token: $GREENROOM_TOKEN"
+    printf 'split: %.9s' "$KEY"; read -r word < go; say "${KEY#?????????}."; sleep 1000"#;
+
+/// Says it in events, and in its answer.
+const ANSWERS: &str = r#"
+    quoted=$(printf %s "$KEY" | sed 's/[\\"]/\\&/g')
+    printf '{"type":"tool_call","name":"curl","args":["-H","%s"]}\n' "$quoted"
+    printf '%s\n' "and as text: $KEY"
+    printf '{"type":"result","result":{"key":"%s"}}\n' "$quoted""#;
+
 #[test]
 fn p8_a_secret_reaches_the_agents_process_alone() {
-    let secret = format!("s3cr3t-{}", uuid::Uuid::now_v7().simple());
-    let script = r#"echo "has ${#KEY}"; sleep 1000"#;
-    let keyed = json!({"env": {"KEY": "${secret:api-key}"}});
-    let room = Greenroom::serve()
-        .agent("keyed", agents::with(agents::sh(script, &[]), keyed.clone()))
-        .agent("broken", agents::with(json!({"command": ["/nonexistent"]}), keyed))
+    // Two words that stand nowhere else, and between them what JSON writes differently.
+    let words = [(); 2].map(|()| uuid::Uuid::now_v7().simple().to_string());
+    let secret = words.join("\"\\");
+    let with_key = |agent| agents::with(agent, json!({"env": {"KEY": "${secret:api-key}"}}));
+    let answers = agents::with(agents::sh(ANSWERS, &[]), json!({"stdout": "jsonl"}));
+    let lost = json!({"command": ["nowhere"], "env": {"PATH": "/${secret:api-key}"}});
+    let mut room = Greenroom::serve()
+        .agent("tells", with_key(agents::sh(TELLS, &[])))
+        .agent("answers", with_key(answers))
+        .agent("exits", with_key(agents::sh(r#"echo "$KEY" >&2; exit 3"#, &[])))
+        .agent("lost", lost)
         .start();
-    let mut room = room;
-    let secrets = room.root.join("runner-one/secrets");
-    fs::create_dir_all(&secrets).expect("a folder");
-    let path = secrets.join("api-key");
+    let data = room.root.join("runner-one");
+    fs::create_dir_all(data.join("secrets")).expect("a folder");
+    let path = data.join("secrets/api-key");
     fs::write(&path, format!("{secret}\n")).expect("written");
     fs::set_permissions(&path, fs::Permissions::from_mode(0o600)).expect("its mode");
-    fs::set_permissions(room.root.join("runner-one"), fs::Permissions::from_mode(0o700))
-        .expect("its mode");
+    fs::set_permissions(&data, fs::Permissions::from_mode(0o700)).expect("its mode");
     room.add_runner("one");
-    let id = room.api.begin("keyed", "go");
-    room.api.wait_text(&id, &format!("has {}", secret.len()));
-    let broken = room.api.begin("broken", "go");
-    room.api.wait_rest(&broken);
+    let tells = id_of(&room.api.create("tells", json!({})));
+    let mut stream = Sse::open(&room.api, &format!("/v1/sessions/{tells}/events"));
+    room.api.prompt(&tells, "go");
+    let mut seen = Vec::new();
+    let mut live = String::new();
+    stream.until("all but the end", |frame| {
+        seen.push(format!("{frame:?}"));
+        live.push_str(frame.data["text"].as_str().filter(|_| frame.id.is_none()).unwrap_or(""));
+        live.contains("split: ")
+    });
+    let others = ["answers", "exits", "lost"].map(|agent| room.api.begin(agent, "go"));
+    others.iter().for_each(|id| drop(room.api.wait_rest(id)));
 
     // In memory: the agent and its own children, nobody else.
-    let needle = secret.as_bytes();
-    let home = room.root.join("runner-one/work");
+    let holds = |text: &[u8], word: &str| text.windows(word.len()).any(|w| w == word.as_bytes());
     for proc in procs::about(&room.root) {
         let read = |what: &str| fs::read(format!("/proc/{}/{what}", proc.pid)).unwrap_or_default();
-        let holds = |text: &[u8]| text.windows(needle.len()).any(|window| window == needle);
-        assert!(!holds(&read("cmdline")), "in the arguments of {proc:?}");
+        assert!(!holds(&read("cmdline"), &words[0]), "in the arguments of {proc:?}");
         let cwd = fs::read_link(format!("/proc/{}/cwd", proc.pid)).unwrap_or_default();
-        let is_agent = cwd.as_os_str().as_bytes().starts_with(home.as_os_str().as_bytes());
-        assert!(is_agent || !holds(&read("environ")), "in the environment of {proc:?}");
+        let is_agent = cwd.starts_with(data.join("work"));
+        assert!(is_agent || !holds(&read("environ"), &words[0]), "in the environment of {proc:?}");
     }
-    room.api.stop(&id);
-    // On disk and in every answer: nowhere.
-    let mut found = Vec::new();
-    files_with(&room.root, needle, &mut found);
-    found.retain(|file| !file.ends_with("secrets/api-key"));
-    assert!(found.is_empty(), "{found:?}");
-    for id in [&id, &broken] {
-        let all = format!(
-            "{}{}{}",
-            json!(room.api.log(id)),
-            room.api.session(id),
-            json!(room.api.runs(id))
-        );
-        assert!(!all.contains(&secret), "{all}");
+    // On disk, with the journals of what still runs.
+    let token = agent_variable(&data, "GREENROOM_TOKEN").expect("the agent has a token");
+    let unsaid = [words[0].as_str(), words[1].as_str(), token.as_str()];
+    let look_on_disk = || {
+        let mut found = Vec::new();
+        unsaid.iter().for_each(|word| files_with(&room.root, word.as_bytes(), &mut found));
+        found.retain(|file| !file.ends_with("secrets/api-key"));
+        assert!(found.is_empty(), "{found:?}");
+    };
+    look_on_disk();
+    let uid = uid_of(&room.api.session(&tells));
+    fs::write(room.workspace(&uid).join("go"), "go\n").expect("the agent goes on");
+    stream.until("the rest", |frame| {
+        seen.push(format!("{frame:?}"));
+        frame.event == "message" && frame.data["data"]["text"].to_string().contains("split: ")
+    });
+    room.api.stop(&tells);
+    look_on_disk();
+
+    // In every answer: nowhere.
+    let label = "[secret api-key]";
+    let text = format!(
+        "whole: {label}\n{{\"json\": \"{label}\"}}\ntoken: [secret GREENROOM_TOKEN]\nsplit: {label}.\n"
+    );
+    assert_eq!(room.api.said(&tells), text);
+    let result = &room.api.runs(&others[0])[0]["result"];
+    assert_eq!(result, &json!({"key": label}));
+    let receipt = &room.api.session(&others[2])["receipt"];
+    assert!(receipt["detail"].to_string().contains("(/[secret api-key])"), "{receipt}");
+    for id in others.iter().chain([&tells]) {
+        for run in room.api.runs(id) {
+            let shown = ["table", "json"].map(|output| {
+                room.cli(&["runs", "show", run["id"].as_str().unwrap_or(""), "--output", output])
+            });
+            seen.push(format!("{run} {shown:?}"));
+        }
+        let shown = [vec!["sessions", "show", id], vec!["sessions", "logs", id]];
+        let shown = shown.map(|args| room.cli(&args));
+        seen.push(format!("{shown:?} {} {:?}", room.api.session(id), room.api.log(id)));
+    }
+    for word in unsaid {
+        let said: Vec<_> = seen.iter().filter(|text| text.contains(word)).collect();
+        assert!(said.is_empty(), "{word} in {said:#?}");
     }
     let token = room.api.token.clone().expect("a token");
     let mut found = Vec::new();

@@ -10,6 +10,7 @@ use greenroom_shim::wire::{FromShim, RunInput, ShimPhase, ToShim};
 use tokio_util::sync::CancellationToken;
 
 use crate::backoff::Backoff;
+use crate::env::Environment;
 use crate::host::Host;
 use crate::http::CallError;
 use crate::session::{Compute, Event, Run, Session, Stage, Start, Supervised};
@@ -179,8 +180,8 @@ impl Session {
         self.host.tasks.spawn_blocking(move || {
             let on_disk = || control.sync().and_then(|()| host.folder.sync_session(uid));
             let start = match make_ready(&host, uid, &body, &cancel) {
-                Ok(env) => match on_disk() {
-                    Ok(()) => ToShim::Env { env },
+                Ok(Environment { variables: env, secrets }) => match on_disk() {
+                    Ok(()) => ToShim::Env { env, secrets },
                     Err(error) => ToShim::CannotStart {
                         error: format!("its control folder could not be put on disk: {error}"),
                     },
@@ -293,7 +294,7 @@ fn make_ready(
     uid: greenroom_core::SessionUid,
     body: &ComputeBody,
     cancel: &CancellationToken,
-) -> Result<std::collections::BTreeMap<String, String>, String> {
+) -> Result<Environment, String> {
     let agent = &body.agent;
     workspace::make(&host.folder, uid, &agent.workspace, cancel)
         .map_err(|error| error.to_string())?;

@@ -67,16 +67,6 @@ pub(crate) async fn all(host: &Arc<Host>) -> io::Result<usize> {
     Ok(count)
 }
 
-/// Removes what an earlier life has moved into the trash and not removed.
-pub(crate) fn empty_trash(host: &Arc<Host>) {
-    let folder = host.folder.clone();
-    host.tasks.spawn_blocking(move || match remove::empty(&folder.trash()) {
-        Ok(left) if left.is_nothing() => {}
-        Ok(left) => tracing::warn!(?left, "the trash is not wholly removed"),
-        Err(error) => tracing::warn!(%error, "the trash is not removed"),
-    });
-}
-
 impl Left {
     /// How many of them are not closed.
     fn open(&self) -> usize {

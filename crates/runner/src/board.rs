@@ -82,6 +82,8 @@ impl Post {
 pub(crate) struct Report {
     pub(crate) computes: Vec<ObservedCompute>,
     pub(crate) removed: Vec<SessionUid>,
+    /// The version of the note that was said with it.
+    pub(crate) note: u64,
     /// The board's clock when this was taken.
     taken: u64,
 }
@@ -265,7 +267,8 @@ impl Board {
                 first_index: full.then(|| first_index(post)).flatten(),
             })
             .collect();
-        Report { computes, removed: inner.removed.keys().copied().collect(), taken: inner.clock }
+        let removed = inner.removed.keys().copied().collect();
+        Report { computes, removed, taken: inner.clock, note: 0 }
     }
 
     /// That report was answered.

@@ -296,7 +296,7 @@ impl Session {
         match removed.await {
             Ok(left) => {
                 if !left.is_nothing() {
-                    tracing::warn!(%uid, ?left, "files of a removed session are left in the trash");
+                    self.host.leftovers.new.notify_one();
                 }
                 self.ended.clear();
                 self.orders.clear();

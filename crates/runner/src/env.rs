@@ -6,12 +6,26 @@ use std::io::{self, Read};
 use std::os::unix::fs::{MetadataExt, OpenOptionsExt};
 use std::path::Path;
 
+use greenroom_shim::wire::Secret;
+
 /// What of the runner's own environment every agent gets.
 const INHERITED: [&str; 4] = ["PATH", "LANG", "TERM", "TMPDIR"];
 /// For a runner without one.
 const DEFAULT_PATH: &str = "/usr/local/bin:/usr/bin:/bin";
 /// No secret is larger: an environment has its limits too.
 const MAX_SECRET: u64 = 128 << 10;
+
+/// The variable with the agent's own token.
+const TOKEN: &str = "GREENROOM_TOKEN";
+
+/// An agent's environment.
+#[derive(Debug)]
+pub(crate) struct Environment {
+    /// Names and values.
+    pub(crate) variables: BTreeMap<String, String>,
+    /// What of the values must not be said by anybody.
+    pub(crate) secrets: Vec<Secret>,
+}
 
 /// What values may refer to.
 #[derive(Debug, Clone, Copy)]
@@ -39,7 +53,8 @@ pub(crate) fn build(
     named: &BTreeMap<String, String>,
     greenroom: &BTreeMap<String, String>,
     sources: Sources<'_>,
-) -> Result<BTreeMap<String, String>, Unresolved> {
+) -> Result<Environment, Unresolved> {
+    let mut secrets = Vec::new();
     let mut env: BTreeMap<String, String> = INHERITED
         .iter()
         .filter_map(|name| Some(((*name).to_owned(), (sources.own)(name)?)))
@@ -51,19 +66,22 @@ pub(crate) fn build(
         if name.is_empty() || name.contains(['=', '\0']) {
             return Err(unresolved("this is no name for a variable".to_owned()));
         }
-        let value = expand(value, sources).map_err(unresolved)?;
+        let value = expand(value, sources, &mut secrets).map_err(unresolved)?;
         if value.contains('\0') {
             return Err(unresolved("its value holds a NUL byte".to_owned()));
         }
         env.insert(name.clone(), value);
     }
     env.extend(greenroom.iter().map(|(name, value)| (name.clone(), value.clone())));
-    Ok(env)
+    if let Some(token) = greenroom.get(TOKEN) {
+        secrets.push(Secret { name: TOKEN.to_owned(), value: token.clone() });
+    }
+    Ok(Environment { variables: env, secrets })
 }
 
 /// Puts values in the place of `${env:X}` and `${secret:X}`. What else looks like a
-/// reference is text: programs have their own.
-fn expand(text: &str, sources: Sources<'_>) -> Result<String, String> {
+/// reference is text: programs have their own. Secrets that were read are noted.
+fn expand(text: &str, sources: Sources<'_>, secrets: &mut Vec<Secret>) -> Result<String, String> {
     let mut out = String::new();
     let mut rest = text;
     while let Some(at) = rest.find("${") {
@@ -80,7 +98,9 @@ fn expand(text: &str, sources: Sources<'_>) -> Result<String, String> {
                 rest = after;
             }
             Some((_, name, after)) => {
-                out.push_str(&read_secret(name, sources.secrets)?);
+                let value = read_secret(name, sources.secrets)?;
+                out.push_str(&value);
+                secrets.push(Secret { name: name.to_owned(), value });
                 rest = after;
             }
             None => {
@@ -162,12 +182,15 @@ mod tests {
         let exposed = ["KEY".to_owned(), "GONE".to_owned()];
         let sources = Sources { exposed: &exposed, secrets, own };
         let named = BTreeMap::from([("V".to_owned(), value.to_owned())]);
-        let greenroom = BTreeMap::from([("GREENROOM_SESSION".to_owned(), "s".to_owned())]);
+        let greenroom = BTreeMap::from([(TOKEN.to_owned(), "gra_1".to_owned())]);
         let env = build(Path::new("/h"), &named, &greenroom, sources).map_err(|e| e.to_string())?;
-        let mut names: Vec<_> = env.keys().map(String::as_str).collect();
-        names.sort_unstable();
-        assert_eq!(names, ["GREENROOM_SESSION", "HOME", "PATH", "V"]);
-        Ok(env["V"].clone())
+        let names: Vec<_> = env.variables.keys().map(String::as_str).collect();
+        assert_eq!(names, ["GREENROOM_TOKEN", "HOME", "PATH", "V"]);
+        let secrets = env.secrets.iter().map(|s| (s.name.as_str(), s.value.as_str()));
+        let of_the_file = value.contains("${secret:").then_some(("api-key", "hush hush"));
+        let expected: Vec<_> = of_the_file.into_iter().chain([(TOKEN, "gra_1")]).collect();
+        assert_eq!(secrets.collect::<Vec<_>>(), expected);
+        Ok(env.variables["V"].clone())
     }
 
     #[test]

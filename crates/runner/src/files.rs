@@ -1,7 +1,7 @@
 //! Files of a session, on stopped sessions too: list, look, read, write, make, remove.
 //! Everything stays beneath the workspace, whatever the agent has put there.
 
-use std::ffi::CString;
+use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
@@ -9,7 +9,7 @@ use std::os::fd::{AsFd, OwnedFd};
 use greenroom_core::{SessionUid, Timestamp};
 use greenroom_protocol::Problem;
 use greenroom_protocol::v1::{FileInfo, List};
-use rustix::fs::{AtFlags, FileType, Mode, OFlags, ResolveFlags, Stat};
+use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, flock};
 use rustix::io::Errno;
 
 use crate::beneath::{RelPath, Root, open_beneath, open_regular};
@@ -115,7 +115,10 @@ pub(crate) fn list(root: &Root, path: &RelPath) -> Files<List<FileInfo>> {
     let fail = |error: io::Error| problem(&error, path);
     let folder = root.open_at(path, OFlags::RDONLY | OFlags::DIRECTORY).map_err(fail)?;
     let mut items = Vec::new();
-    for name in remove::entries(&folder).map_err(|error| fail(error.into()))? {
+    let mut names = remove::entries(&folder).map_err(|error| fail(error.into()))?;
+    // What is being written is not there yet; what was being written never was.
+    names.retain(|name| !is_part(name) || !put_away(&folder, name));
+    for name in names {
         match rustix::fs::statat(&folder, &name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => {
                 let name = name.to_string_lossy().into_owned();
@@ -177,6 +180,27 @@ fn make_folders(root: &Root, path: &RelPath) -> Files<OwnedFd> {
     Ok(at)
 }
 
+/// What the names of files that are being written begin with. A UUID follows.
+const PART: &str = ".greenroom-upload-";
+
+fn is_part(name: &CStr) -> bool {
+    let id = name.to_bytes().strip_prefix(PART.as_bytes());
+    id.is_some_and(|id| id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit))
+}
+
+/// Removes a file that was being written when its writer died. Says whether the name is
+/// that of a file nobody should see.
+fn put_away(folder: &OwnedFd, name: &CStr) -> bool {
+    let flags = OFlags::RDONLY | OFlags::NOFOLLOW | OFlags::NONBLOCK | OFlags::CLOEXEC;
+    let Ok(file) = rustix::fs::openat(folder, name, flags, Mode::empty()) else { return false };
+    let regular = rustix::fs::fstat(&file)
+        .is_ok_and(|stat| FileType::from_raw_mode(stat.st_mode) == FileType::RegularFile);
+    if regular && flock(&file, FlockOperation::NonBlockingLockExclusive).is_ok() {
+        let _ = rustix::fs::unlinkat(folder, name, AtFlags::empty());
+    }
+    regular
+}
+
 /// A file being written, under a name of its own. Dropped without [`finish`](Self::finish),
 /// it never was.
 #[derive(Debug)]
@@ -197,6 +221,9 @@ impl Upload {
         }
         let fail = |error: Errno| problem(&error.into(), path);
         let folder = make_folders(root, &path.parent())?;
+        for name in remove::entries(&folder).map_err(fail)?.iter().filter(|name| is_part(name)) {
+            put_away(&folder, name);
+        }
         let target = CString::new(path.name()).map_err(|_| fail(Errno::INVAL))?;
         let mode = match rustix::fs::statat(&folder, &target, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
@@ -206,12 +233,14 @@ impl Upload {
             Err(Errno::NOENT) => Mode::from_raw_mode(0o644),
             Err(error) => return Err(fail(error)),
         };
-        let part = CString::new(format!(".greenroom-upload-{}", uuid::Uuid::now_v7().simple()))
+        let part = CString::new(format!("{PART}{}", uuid::Uuid::now_v7().simple()))
             .map_err(|_| fail(Errno::INVAL))?;
         let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
         let file =
             rustix::fs::openat(&folder, &part, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
                 .map_err(fail)?;
+        // Tells it from one whose writer is dead. Nobody else wants this lock.
+        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(fail)?;
         let path = path.clone();
         Ok((Self { folder, path, part, target, mode, finished: false }, File::from(file)))
     }

@@ -18,6 +18,7 @@ use crate::http::Api;
 use crate::identity::Identity;
 use crate::probe;
 use crate::session::{self, Event, Inbox};
+use crate::tidy::Leftovers;
 use crate::upload::Uploads;
 
 /// What every task of a runner shares.
@@ -31,6 +32,7 @@ pub(crate) struct Host {
     pub(crate) board: Arc<Board>,
     pub(crate) uploads: Uploads,
     pub(crate) deltas: mpsc::Sender<Delta>,
+    pub(crate) leftovers: Leftovers,
     /// Takes nothing new.
     pub(crate) draining: AtomicBool,
     /// Everything is being stopped: nothing is started any more.
@@ -65,6 +67,7 @@ impl Host {
             board,
             uploads,
             deltas,
+            leftovers: Leftovers::default(),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             cancel: CancellationToken::new(),

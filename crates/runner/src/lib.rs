@@ -32,6 +32,7 @@ mod session;
 mod shims;
 mod streams;
 mod tail;
+mod tidy;
 mod upload;
 mod workspace;
 

@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use greenroom_core::{SessionUid, StreamId};
 use greenroom_protocol::Problem;
-use greenroom_protocol::link::{OpenStream, SyncReply, SyncRequest};
+use greenroom_protocol::link::{OpenStream, RunnerInfo, SyncReply, SyncRequest};
 use tokio::sync::watch;
 
 use crate::backoff::Backoff;
@@ -52,6 +52,8 @@ pub(crate) struct Link {
     full: bool,
     backoff: Backoff,
     dialled: VecDeque<StreamId>,
+    /// The version of the note on leftovers that has been answered.
+    noted: u64,
 }
 
 /// What an exchange with the coordinator came to.
@@ -67,7 +69,8 @@ impl Link {
         online: watch::Sender<bool>,
     ) -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
-        Self { host, state, online, since: 0, full: true, backoff, dialled: VecDeque::new() }
+        let dialled = VecDeque::new();
+        Self { host, state, online, since: 0, full: true, backoff, dialled, noted: 0 }
     }
 
     /// Keeps the link up, for ever.
@@ -83,14 +86,16 @@ impl Link {
         }
     }
 
-    fn request(&self, report: &Report, wait_ms: u64) -> Option<SyncRequest> {
+    fn request(&self, report: &mut Report, wait_ms: u64) -> Option<SyncRequest> {
         let joined = self.host.identity.joined()?;
+        let note = self.host.leftovers.note();
+        report.note = note.version;
         Some(SyncRequest {
             store_id: joined.store_id,
             instance: self.host.identity.instance(),
             since_rev: self.since,
             wait_ms,
-            info: self.full.then(|| probe::info(&self.host.config, self.host.found.probe.clone())),
+            info: (self.full || note.version != self.noted).then(|| self.info(note.text)),
             draining: self.host.draining.load(Ordering::Acquire),
             full: self.full,
             computes: report.computes.clone(),
@@ -98,9 +103,13 @@ impl Link {
         })
     }
 
+    fn info(&self, note: Option<String>) -> RunnerInfo {
+        probe::info(&self.host.config, self.host.found.probe.clone(), note)
+    }
+
     /// A call that borrows nothing, so that another can be made beside it.
-    fn call(&self, report: Report, wait_ms: u64) -> impl Future<Output = Exchange> + use<> {
-        let request = self.request(&report, wait_ms);
+    fn call(&self, mut report: Report, wait_ms: u64) -> impl Future<Output = Exchange> + use<> {
+        let request = self.request(&mut report, wait_ms);
         let api = self.host.api.clone();
         async move {
             let Some(request) = request else { return Exchange::Failed(CallError::NotJoined) };
@@ -153,6 +162,7 @@ impl Link {
             return;
         }
         self.host.board.answered(report);
+        self.noted = report.note;
         if self.full {
             tracing::info!(rev = reply.rev, "the link is up");
             self.host.board.connected();
@@ -251,7 +261,7 @@ impl Link {
             tokio::time::sleep(SLOW).await;
             return false;
         };
-        let info = probe::info(&self.host.config, self.host.found.probe.clone());
+        let info = self.info(self.host.leftovers.note().text);
         let reply = match self.host.api.enroll(&token, &info).await {
             Ok(reply) => reply,
             Err(CallError::Refused(problem)) if problem.status < 500 => {

@@ -2,10 +2,11 @@
 
 use std::fs;
 use std::path::Path;
+use std::sync::Arc;
 
 use greenroom_core::RunnerId;
 use greenroom_protocol::link::{Probe, RunnerInfo};
-use greenroom_shim::cgroup::Capabilities;
+use greenroom_shim::cgroup::{Capabilities, Claim};
 use greenroom_shim::spec::HostIdentity;
 
 use crate::RunnerConfig;
@@ -18,6 +19,8 @@ pub(crate) const ISOLATION: &str = "none";
 pub(crate) struct Found {
     /// Where control groups of computes go.
     pub(crate) capabilities: Capabilities,
+    /// Says that the folders for them have a living runner.
+    _claim: Arc<Claim>,
     /// Which machine, boot and pid namespace this is.
     pub(crate) host: HostIdentity,
     /// The same for others to read.
@@ -76,7 +79,8 @@ pub(crate) fn look(runner: RunnerId) -> Found {
         outlives_runner: !first,
         notes,
     };
-    Found { capabilities, host, probe }
+    let _claim = Arc::new(capabilities.claim());
+    Found { capabilities, _claim, host, probe }
 }
 
 fn in_container() -> bool {
@@ -94,8 +98,9 @@ fn systemd_unit() -> Option<String> {
     Some(unit.to_owned())
 }
 
-/// What the runner says of itself.
-pub(crate) fn info(config: &RunnerConfig, probe: Probe) -> RunnerInfo {
+/// What the runner says of itself; `note` is what it has found since it started.
+pub(crate) fn info(config: &RunnerConfig, mut probe: Probe, note: Option<String>) -> RunnerInfo {
+    probe.notes.extend(note);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     RunnerInfo {
         name: config.name.clone().unwrap_or_else(|| host.clone()),

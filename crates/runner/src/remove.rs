@@ -4,9 +4,11 @@
 //! cost the files behind it.
 
 use std::ffi::{CStr, CString};
+use std::fs::{self, File};
 use std::io;
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::path::Path;
+use std::time::{Duration, SystemTime};
 
 use greenroom_core::SessionUid;
 use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, unlinkat};
@@ -18,6 +20,18 @@ use crate::folder::Folder;
 /// Deeper trees are taken apart, so that they need neither stack nor descriptors.
 const DEPTH: usize = 64;
 
+/// Says that a session is removed, and since when.
+const REMOVED: &str = "removed";
+
+/// The floor of a removed session stays for so long.
+///
+/// It refuses what would start an agent of that session. On the link itself such an order
+/// cannot be late: one call follows the other, and an overtaken answer is not obeyed. It
+/// can only come from a coordinator that was restored from a backup from before the
+/// removal; so the floor stays as long as somebody may reasonably go back to one. Behind
+/// that it goes, or every session that ever was would cost a folder.
+const FLOOR_STAYS: Duration = Duration::from_secs(30 * 24 * 3600);
+
 /// What could not be removed.
 #[derive(Debug, Default)]
 pub(crate) struct Left {
@@ -28,6 +42,11 @@ pub(crate) struct Left {
 }
 
 impl Left {
+    /// Whether nothing could be looked at.
+    pub(crate) fn from(error: io::Error) -> Self {
+        Self { mounts: 0, error: Some(error) }
+    }
+
     /// Whether everything is gone.
     pub(crate) fn is_nothing(&self) -> bool {
         self.mounts == 0 && self.error.is_none()
@@ -172,8 +191,8 @@ pub(crate) fn control(
     }
 }
 
-/// Removes a session's files and control folders. Its floor stays. What was moved into
-/// the trash and could not be removed there is tried again at the next start.
+/// Removes a session's files and control folders. Its floor stays for a while. What was
+/// moved into the trash and could not be removed there is tried again.
 pub(crate) fn session(folder: &Folder, uid: SessionUid) -> io::Result<Left> {
     // First out of the way at once, so that nothing that comes late finds it there.
     let doomed = format!("{uid}.{}", uuid::Uuid::now_v7().simple());
@@ -190,7 +209,9 @@ pub(crate) fn session(folder: &Folder, uid: SessionUid) -> io::Result<Left> {
     }
     match open_dir(&folder.run(uid)) {
         Ok(run) => {
-            for name in entries(&run)?.into_iter().filter(|name| name.to_bytes() != b"floor") {
+            mark_removed(folder, uid)?;
+            let stay = [b"floor".as_slice(), REMOVED.as_bytes()];
+            for name in entries(&run)?.into_iter().filter(|name| !stay.contains(&name.to_bytes())) {
                 let more = remove_tree(run.as_fd(), &name);
                 left.mounts += more.mounts;
                 left.error = left.error.or(more.error);
@@ -200,6 +221,30 @@ pub(crate) fn session(folder: &Folder, uid: SessionUid) -> io::Result<Left> {
         Err(error) => return Err(error),
     }
     Ok(left)
+}
+
+fn mark_removed(folder: &Folder, uid: SessionUid) -> io::Result<()> {
+    match File::create_new(folder.run(uid).join(REMOVED)) {
+        Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
+        made => made.map(drop),
+    }
+}
+
+/// Removes the floors of sessions that were removed long before `now`.
+pub(crate) fn old_floors(folder: &Folder, now: SystemTime) -> io::Result<()> {
+    let runs = open_dir(&folder.runs())?;
+    for entry in fs::read_dir(folder.runs())? {
+        let entry = entry?;
+        let removed = fs::metadata(entry.path().join(REMOVED)).and_then(|meta| meta.modified());
+        let Ok(removed) = removed else { continue };
+        if now.duration_since(removed).is_ok_and(|since| since > FLOOR_STAYS) {
+            use std::os::unix::ffi::OsStrExt;
+            let name = CString::new(entry.file_name().as_bytes()).map_err(io::Error::other)?;
+            let left = remove_tree(runs.as_fd(), &name);
+            left.error.map_or(Ok(()), Err)?;
+        }
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -231,6 +276,30 @@ mod tests {
         assert!(left.is_nothing(), "{left:?}");
         assert_eq!(fs::read_dir(&top).unwrap().count(), 0);
         assert_eq!(fs::read_to_string(outside.join("keep")).unwrap(), "me");
+    }
+
+    #[test]
+    fn a_floor_outlives_its_session_for_a_month() {
+        let temp = tempfile::tempdir().unwrap();
+        let folder = Folder::open(&temp.path().join("data")).unwrap();
+        let [removed, kept] = [(); 2].map(|()| SessionUid(uuid::Uuid::now_v7()));
+        for uid in [removed, kept] {
+            folder.make_compute(uid, greenroom_core::Epoch(1)).unwrap();
+            folder.raise_floor(uid, greenroom_core::Epoch(1)).unwrap();
+        }
+        assert!(session(&folder, removed).unwrap().is_nothing());
+        assert!(!folder.compute(removed, greenroom_core::Epoch(1)).dir().exists());
+        let floor = |uid| folder.floor(uid).unwrap().0;
+        let in_days =
+            |days: u64| old_floors(&folder, SystemTime::now() + Duration::from_secs(days * 86400));
+        in_days(29).unwrap();
+        assert_eq!([removed, kept].map(floor), [1, 1]);
+        // It is told that it is gone again, which makes it no younger.
+        assert!(session(&folder, removed).unwrap().is_nothing());
+        in_days(31).unwrap();
+        assert_eq!([removed, kept].map(floor), [0, 1]);
+        assert!(!folder.run(removed).exists());
+        assert!(folder.compute(kept, greenroom_core::Epoch(1)).dir().exists());
     }
 
     #[test]

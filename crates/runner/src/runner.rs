@@ -21,7 +21,7 @@ use crate::http::Api;
 use crate::identity::Identity;
 use crate::link::{Link, LinkState};
 use crate::session::Event;
-use crate::{adopt, delta, probe, upload};
+use crate::{adopt, delta, probe, tidy, upload};
 
 /// What a runner is told.
 #[derive(Clone)]
@@ -110,7 +110,7 @@ pub async fn start(config: RunnerConfig) -> Result<Runner, RunnerError> {
     if adopted > 0 {
         tracing::info!(adopted, "taking over what an earlier runner has left");
     }
-    adopt::empty_trash(&host);
+    host.spawn(tidy::run(host.clone()));
     host.spawn(lane.run());
     host.spawn(delta::run(api, frames, is_online));
     host.spawn(Link::new(host.clone(), state, online).run());
@@ -187,6 +187,10 @@ impl Runner {
         self.host.cancel.cancel();
         self.host.tasks.close();
         self.host.tasks.wait().await;
+        // Not under a shim that was just started and has yet to make its group in there.
+        if self.live() == 0 {
+            self.host.found.capabilities.remove();
+        }
         // Last, so that the next runner of this folder finds nobody at work in it.
         self.lock.lock().unwrap_or_else(PoisonError::into_inner).take();
     }

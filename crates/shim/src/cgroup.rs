@@ -9,8 +9,10 @@ use std::os::fd::{AsFd, BorrowedFd};
 use std::os::unix::fs::OpenOptionsExt;
 use std::path::{Path, PathBuf};
 
+mod abandoned;
 mod probe;
 
+pub use abandoned::Claim;
 pub use probe::{Capabilities, own_position, probe};
 
 /// Writes one value into a file of the control filesystem. Such files are never made.

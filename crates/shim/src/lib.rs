@@ -18,6 +18,7 @@ mod log;
 mod outcome;
 mod output;
 mod proc;
+mod redact;
 mod socket;
 pub mod spec;
 mod streams;

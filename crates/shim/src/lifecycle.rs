@@ -1,17 +1,21 @@
 //! A compute that is not being ended: it comes up, takes runs, and may end by itself.
 
+use std::collections::BTreeMap;
+use std::rc::Rc;
+
 use greenroom_core::agent::{Leftovers, PromptVia};
 use greenroom_core::receipt::{EndReason, LastRun};
 use greenroom_core::record::Outcome;
 use greenroom_core::{RecordBody, RunId};
 use serde_json::Value;
 
-use crate::agent::{Leader, Start};
+use crate::agent::{Leader, Start, StartError};
 use crate::clock::{self, Moment};
 use crate::outcome;
+use crate::redact::Secrets;
 use crate::streams::Streams;
 use crate::supervise::{ActiveRun, PendingRun, Phase, RETRY, Supervisor};
-use crate::wire::{RunInput, ToShim};
+use crate::wire::{RunInput, Secret, ToShim};
 
 /// After the agent's own end, its pipes must be silent for so long.
 const SILENCE: Moment = 250;
@@ -29,10 +33,9 @@ impl Supervisor {
             ToShim::Hello { .. } | ToShim::Unknown => {}
             ToShim::Stop { stop } => self.stop(stop, now),
             _ if self.is_ending() => {}
-            ToShim::Env { env } => {
+            ToShim::Env { env, secrets } => {
                 if self.phase == Phase::AwaitingEnv {
-                    self.env = env;
-                    self.come_up(now);
+                    self.take_env(env, &secrets, now);
                 }
             }
             ToShim::CannotStart { error } => {
@@ -103,7 +106,22 @@ impl Supervisor {
         self.begin_pending_run(now);
     }
 
-    /// The environment is here.
+    /// The environment is here, and which of it must not be said.
+    fn take_env(&mut self, env: BTreeMap<String, String>, secrets: &[Secret], now: Moment) {
+        match Secrets::new(secrets) {
+            Ok(secrets) => {
+                self.secrets = Rc::new(secrets);
+                self.env = env;
+                self.come_up(now);
+            }
+            Err(error) => {
+                let detail =
+                    format!("its secrets are too large to be kept out of its log: {error}");
+                self.end_by_itself(now, EndReason::StartError, 0, Some(detail));
+            }
+        }
+    }
+
     fn come_up(&mut self, now: Moment) {
         if !self.is_persistent() {
             self.phase = Phase::Up;
@@ -138,12 +156,12 @@ impl Supervisor {
                 fail::fail_point!("shim_after_spawn");
                 self.tree.childless = false;
                 self.leader = Some(leader);
-                self.streams = Some(Streams::new(ends, self.command.stdout, now));
+                self.streams = Some(Streams::new(ends, self.command.stdout, &self.secrets, now));
                 true
             }
             Err(error) => {
                 self.reap(now);
-                self.end_by_itself(now, EndReason::StartError, 0, Some(error.to_string()));
+                self.end_unstarted(&error, now);
                 false
             }
         }
@@ -158,10 +176,14 @@ impl Supervisor {
                 self.state(RecordBody::Ready);
             }
             Some(Ok(())) => {}
-            Some(Err(error)) => {
-                self.end_by_itself(now, EndReason::StartError, 0, Some(error.to_string()));
-            }
+            Some(Err(error)) => self.end_unstarted(&error, now),
         }
+    }
+
+    fn end_unstarted(&mut self, error: &StartError, now: Moment) {
+        // It may name parts of the agent's environment.
+        let detail = self.secrets.in_text(error.to_string());
+        self.end_by_itself(now, EndReason::StartError, 0, Some(detail));
     }
 
     /// Begins the run that was handed over, once that is on disk: the agent never sees a

@@ -5,8 +5,10 @@ use greenroom_core::record::OutputKind;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
 use std::borrow::Cow;
+use std::rc::Rc;
 
 use crate::clock::Moment;
+use crate::redact::{Redactor, Secrets};
 use crate::text::{Coalescer, Lossy, Piece};
 
 /// A JSON line longer than this is text.
@@ -28,11 +30,34 @@ pub(crate) enum Emit {
     Result(Value),
 }
 
+/// Bytes into text that may be said.
+#[derive(Debug)]
+struct Decoder {
+    redactor: Redactor,
+    lossy: Lossy,
+}
+
+impl Decoder {
+    fn new(secrets: Rc<Secrets>) -> Self {
+        Self { redactor: Redactor::new(secrets), lossy: Lossy::default() }
+    }
+
+    fn push(&mut self, bytes: &[u8], out: &mut String) {
+        self.redactor.push(bytes, |clean| self.lossy.push(clean, out));
+    }
+
+    fn finish(&mut self, out: &mut String) {
+        self.redactor.finish(|clean| self.lossy.push(clean, out));
+        self.lossy.finish(out);
+    }
+}
+
 /// An agent's standard output.
 #[derive(Debug)]
 pub(crate) struct Answer {
     mode: Mode,
-    lossy: Lossy,
+    secrets: Rc<Secrets>,
+    decoder: Decoder,
     text: Coalescer,
     /// A line that has no end yet, where lines are what counts.
     line: Vec<u8>,
@@ -49,10 +74,11 @@ struct Kind<'a> {
 }
 
 impl Answer {
-    pub(crate) fn new(mode: Mode) -> Self {
+    pub(crate) fn new(mode: Mode, secrets: Rc<Secrets>) -> Self {
         Self {
             mode,
-            lossy: Lossy::default(),
+            decoder: Decoder::new(secrets.clone()),
+            secrets,
             text: Coalescer::default(),
             line: Vec::new(),
             overlong: false,
@@ -97,7 +123,7 @@ impl Answer {
 
     fn flush_text(&mut self, out: &mut Vec<Emit>) {
         let mut rest = String::new();
-        self.lossy.finish(&mut rest);
+        self.decoder.finish(&mut rest);
         self.text.push(&rest, 0, &mut self.pieces);
         self.text.boundary(&mut self.pieces);
         self.take_pieces(out);
@@ -105,7 +131,7 @@ impl Answer {
 
     fn push_text(&mut self, bytes: &[u8], now: Moment, out: &mut Vec<Emit>) {
         let mut text = String::new();
-        self.lossy.push(bytes, &mut text);
+        self.decoder.push(bytes, &mut text);
         if text.is_empty() {
             return;
         }
@@ -164,12 +190,18 @@ impl Answer {
         let mut data: Map<String, Value> = serde_json::from_slice(line).ok()?;
         data.remove("type");
         let Some(kind) = kind else {
-            return Some(Emit::Result(data.remove("result").unwrap_or(Value::Null)));
+            let mut result = data.remove("result").unwrap_or(Value::Null);
+            self.secrets.in_value(&mut result);
+            return Some(Emit::Result(result));
         };
         if kind == OutputKind::Message && !data.contains_key("role") {
             data.insert("role".to_owned(), "agent".into());
         }
-        Some(Emit::Output { kind, data: Value::Object(data), bytes: line.len() as u64 })
+        // Only now: in the line itself a secret could be anything, a number too, and what
+        // is put in its place would not read.
+        let mut data = Value::Object(data);
+        self.secrets.in_value(&mut data);
+        Some(Emit::Output { kind, data, bytes: line.len() as u64 })
     }
 
     fn take_pieces(&mut self, out: &mut Vec<Emit>) {
@@ -182,18 +214,23 @@ impl Answer {
 }
 
 /// An agent's standard error.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct Complaints {
-    lossy: Lossy,
+    decoder: Decoder,
     text: Coalescer,
     pieces: Vec<Piece>,
 }
 
 impl Complaints {
+    pub(crate) fn new(secrets: Rc<Secrets>) -> Self {
+        let (text, pieces) = (Coalescer::default(), Vec::new());
+        Self { decoder: Decoder::new(secrets), text, pieces }
+    }
+
     /// More bytes.
     pub(crate) fn push(&mut self, bytes: &[u8], now: Moment, out: &mut Vec<Emit>) {
         let mut text = String::new();
-        self.lossy.push(bytes, &mut text);
+        self.decoder.push(bytes, &mut text);
         self.text.push(&text, now, &mut self.pieces);
         self.take_pieces(out);
     }
@@ -212,7 +249,7 @@ impl Complaints {
     /// The run, or the output, has ended: all that is there goes out.
     pub(crate) fn boundary(&mut self, out: &mut Vec<Emit>) {
         let mut rest = String::new();
-        self.lossy.finish(&mut rest);
+        self.decoder.finish(&mut rest);
         self.text.push(&rest, 0, &mut self.pieces);
         self.text.boundary(&mut self.pieces);
         self.take_pieces(out);
@@ -276,7 +313,7 @@ mod tests {
     use proptest::prelude::*;
 
     fn feed(mode: Mode, chunks: &[&[u8]]) -> Vec<Emit> {
-        let (mut answer, mut out) = (Answer::new(mode), Vec::new());
+        let (mut answer, mut out) = (Answer::new(mode, Rc::default()), Vec::new());
         for chunk in chunks {
             answer.push(chunk, 0, &mut out);
         }
@@ -337,7 +374,7 @@ mod tests {
             size in 1usize..50,
         ) {
             let bytes = lines.concat().into_bytes();
-            let (mut answer, mut out) = (Answer::new(Mode::Text), Vec::new());
+            let (mut answer, mut out) = (Answer::new(Mode::Text, Rc::default()), Vec::new());
             for chunk in bytes.chunks(size) {
                 answer.push(chunk, 0, &mut out);
             }

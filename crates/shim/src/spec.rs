@@ -8,7 +8,9 @@ use serde::{Deserialize, Serialize};
 
 /// Version of `spec`, of the socket's messages and of the journal. Changes are
 /// additive: every build reads every version that was ever released.
-pub const PROTOCOL: u32 = 1;
+///
+/// 2: the environment names the secrets in it.
+pub const PROTOCOL: u32 = 2;
 
 /// What a shim is told before it lives. The runner writes and syncs it before it spawns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

@@ -1,6 +1,7 @@
 //! Our ends of the agent's standard streams: fed without waiting, drained always.
 
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
+use std::rc::Rc;
 
 use greenroom_core::agent::Stdout as Mode;
 use rustix::event::PollFlags;
@@ -9,6 +10,7 @@ use rustix::io::Errno;
 use crate::agent::Ends;
 use crate::clock::Moment;
 use crate::output::{Answer, Complaints, Emit};
+use crate::redact::Secrets;
 
 /// Bytes read of one stream before control has its turn again.
 const BUDGET: usize = 256 << 10;
@@ -39,15 +41,15 @@ struct Feed {
 }
 
 impl Streams {
-    pub(crate) fn new(ends: Ends, mode: Mode, now: Moment) -> Self {
+    pub(crate) fn new(ends: Ends, mode: Mode, secrets: &Rc<Secrets>, now: Moment) -> Self {
         let feed = |fd| Feed { fd, waiting: Vec::new(), sent: 0, last: false };
         Self {
             stdin: ends.stdin.map(feed),
             stdout: Some(ends.stdout),
             stderr: Some(ends.stderr),
             mode,
-            answer: Answer::new(mode),
-            complaints: Complaints::default(),
+            answer: Answer::new(mode, secrets.clone()),
+            complaints: Complaints::new(secrets.clone()),
             heard_at: now,
             drained: false,
         }

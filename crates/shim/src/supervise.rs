@@ -6,6 +6,7 @@ use std::io;
 use std::os::fd::AsFd;
 use std::path::Path;
 use std::process::ExitCode;
+use std::rc::Rc;
 
 use greenroom_core::agent::{CommandSpec, Driver, Lifecycle};
 use greenroom_core::receipt::{EndReason, LastRun};
@@ -20,6 +21,7 @@ use crate::control::{Control, Lock, Reserved};
 use crate::ending::{Closing, Ending};
 use crate::log::Log;
 use crate::output::{Emit, Quota};
+use crate::redact::Secrets;
 use crate::socket::Server;
 use crate::spec::{PROTOCOL, ShimSpec};
 use crate::streams::Streams;
@@ -53,6 +55,8 @@ pub(crate) struct Supervisor {
     pub(crate) tree: Tree,
     pub(crate) phase: Phase,
     pub(crate) env: BTreeMap<String, String>,
+    /// What must not be said of it.
+    pub(crate) secrets: Rc<Secrets>,
     pub(crate) leader: Option<Leader>,
     pub(crate) streams: Option<Streams>,
     /// Pipes of earlier leaders that something left behind still holds.
@@ -140,6 +144,7 @@ fn begin(dir: &Path) -> Result<Option<Supervisor>, Box<dyn std::error::Error>> {
     }
     let spec = control.read_spec()?;
     sys::become_subreaper()?;
+    sys::take_name();
     let nice = sys::make_haste();
     let signals = Signals::take()?;
     let server = Server::bind()?;
@@ -170,6 +175,7 @@ fn begin(dir: &Path) -> Result<Option<Supervisor>, Box<dyn std::error::Error>> {
         tree,
         phase: Phase::AwaitingEnv,
         env: BTreeMap::new(),
+        secrets: Rc::default(),
         leader: None,
         streams: None,
         strays: Vec::new(),

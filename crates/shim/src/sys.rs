@@ -405,6 +405,12 @@ pub(crate) fn become_subreaper() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(|_| ())
 }
 
+/// Tells who reads a list of processes what this one is: started through a link, it would
+/// have that link's name.
+pub(crate) fn take_name() {
+    let _ = rustix::thread::set_name(c"greenroom-shim");
+}
+
 /// How much before others the supervisor is served: it must reap faster than a storm of
 /// processes can die.
 const HASTE: i32 = -10;

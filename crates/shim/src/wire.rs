@@ -1,6 +1,7 @@
 //! Messages on a shim's socket: one JSON object a line, both ways.
 
 use std::collections::BTreeMap;
+use std::fmt;
 
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::{Epoch, Receipt, RunId, SessionUid};
@@ -23,6 +24,10 @@ pub enum ToShim {
     Env {
         /// Names and values.
         env: BTreeMap<String, String>,
+        /// The values in it that must not be said: they are taken out of whatever the
+        /// agent says.
+        #[serde(default)]
+        secrets: Vec<Secret>,
     },
     /// The compute cannot come up; end with `start_error`.
     CannotStart {
@@ -44,6 +49,22 @@ pub enum ToShim {
     /// A kind this build does not know; answered by nothing.
     #[serde(other)]
     Unknown,
+}
+
+/// A value of an agent's environment that must not be said.
+#[derive(Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Secret {
+    /// What is said in its place.
+    pub name: String,
+    /// The value.
+    pub value: String,
+}
+
+/// Says its name alone.
+impl fmt::Debug for Secret {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Secret").field("name", &self.name).finish_non_exhaustive()
+    }
 }
 
 /// What a shim says.
@@ -121,4 +142,18 @@ pub enum RunInput {
     Prompt(String),
     /// A JSON document.
     Input(Value),
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_runner_of_before_names_no_secrets() {
+        let said: ToShim = serde_json::from_str(r#"{"say":"env","env":{"A":"b"}}"#).unwrap();
+        let env = BTreeMap::from([("A".to_owned(), "b".to_owned())]);
+        assert_eq!(said, ToShim::Env { env, secrets: Vec::new() });
+        let secret = Secret { name: "key".to_owned(), value: "hush".to_owned() };
+        assert!(!format!("{secret:?}").contains("hush"));
+    }
 }

@@ -31,7 +31,7 @@ fn another_runner_takes_over_in_the_middle() {
     assert!(durable >= 2);
     let mut second = shim.talk();
     // What it was told before is told again, and changes nothing.
-    talk.say(&ToShim::Env { env: Default::default() });
+    talk.say(&ToShim::Env { env: Default::default(), secrets: Vec::new() });
     std::fs::write(shim.workspace().join("go"), "").unwrap();
     assert_eq!(talk.closed(), second.closed());
     shim.end();
@@ -43,7 +43,7 @@ fn what_was_said_counts_though_the_speaker_left() {
     for _ in 0..20 {
         let mut shim = sh("sleep 100").spawn();
         let mut talk = shim.talk();
-        talk.say(&ToShim::Env { env: shim.setup.env.clone() });
+        talk.say(&ToShim::Env { env: shim.setup.env.clone(), secrets: Vec::new() });
         talk.run("");
         talk.stop(0);
         drop(talk);

@@ -33,7 +33,7 @@ fn a_death_at_any_point_is_closed_from_outside() {
         let mut shim = setup.failing(&format!("shim_{point}=panic")).spawn();
         if !["after_lock", "after_socket"].contains(&point) {
             let mut talk = shim.talk();
-            talk.say(&ToShim::Env { env: shim.setup.env.clone() });
+            talk.say(&ToShim::Env { env: shim.setup.env.clone(), secrets: Vec::new() });
             talk.run("");
             if !["before_run_started", "after_run_started", "after_spawn"].contains(&point) {
                 until("daemons", || (marked(&mark) == 6).then_some(()));

@@ -93,7 +93,7 @@ fn a_flood_neither_hangs_the_agent_nor_fills_memory() {
     let mut talk = shim.talk();
     let idle = shim.rss_kib();
     let begun = Instant::now();
-    talk.say(&ToShim::Env { env: shim.setup.env.clone() });
+    talk.say(&ToShim::Env { env: shim.setup.env.clone(), secrets: Vec::new() });
     let run = talk.run("");
     // A second listener that never listens must not matter.
     let deaf = shim.talk();

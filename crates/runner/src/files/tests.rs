@@ -167,6 +167,25 @@ fn an_upload_that_is_cut_never_was() {
 }
 
 #[test]
+fn what_a_dead_writer_left_is_put_away() {
+    let f = fixture();
+    f.write("dir/file", "old").unwrap();
+    let dead = format!("dir/{PART}{}", uuid::Uuid::now_v7().simple());
+    let alike = format!("dir/{PART}notes");
+    fs::write(f.ws(&dead), "half").unwrap();
+    fs::write(f.ws(&alike), "mine").unwrap();
+    // One that is being written is not seen, and stays.
+    let (upload, file) = Upload::begin(&f.root, &RelPath::parse("dir/new").unwrap()).unwrap();
+    assert!(!f.ws(&dead).exists());
+    fs::write(f.ws(&dead), "half").unwrap();
+    let seen: Vec<_> = f.list("dir").unwrap().into_iter().map(|(path, _)| path).collect();
+    assert_eq!(seen, [alike.as_str(), "dir/file"]);
+    assert!(!f.ws(&dead).exists());
+    upload.finish(&file).unwrap();
+    assert!(f.ws("dir/new").exists() && f.ws(&alike).exists());
+}
+
+#[test]
 fn a_mount_is_not_removed_with_its_folder() {
     let f = fixture();
     fs::create_dir_all(f.ws("dir/inside")).unwrap();

@@ -6,8 +6,10 @@ use greenroom_core::receipt::{EndReason, Means};
 use greenroom_core::record::Writer;
 use greenroom_core::*;
 use greenroom_protocol::link::{ObservedState, SyncRequest};
+use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
+use crate::coordinator::Inner;
 use crate::fixture::{Fixture, eventually};
 
 const STUBBORN: &str = "trap '' TERM HUP INT; \
@@ -121,6 +123,59 @@ pub(crate) async fn gone_removes_files_but_never_under_a_live_compute() {
     assert_eq!(f.floor(session.uid), 1);
     assert_eq!(std::fs::read_dir(f.data().join("trash")).unwrap().count(), 0);
     runner.shutdown().await;
+}
+
+pub(crate) async fn what_cannot_be_removed_is_said() {
+    let f = Fixture::new().await;
+    let runner = f.runner().await;
+    let session = f.session("mkdir inside; echo begun");
+    session.up(1, 1, "");
+    session.receipt(1).await;
+    let outside = f.outside("outside");
+    std::fs::create_dir(&outside).unwrap();
+    std::fs::write(outside.join("keep"), "me").unwrap();
+    let inside = f.work(session.uid).join("workspace/inside");
+    if let Err(error) = rustix::mount::mount_bind(&outside, &inside) {
+        eprintln!("nothing to test where one may not mount: {error}");
+        return runner.shutdown().await;
+    }
+    session.order(1, 2, Order::Gone);
+    let notes = |inner: &Inner| {
+        let info = inner.syncs.iter().rev().find_map(|sync| sync.info.as_ref());
+        info.map(|info| info.probe.notes.join("\n")).unwrap_or_default()
+    };
+    let trash = f.data().join("trash");
+    let said = |inner: &Inner| notes(inner).contains("they hold 1 mount");
+    f.coordinator.until("the note", said).await;
+    let left = std::fs::read_dir(&trash).unwrap().next().unwrap().unwrap().path();
+    assert!(left.join("workspace/inside/keep").exists() && !left.join("home").exists());
+    rustix::mount::unmount(left.join("workspace/inside"), UnmountFlags::DETACH).unwrap();
+    // The next removal that leaves something takes this along; so does the next start.
+    runner.shutdown().await;
+    let runner = f.runner().await;
+    eventually("the trash is empty", || std::fs::read_dir(&trash).unwrap().count() == 0).await;
+    f.coordinator.until("no note", |inner| !notes(inner).contains("mount")).await;
+    assert!(outside.join("keep").exists());
+    runner.shutdown().await;
+}
+
+pub(crate) async fn the_groups_of_a_runner_go_with_its_last_compute() {
+    let f = Fixture::new().await;
+    let runner = f.runner().await;
+    let session = f.session("echo begun; sleep 1000");
+    session.up(1, 1, "");
+    session.says(1, "begun").await;
+    let group = f.coordinator.find("the probe", |inner| {
+        inner.syncs.iter().find_map(|sync| sync.info.clone()?.probe.cgroup)
+    });
+    let group = std::path::PathBuf::from(group.await);
+    runner.shutdown().await;
+    assert!(group.is_dir(), "its compute lives on in it");
+    let runner = f.runner().await;
+    session.down(1, 2, 0);
+    session.receipt(1).await;
+    runner.shutdown().await;
+    assert!(!group.exists());
 }
 
 fn signal(f: &Fixture, signal: Signal) {

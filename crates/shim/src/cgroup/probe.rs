@@ -44,6 +44,9 @@ impl Capabilities {
     }
 }
 
+/// What the names of runners' folders begin with.
+pub(super) const PREFIX: &str = "greenroom-";
+
 /// A mounted hierarchy, as `/proc/self/mountinfo` tells.
 #[derive(Debug, Clone, PartialEq, Eq)]
 struct Mount {
@@ -130,7 +133,7 @@ fn locate(mountinfo: &str, table: &str, controller: Option<&str>) -> Option<Path
 /// Tries everything, makes the folders for this runner's computes, and says what works.
 pub fn probe(runner: RunnerId) -> Capabilities {
     let mut found = Capabilities::default();
-    let name = format!("greenroom-{runner}");
+    let name = format!("{PREFIX}{runner}");
     match own_position(None) {
         None => found.notes.push("no cgroup v2 is mounted".to_owned()),
         Some(own) => match kill_works(&own.join(&name)) {

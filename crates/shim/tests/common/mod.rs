@@ -19,7 +19,7 @@ use greenroom_shim::control::Control;
 use greenroom_shim::journal::Reader;
 use greenroom_shim::local::{self, Client};
 use greenroom_shim::spec::{Cgroups, HostIdentity, PROTOCOL, ShimSpec};
-use greenroom_shim::wire::{FromShim, RunInput, ToShim};
+use greenroom_shim::wire::{FromShim, RunInput, Secret, ToShim};
 use uuid::Uuid;
 
 /// Nothing here takes longer.
@@ -32,6 +32,7 @@ const SHIM: &str = env!("CARGO_BIN_EXE_greenroom-shim");
 pub struct Setup {
     pub spec: ShimSpec,
     pub env: BTreeMap<String, String>,
+    pub secrets: Vec<Secret>,
     pub root: tempfile::TempDir,
     pub dir: PathBuf,
     capabilities: Capabilities,
@@ -76,7 +77,7 @@ impl Setup {
         };
         let path = "/usr/local/bin:/usr/bin:/bin".to_owned();
         let env = BTreeMap::from([("PATH".to_owned(), path)]);
-        Self { spec, env, root, dir, capabilities, failpoints: None }
+        Self { spec, env, secrets: Vec::new(), root, dir, capabilities, failpoints: None }
     }
 
     pub fn with(mut self, change: impl FnOnce(&mut ShimSpec)) -> Self {
@@ -107,6 +108,13 @@ impl Setup {
         self
     }
 
+    /// A variable whose value must not be said.
+    pub fn secret(mut self, name: &str, value: &str) -> Self {
+        self.env.insert(name.to_owned(), value.to_owned());
+        self.secrets.push(Secret { name: name.to_lowercase(), value: value.to_owned() });
+        self
+    }
+
     /// Puts the control folder somewhere else.
     pub fn in_folder(mut self, dir: &Path) -> Self {
         fs::create_dir_all(dir).unwrap();
@@ -132,7 +140,8 @@ impl Setup {
     pub fn start(self) -> (Shim, Talk) {
         let shim = self.spawn();
         let mut talk = shim.talk();
-        talk.say(&ToShim::Env { env: shim.setup.env.clone() });
+        let (env, secrets) = (shim.setup.env.clone(), shim.setup.secrets.clone());
+        talk.say(&ToShim::Env { env, secrets });
         (shim, talk)
     }
 
