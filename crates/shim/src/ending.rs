@@ -379,6 +379,8 @@ impl Supervisor {
     /// for by whoever looks at the folder next.
     fn farewell(&mut self, receipt: Receipt) {
         let closed = serde_json::to_vec(&receipt);
+        // Who hears of the end may remove the folder that the groups are in.
+        self.tree.remove();
         self.tell_durable();
         self.server.say(&FromShim::Closed { receipt: Box::new(receipt) });
         self.server.send();
@@ -394,7 +396,6 @@ impl Supervisor {
             eprintln!("greenroom shim: {} could not be written: {error}", path.display());
         }
         fail::fail_point!("shim_after_closed");
-        self.tree.remove();
         self.log.finish();
         let until = clock::now() + FAREWELL;
         while !self.server.send() && clock::now() < until {
