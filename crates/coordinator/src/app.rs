@@ -104,6 +104,9 @@ impl App {
             if session.parent.is_some() && commit.events.iter().any(|e| child_ended(&e.kind)) {
                 self.wakes.completions.notify_one();
             }
+        } else if session.parent.is_some() && session.compute.is_none() {
+            // The rest of a journal, for which the end of a run may have waited.
+            self.wakes.completions.notify_one();
         }
         if session.limits.idle_ms.is_some() {
             self.idle.note(session, self.clock.boot());

@@ -66,20 +66,25 @@ fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     })
 }
 
-/// JSON has one kind of number, and some languages write 100 as 100.0. Only in fields of
-/// ours: what is meant for an agent stays as it is written.
+/// JSON has one kind of number, and some languages write 100 as 100.0. What is meant for an
+/// agent, or comes from one, stays as it is written.
 fn whole_numbers(document: &mut Value) {
-    let Some(fields) = document.as_object_mut() else { return };
-    for (name, value) in fields {
-        if name == "limits" {
-            whole_numbers(value);
+    match document {
+        Value::Object(fields) => {
+            let ours =
+                fields.iter_mut().filter(|(name, _)| !matches!(name.as_str(), "input" | "result"));
+            ours.for_each(|(_, value)| whole_numbers(value));
         }
-        let counts = name.ends_with("_ms") || name.ends_with("_bytes") || name == "pids";
-        let whole =
-            value.as_f64().filter(|n| counts && n.fract() == 0.0 && (0.0..9e15).contains(n));
-        if let Some(whole) = whole {
-            *value = (whole as u64).into();
+        Value::Array(items) => items.iter_mut().for_each(whole_numbers),
+        Value::Number(number) if number.is_f64() => {
+            // The first float that is beyond 64 bits.
+            let beyond = 2f64.powi(64);
+            let whole = number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..beyond).contains(n));
+            if let Some(whole) = whole {
+                *document = (whole as u64).into();
+            }
         }
+        _ => {}
     }
 }
 
@@ -207,12 +212,8 @@ impl<'de> Deserialize<'de> for PageSize {
     fn deserialize<D: Deserializer<'de>>(from: D) -> Result<Self, D::Error> {
         let text = String::deserialize(from)?;
         let digits = !text.is_empty() && text.bytes().all(|b| b.is_ascii_digit());
-        let number: u64 = match text.parse() {
-            Ok(number) => number,
-            // More digits than fit is still a number, and is clamped like one.
-            Err(_) if digits => u64::MAX,
-            Err(_) => 0,
-        };
+        // More digits than fit is still a number, and is clamped like one.
+        let number = if digits { text.parse().unwrap_or(u64::MAX) } else { 0 };
         match number {
             0 => Err(serde::de::Error::custom(format!(
                 "limit {text:?} is not a number from 1 to 1000"

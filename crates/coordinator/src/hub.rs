@@ -125,13 +125,15 @@ impl std::str::FromStr for Cursor {
 
     fn from_str(text: &str) -> Result<Self, String> {
         let (era, seq) = text.split_once('.').unwrap_or(("0", text));
-        match (era.parse(), seq.parse()) {
-            (Ok(era), Ok(seq)) => Ok(Self { era, seq }),
-            _ => {
-                let shown: String = text.chars().take(40).collect();
-                Err(format!("{shown:?} is not a position in a log: use a number such as 42"))
-            }
+        let written =
+            |number: &str| !number.is_empty() && number.bytes().all(|byte| byte.is_ascii_digit());
+        if written(era) && written(seq) {
+            // More digits than fit are still a position, and one beyond every end.
+            let (era, seq) = (era.parse().unwrap_or(u32::MAX), seq.parse().unwrap_or(Seq::MAX));
+            return Ok(Self { era, seq });
         }
+        let shown: String = text.chars().take(40).collect();
+        Err(format!("{shown:?} is not a position in a log: use a number such as 42"))
     }
 }
 
@@ -329,7 +331,7 @@ mod tests {
         for text in ["0", "42", "1.42"] {
             assert_eq!(text.parse::<Cursor>().expect("a cursor").to_string(), text);
         }
-        for bad in ["", "x", "1.", ".1", "-1", "1.2.3"] {
+        for bad in ["", "x", "1.", ".1", "-1", "+1", "1.2.3"] {
             assert!(bad.parse::<Cursor>().is_err(), "{bad}");
         }
     }

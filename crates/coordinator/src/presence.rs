@@ -69,6 +69,9 @@ struct State {
     instance: u64,
     last_seen: Option<Instant>,
     connected: bool,
+    /// It has said how far its sessions have come on it. A store is restored only while no
+    /// coordinator serves it, so once is enough.
+    known: bool,
     /// Computes whose sessions this store does not know, by the highest epoch.
     unclaimed: BTreeMap<SessionUid, Epoch>,
     opens: Vec<Open>,
@@ -106,6 +109,7 @@ impl Runners {
                     instance: row.instance,
                     last_seen: None,
                     connected: false,
+                    known: false,
                     unclaimed: BTreeMap::new(),
                     opens: Vec::new(),
                     removed: false,
@@ -234,6 +238,16 @@ impl Runner {
     pub fn is_connected(&self) -> bool {
         let state = lock(&self.state);
         state.connected && !state.removed
+    }
+
+    /// Whether it has said how far its sessions have come on it.
+    pub fn is_known(&self) -> bool {
+        lock(&self.state).known
+    }
+
+    /// It has said how far its sessions have come on it.
+    pub fn set_known(&self) {
+        lock(&self.state).known = true;
     }
 
     /// Whether it was removed.

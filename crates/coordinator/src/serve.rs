@@ -9,7 +9,7 @@ use axum::body::Body;
 use hyper::body::Incoming;
 use hyper::server::conn::http1;
 use hyper::service::service_fn;
-use hyper_util::rt::TokioIo;
+use hyper_util::rt::{TokioIo, TokioTimer};
 use tokio::net::{TcpListener, TcpStream};
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
@@ -17,6 +17,9 @@ use tower::ServiceExt;
 
 /// A connection holds back so many bytes in each direction at most.
 const MAX_BUFFER: usize = 64 * 1024;
+/// A connection without a request ends after this. Longer than clients commonly keep one,
+/// so that it is they who let go.
+const HEADER_TIME: Duration = Duration::from_secs(120);
 /// After a failure to accept, such as too many open files.
 const BREATH: Duration = Duration::from_millis(50);
 
@@ -57,6 +60,8 @@ async fn connection(stream: TcpStream, router: Router, ending: CancellationToken
         )
     });
     let connection = http1::Builder::new()
+        .timer(TokioTimer::new())
+        .header_read_timeout(HEADER_TIME)
         .max_buf_size(MAX_BUFFER)
         .serve_connection(TokioIo::new(stream), service);
     let mut connection = std::pin::pin!(connection);

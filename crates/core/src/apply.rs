@@ -152,8 +152,9 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
             });
             s.turn();
         }
-        Fact::EpochsKnown { epoch } => {
+        Fact::EpochsKnown { epoch, runner } => {
             s.last_epoch = s.last_epoch.max(*epoch);
+            s.home = s.home.or(*runner);
             s.turn();
         }
         Fact::Ready { .. } => {

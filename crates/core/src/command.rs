@@ -127,6 +127,13 @@ pub enum Command {
         /// Which runner.
         runner: RunnerId,
     },
+    /// The runner has closed this epoch; it may be one that the log has never heard of.
+    EpochsKnown {
+        /// The highest epoch it has closed.
+        floor: Epoch,
+        /// Which runner.
+        runner: RunnerId,
+    },
     /// The runner has a live compute that is newer than the log.
     Adopt {
         /// Its epoch.

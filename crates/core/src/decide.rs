@@ -91,6 +91,7 @@ impl Plan {
             Command::Receipt(receipt) => self.receipt(*receipt),
             Command::Unproven { epoch, evidence } => self.unproven(epoch, evidence),
             Command::Fenced { epoch, floor, runner } => self.fenced(epoch, floor, runner),
+            Command::EpochsKnown { floor, runner } => self.epochs_known(floor, runner),
             Command::Adopt { epoch, runner } => self.adopt(epoch, runner),
             Command::Lost { epoch, from, to } => self.emit(Fact::LogGap { epoch, from, to }),
             Command::RunnerSilent { runner } => self.silent(runner),

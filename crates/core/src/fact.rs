@@ -83,7 +83,12 @@ pub enum Fact {
     EpochAdopted { epoch: Epoch, runner: RunnerId },
     /// The runner's record goes further than the log: epochs up to this one are used up.
     #[serde(rename = "session.epochs_known")]
-    EpochsKnown { epoch: Epoch },
+    EpochsKnown {
+        epoch: Epoch,
+        /// The runner, which has the session's files. Absent in old logs.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        runner: Option<RunnerId>,
+    },
     #[serde(rename = "session.tree_stopped")]
     TreeStopped { by: String },
     #[serde(rename = "session.workspace_lost")]

@@ -109,6 +109,19 @@ pub struct SyncRequest {
     /// Sessions whose files are removed, on `gone`.
     #[serde(default)]
     pub removed: Vec<SessionUid>,
+    /// The highest epoch closed here, for each session that has one. Said with `full`, so
+    /// that a store restored from an older backup hands none of them out again.
+    #[serde(default)]
+    pub floors: Vec<Floor>,
+}
+
+/// How far a session has come on a runner.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Floor {
+    /// The session.
+    pub uid: SessionUid,
+    /// The highest epoch closed there.
+    pub epoch: Epoch,
 }
 
 /// What a runner sees of one compute.
@@ -155,6 +168,10 @@ pub enum ObservedState {
 pub struct SyncReply {
     /// The store that speaks.
     pub store_id: StoreId,
+    /// Which history of that store: a restore from a backup begins another, in which
+    /// generations and revisions may be lower than they were.
+    #[serde(default)]
+    pub era: u32,
     /// The revision this brings the runner to.
     pub rev: u64,
     /// Assignments that changed since `since_rev`.

@@ -8,6 +8,7 @@ use std::path::PathBuf;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
+use greenroom_core::receipt::EndReason;
 use greenroom_core::record::Writer;
 use greenroom_core::{Epoch, Generation, Receipt, SessionUid};
 use greenroom_protocol::link::{ObservedCompute, ObservedState};
@@ -15,6 +16,9 @@ use tokio::sync::Notify;
 
 /// A receipt that has been on disk for so long goes ahead of its journal.
 const PATIENCE: Duration = Duration::from_millis(500);
+/// The same of a compute that ended by itself: nobody waits for the proof, and whoever reads
+/// along wants the text before the end.
+const AT_EASE: Duration = Duration::from_secs(5);
 
 /// What is known of computes, as it is to be reported.
 #[derive(Debug, Default)]
@@ -65,7 +69,18 @@ impl Post {
         }
         let since = self.since?;
         let since = inner.connected.map_or(since, |at| since.max(at));
-        Some(if inner.records_fail { since } else { since + PATIENCE })
+        Some(if inner.records_fail { since } else { since + self.patience() })
+    }
+
+    fn patience(&self) -> Duration {
+        match &self.state {
+            ObservedState::Closed { receipt }
+                if matches!(receipt.reason, EndReason::Done | EndReason::Exit) =>
+            {
+                AT_EASE
+            }
+            _ => PATIENCE,
+        }
     }
 
     fn is_quiet(&self, inner: &Inner, now: Instant) -> bool {
@@ -171,6 +186,11 @@ impl Board {
             post.generation = generation;
             post.changed = now;
         }
+    }
+
+    /// The generations so far were of another history.
+    pub(crate) fn forget_generations(&self) {
+        self.lock().posts.values_mut().for_each(|post| post.generation = Generation(0));
     }
 
     /// Nothing more is to be said about this epoch.
@@ -319,7 +339,7 @@ fn first_index(post: &Post) -> Option<u64> {
 mod tests {
     use super::*;
     use greenroom_core::Timestamp;
-    use greenroom_core::receipt::{EndReason, Means};
+    use greenroom_core::receipt::Means;
 
     fn receipt(epoch: Epoch) -> Receipt {
         let at = Timestamp::from_unix_ms(0);

@@ -17,6 +17,7 @@ use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
 
 use greenroom_core::{Epoch, SessionUid};
+use greenroom_protocol::link::Floor;
 use greenroom_shim::control::{Control, sync_parent, write_durable};
 use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
@@ -194,6 +195,21 @@ impl Folder {
         write_durable(&self.run(uid).join("place"), &serde_json::to_vec(place)?)
     }
 
+    /// The highest closed epoch of each session that has one.
+    pub(crate) fn floors(&self) -> io::Result<Vec<Floor>> {
+        let mut floors = Vec::new();
+        for entry in fs::read_dir(self.runs())? {
+            let name = entry?.file_name();
+            let Some(uid) = name.to_str().and_then(|name| name.parse().ok()) else { continue };
+            match self.floor(uid) {
+                Ok(Epoch(0)) => {}
+                Ok(epoch) => floors.push(Floor { uid, epoch }),
+                Err(error) => tracing::warn!(%uid, %error, "a session's floor cannot be read"),
+            }
+        }
+        Ok(floors)
+    }
+
     /// Every session with a control folder, and its epochs.
     pub(crate) fn sessions(&self) -> io::Result<Vec<(SessionUid, Vec<Epoch>)>> {
         let mut found = Vec::new();
@@ -224,6 +240,7 @@ mod tests {
         assert_eq!(folder.floor(uid).unwrap(), Epoch(0));
         folder.raise_floor(uid, Epoch(7)).unwrap();
         assert_eq!(folder.floor(uid).unwrap(), Epoch(7));
+        assert_eq!(folder.floors().unwrap(), [Floor { uid, epoch: Epoch(7) }]);
         fs::write(folder.run(uid).join("floor"), "x").unwrap();
         assert!(folder.floor(uid).is_err());
 

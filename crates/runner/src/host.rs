@@ -114,6 +114,15 @@ impl Host {
         let _ = inbox.send(Event::Orders(orders));
     }
 
+    /// The orders obeyed so far were of another history, whose numbers mean nothing in this
+    /// one. What was closed stays closed.
+    pub(crate) fn forget_orders(&self) {
+        for inbox in self.sessions().values() {
+            let _ = inbox.send(Event::NewEra);
+        }
+        self.board.forget_generations();
+    }
+
     /// Every session that has something here.
     pub(crate) fn inboxes(&self) -> Vec<Inbox> {
         self.sessions().values().cloned().collect()

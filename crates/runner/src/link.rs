@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use greenroom_core::{SessionUid, StreamId};
 use greenroom_protocol::Problem;
-use greenroom_protocol::link::{OpenStream, RunnerInfo, SyncReply, SyncRequest};
+use greenroom_protocol::link::{Floor, OpenStream, RunnerInfo, SyncReply, SyncRequest};
 use tokio::sync::watch;
 
 use crate::backoff::Backoff;
@@ -48,6 +48,8 @@ pub(crate) struct Link {
     online: watch::Sender<bool>,
     /// Everything up to this revision has been handed to the sessions.
     since: u64,
+    /// Which history of the store has spoken last.
+    era: Option<u32>,
     /// The next report names everything.
     full: bool,
     backoff: Backoff,
@@ -70,7 +72,8 @@ impl Link {
     ) -> Self {
         let backoff = Backoff::new(Duration::from_millis(50), Duration::from_secs(5));
         let dialled = VecDeque::new();
-        Self { host, state, online, since: 0, full: true, backoff, dialled, noted: 0 }
+        let (since, noted) = (0, 0);
+        Self { host, state, online, since, era: None, full: true, backoff, dialled, noted }
     }
 
     /// Keeps the link up, for ever.
@@ -86,7 +89,12 @@ impl Link {
         }
     }
 
-    fn request(&self, report: &mut Report, wait_ms: u64) -> Option<SyncRequest> {
+    fn request(
+        &self,
+        report: &mut Report,
+        floors: Vec<Floor>,
+        wait_ms: u64,
+    ) -> Option<SyncRequest> {
         let joined = self.host.identity.joined()?;
         let note = self.host.leftovers.note();
         report.note = note.version;
@@ -100,6 +108,7 @@ impl Link {
             full: self.full,
             computes: report.computes.clone(),
             removed: report.removed.clone(),
+            floors,
         })
     }
 
@@ -108,8 +117,13 @@ impl Link {
     }
 
     /// A call that borrows nothing, so that another can be made beside it.
-    fn call(&self, mut report: Report, wait_ms: u64) -> impl Future<Output = Exchange> + use<> {
-        let request = self.request(&mut report, wait_ms);
+    fn call(
+        &self,
+        mut report: Report,
+        floors: Vec<Floor>,
+        wait_ms: u64,
+    ) -> impl Future<Output = Exchange> + use<> {
+        let request = self.request(&mut report, floors, wait_ms);
         let api = self.host.api.clone();
         async move {
             let Some(request) = request else { return Exchange::Failed(CallError::NotJoined) };
@@ -121,11 +135,22 @@ impl Link {
         }
     }
 
+    /// How far each session has come here. One whose record does not read is left out: its
+    /// own fence stops it all the same.
+    async fn floors(&self) -> Vec<Floor> {
+        let folder = self.host.folder.clone();
+        self.host.blocking(move || folder.floors()).await.unwrap_or_else(|error| {
+            tracing::warn!(%error, "the records of closed computes cannot be listed");
+            Vec::new()
+        })
+    }
+
     /// One poll; and beside it, whatever cannot wait until that is answered.
     async fn exchange(&mut self) -> Exchange {
         // The first exchange gets the list at once; the next waits for news.
         let wait = if self.full { 0 } else { WAIT };
-        let poll = self.call(self.host.board.report(self.full), wait);
+        let floors = if self.full { self.floors().await } else { Vec::new() };
+        let poll = self.call(self.host.board.report(self.full), floors, wait);
         let mut poll = std::pin::pin!(poll);
         if wait == 0 {
             return poll.await;
@@ -136,7 +161,7 @@ impl Link {
                 exchange = &mut poll => return exchange,
                 () = self.host.board.urgent.notified() => {}
                 () = until(due) => {
-                    let aside = self.call(self.host.board.report(false), 0);
+                    let aside = self.call(self.host.board.report(false), Vec::new(), 0);
                     tokio::select! {
                         // What was said aside is said again with the next poll.
                         exchange = &mut poll => return exchange,
@@ -160,6 +185,15 @@ impl Link {
             tracing::error!(theirs = %reply.store_id, "another store answers; nothing it says is obeyed");
             self.lost();
             return;
+        }
+        if self.era.replace(reply.era).is_some_and(|era| era != reply.era) {
+            tracing::info!(era = reply.era, "the store was restored from a backup");
+            self.host.forget_orders();
+            if !self.full {
+                // It answered a question about the history from before.
+                self.lost();
+                return;
+            }
         }
         self.host.board.answered(report);
         self.noted = report.note;

@@ -37,6 +37,8 @@ pub(crate) const RETRY: Duration = Duration::from_secs(1);
 pub(crate) enum Event {
     /// The coordinator says what should be.
     Orders(Vec<Assignment>),
+    /// The coordinator has another history: what it said before is void.
+    NewEra,
     /// The body of a compute came, and its control folder was made.
     Body { epoch: Epoch, body: Box<ComputeBody>, made: std::io::Result<()> },
     /// The body of a run came.
@@ -242,6 +244,7 @@ impl Session {
     async fn hear(&mut self, event: Event) {
         match event {
             Event::Orders(orders) => self.obey(orders).await,
+            Event::NewEra => self.orders.clear(),
             Event::Body { epoch, body, made } => self.body(epoch, *body, made).await,
             Event::Input { epoch, run, input } => self.input(epoch, run, input),
             Event::Prepared { epoch, start } => self.prepared(epoch, start),

@@ -56,6 +56,7 @@ pub const CHECKS: &[Check] = checks![
     link::records_free_a_slot_for_the_next_run,
     parents::a_parent_consents,
     parents::an_end_is_told_once,
+    parents::text_behind_a_receipt_is_awaited,
     parents::what_is_told,
     parents::a_parent_that_is_gone_is_told_nothing,
     rest::runners_join_and_leave,

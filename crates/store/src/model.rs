@@ -301,6 +301,8 @@ pub struct Completion {
     pub status: RunStatus,
     /// What to say: the child's last text or result, shortened.
     pub text: String,
+    /// Its text may still be under way: the receipt has overtaken the journal.
+    pub awaited: bool,
 }
 
 /// How an agent's source is.

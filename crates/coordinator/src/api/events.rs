@@ -116,15 +116,17 @@ struct ChangesQuery {
 /// Frames `session`, `runner` and `agents` say what to list again. There is no cursor:
 /// on (re)connect, list, then follow.
 #[utoipa::path(get, path = "/v1/events", tag = "events", params(ChangesQuery),
-    responses((status = 200, description = "A stream of changes", body = String, content_type = "text/event-stream")))]
+    responses(
+        (status = 200, description = "A stream of changes", body = String, content_type = "text/event-stream"),
+        (status = 404, description = "A session to watch isn't there, or isn't yours", body = Problem, content_type = "application/problem+json")))]
 async fn changes(
     State(app): State<Arc<App>>,
     Allowed { caller, .. }: Allowed<ToRead>,
     Query(query): Query<ChangesQuery>,
 ) -> ApiResult<Response> {
     let mut watched = Vec::new();
-    let parts = query.watch.as_deref().unwrap_or("").split(',').map(str::trim);
-    for part in parts.filter(|part| !part.is_empty()) {
+    let parts = query.watch.as_deref().filter(|watch| !watch.is_empty());
+    for part in parts.into_iter().flat_map(|watch| watch.split(',')) {
         let bad = |detail: String| Problem::invalid(format!("watch: {detail}")).at("watch");
         if watched.len() == MAX_WATCHED {
             return Err(bad(format!("{MAX_WATCHED} sessions at most")).into());

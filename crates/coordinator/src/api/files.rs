@@ -125,7 +125,7 @@ async fn read(
 /// Streamed, without a limit but the disk's; whole or not at all.
 #[utoipa::path(put, path = "/v1/sessions/{id}/files/content/{*path}", tag = "files",
     params(("id" = String, Path, description = "The session's name"), ("path" = String, Path, description = "Path beneath the workspace")),
-    request_body(content = String, content_type = "application/octet-stream"),
+    request_body(content = Option<String>, content_type = "application/octet-stream"),
     responses(
         (status = 200, description = "The file", body = v1::FileInfo),
         (status = 409, description = "Something else is there", body = Problem, content_type = "application/problem+json"),

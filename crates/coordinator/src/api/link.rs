@@ -67,9 +67,11 @@ async fn sync(
     Ok(json(StatusCode::OK, &link::sync(&app, id, request).await?))
 }
 
-/// Journal records, as NDJSON
+/// Journal records
+///
+/// The body is NDJSON: one record or live frame on each line.
 #[utoipa::path(post, path = "/v1/link/records", tag = "link",
-    request_body(content = String, content_type = "application/x-ndjson"),
+    request_body(content = Option<String>, content_type = "application/octet-stream"),
     responses((status = 200, description = "What is durable", body = RecordsReply)))]
 async fn records(
     State(app): State<Arc<App>>,
@@ -172,7 +174,7 @@ async fn stream_upload(
 /// The bytes a client gets, after a line with their `StreamHead`
 #[utoipa::path(post, path = "/v1/link/streams/{id}", tag = "link",
     params(("id" = uuid::Uuid, Path, description = "The transfer")),
-    request_body(content = String, content_type = "application/octet-stream"),
+    request_body(content = Option<String>, content_type = "application/octet-stream"),
     responses((status = 204, description = "They are through")))]
 async fn stream_answer(
     State(app): State<Arc<App>>,

@@ -138,7 +138,9 @@ pub(crate) fn kept(answer: Answer) -> Response {
 pub(crate) fn idempotency_key(headers: &HeaderMap) -> ApiResult<Option<String>> {
     let Some(key) = headers.get("idempotency-key") else { return Ok(None) };
     match key.to_str() {
-        Ok(key) if (1..=255).contains(&key.len()) => Ok(Some(key.to_owned())),
+        Ok(key) if (1..=255).contains(&key.len()) && !key.contains('\t') => {
+            Ok(Some(key.to_owned()))
+        }
         _ => Err(Problem::invalid("Idempotency-Key has 1 to 255 printable characters")
             .at("Idempotency-Key")
             .into()),

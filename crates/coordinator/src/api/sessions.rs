@@ -127,7 +127,8 @@ fn visible_to(caller: &Caller) -> Option<Principal> {
 }
 
 fn statuses(text: Option<&str>) -> ApiResult<Vec<Status>> {
-    let words = text.unwrap_or("").split(',').map(str::trim).filter(|word| !word.is_empty());
+    let words = text.unwrap_or("").split(',').map(|word| word.trim_matches(' '));
+    let words = words.filter(|word| !word.is_empty());
     let read = |word: &str| {
         Status::of(word).ok_or_else(|| {
             let all: Vec<&str> = Status::ALL.iter().map(|status| status.as_str()).collect();

@@ -88,14 +88,14 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
 
 /// A span of time as text. Like all parameters, an empty one is as good as none.
 const DURATION: &str = "^([0-9]{1,10}ms|[0-9]{1,8}s|[0-9]{1,6}m|[0-9]{1,4}h|[0-9]{1,3}d)?$";
-/// A position in a log.
-const POSITION: &str = "^([0-9]{1,15})?$";
+/// A position in a log; the history it is of stands before it, after a restore.
+const POSITION: &str = "([0-9]+\\.)?[0-9]+";
 /// An identity.
-const UUID: &str = "[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}";
+const UUID: &str = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}";
 /// A cursor is bytes, written as two digits each.
 const CURSOR: &str = "^([0-9a-f]{2})*$";
-/// A session to watch, from a position on.
-const WATCHED: &str = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}@[0-9]{1,15}";
+/// A session to watch.
+const WATCHED: &str = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}";
 
 fn complete_parameter(parameter: &mut Value) {
     let name = parameter["name"].as_str().unwrap_or_default().to_owned();
@@ -103,17 +103,20 @@ fn complete_parameter(parameter: &mut Value) {
     let text = |pattern: &str| json!({ "type": "string", "pattern": pattern });
     let schema = match (within.as_str(), name.as_str()) {
         ("query", "wait") => text(DURATION),
-        ("query", "from") | ("header", "Last-Event-ID") => text(POSITION),
-        ("query", "watch") => text(&format!("^({WATCHED}(,{WATCHED}){{0,49}})?$")),
+        ("query", "from") | ("header", "Last-Event-ID") => text(&format!("^({POSITION})?$")),
+        ("query", "watch") => {
+            let one = format!("{WATCHED}(@{POSITION})?");
+            text(&format!("^({one}(,{one}){{0,49}})?$"))
+        }
         ("query", "cursor") => text(CURSOR),
         ("query", "label") => json!({ "type": "array", "items": text("^([^=]+=[\\s\\S]*)?$") }),
         ("query", "sort") => json!({ "type": "string", "enum": ["created", "active", "id", ""] }),
-        ("query", "status") => text(&format!("^(({0})(,({0}))*)?$", statuses())),
+        ("query", "status") => text(&format!("^ *({0})? *(, *({0})? *)*$", statuses())),
         ("query", "limit") => json!({ "type": "integer", "minimum": 1 }),
         ("query", "runner") => text(&format!("^({UUID})?$")),
         ("query", "path") | ("path", "path") => json!({ "type": "string", "maxLength": 4096 }),
         ("query", "recursive" | "force" | "lift") => json!({ "type": "boolean" }),
-        ("header", "Idempotency-Key") => text("^[!-~]{1,255}$"),
+        ("header", "Idempotency-Key") => text("^[!-~]([ -~]{0,253}[!-~])?$"),
         ("query", _) => json!({ "type": "string" }),
         _ => return,
     };

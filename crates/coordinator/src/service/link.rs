@@ -109,6 +109,11 @@ pub(crate) async fn sync(
     }
     // Subscribed first: what changes from here on is not missed.
     let mut wakes = runner.wakes();
+    // Before it counts as connected: nothing is placed there by a log that is behind it.
+    if request.full && !runner.is_known() {
+        reports::learn(app, &runner, &request).await?;
+        runner.set_known();
+    }
     greet(app, &runner, &request).await?;
     let reported = reports::observed(app, &runner, &request).await?;
     if request.since_rev > 0 {
@@ -137,6 +142,7 @@ pub(crate) async fn sync(
             runner.told_drain(drain);
             return Ok(SyncReply {
                 store_id: app.identity.store_id,
+                era: app.identity.era,
                 rev,
                 assignments,
                 opens,

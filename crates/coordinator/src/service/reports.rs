@@ -8,7 +8,7 @@ use greenroom_core::record::{Outcome, Record, RecordBody, RunError, Writer};
 use greenroom_core::{RunnerId, Session, SessionUid};
 use greenroom_protocol::Problem;
 use greenroom_protocol::link::{
-    Delta, Mark, ObservedCompute, ObservedState, RecordLine, RecordsReply, SyncRequest,
+    Delta, Floor, Mark, ObservedCompute, ObservedState, RecordLine, RecordsReply, SyncRequest,
 };
 use greenroom_store::{Candidate, StoreError, Submission};
 use serde::Deserialize;
@@ -24,6 +24,26 @@ pub(crate) struct Reported {
     pub marks: Vec<Mark>,
     /// Those this store does not know.
     pub unclaimed: Vec<SessionUid>,
+}
+
+/// Takes what a runner knows further than a log that was restored from an older backup: the
+/// epochs it has closed, and computes it has started since.
+pub(crate) async fn learn(app: &App, runner: &Runner, request: &SyncRequest) -> ApiResult<()> {
+    for Floor { uid, epoch } in &request.floors {
+        let session = app.store.session(*uid).await?;
+        if session.is_some_and(|session| session.last_epoch < *epoch) {
+            let command = Command::EpochsKnown { floor: *epoch, runner: runner.id };
+            report(app, *uid, None, runner.id, command).await?;
+        }
+    }
+    for compute in request.computes.iter().filter(|c| c.state == ObservedState::Live) {
+        let session = app.store.session(compute.uid).await?;
+        if session.is_some_and(|session| session.last_epoch < compute.epoch) {
+            let command = Command::Adopt { epoch: compute.epoch, runner: runner.id };
+            report(app, compute.uid, None, runner.id, command).await?;
+        }
+    }
+    Ok(())
 }
 
 /// Takes what a runner says of its computes.
@@ -107,7 +127,8 @@ fn command(session: &Session, runner: RunnerId, compute: &ObservedCompute) -> Op
             (news && receipt.epoch == epoch).then(|| Command::Receipt(receipt.clone()))
         }
         ObservedState::Fenced { floor } => {
-            current.then_some(Command::Fenced { epoch, floor: *floor, runner })
+            let news = current || session.abandoned.contains(&epoch) || *floor > session.last_epoch;
+            news.then_some(Command::Fenced { epoch, floor: *floor, runner })
         }
         ObservedState::Unproven { evidence } => {
             let evidence = evidence.chars().take(4000).collect();
@@ -117,8 +138,20 @@ fn command(session: &Session, runner: RunnerId, compute: &ObservedCompute) -> Op
 }
 
 async fn submit(app: &App, runner: RunnerId, uid: SessionUid, command: Command) -> ApiResult<()> {
+    report(app, uid, Some(runner), runner, command).await
+}
+
+/// Submits what a runner reports. `from` is the home that the session must have; where that
+/// is absent the command itself says what it takes.
+async fn report(
+    app: &App,
+    uid: SessionUid,
+    from: Option<RunnerId>,
+    runner: RunnerId,
+    command: Command,
+) -> ApiResult<()> {
     let submission = Submission {
-        from: Some(runner),
+        from,
         place: places(app, runner),
         ..Submission::new(uid, app.clock.wall(), vec![command])
     };

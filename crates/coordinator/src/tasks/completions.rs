@@ -1,47 +1,71 @@
 //! Tells parents about the ends of their children's runs: an outbox row becomes an
 //! ordinary command to the parent, exactly once.
 
+use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
+
+use greenroom_store::Completion;
 
 use crate::app::{App, fresh};
 
 use super::next;
 
+/// A journal that is behind its receipt for longer may be lost with its machine.
+const JOURNAL: Duration = Duration::from_secs(60);
+/// Ends that are looked at together.
+const AT_ONCE: u32 = 100;
+
 pub(super) async fn run(app: Arc<App>) {
+    // Ends whose text may still come, by when they were first seen here.
+    let mut awaited: HashMap<i64, Instant> = HashMap::new();
     loop {
-        while deliver(&app).await {}
-        if !next(&app, &app.wakes.completions, Duration::from_secs(30)).await {
+        while deliver(&app, &mut awaited).await {}
+        let first = awaited.values().min().map(|since| JOURNAL.saturating_sub(since.elapsed()));
+        let wait = first.unwrap_or(Duration::MAX).min(Duration::from_secs(30));
+        if !next(&app, &app.wakes.completions, wait).await {
             return;
         }
     }
 }
 
 /// Delivers what waits. `true` when there may be more.
-async fn deliver(app: &App) -> bool {
-    let waiting = match app.store.completions(100).await {
+async fn deliver(app: &App, awaited: &mut HashMap<i64, Instant>) -> bool {
+    let waiting = match app.store.completions(AT_ONCE).await {
         Ok(waiting) => waiting,
         Err(error) => {
             tracing::warn!(%error, "the outbox cannot be read; it is tried again");
             return false;
         }
     };
+    awaited.retain(|id, _| waiting.iter().any(|completion| completion.id == *id));
     let mut delivered = false;
     for completion in waiting {
-        let parent = completion.parent;
-        let place = match app.store.session(parent).await {
-            Ok(Some(session)) => {
-                let labels = app.runner_labels(&session).await;
-                app.runners.candidates(session.home, &labels)
-            }
-            _ => Vec::new(),
-        };
-        match app.store.deliver(completion, fresh::run(), place).await {
-            Ok(()) => delivered = true,
-            Err(error) => {
-                tracing::warn!(%parent, %error, "a completion could not be delivered; it is tried again");
-            }
+        let id = completion.id;
+        if completion.awaited && awaited.entry(id).or_insert_with(Instant::now).elapsed() < JOURNAL
+        {
+            continue;
         }
+        delivered |= tell(app, completion).await;
     }
     delivered && !app.ending.is_cancelled()
+}
+
+/// Tells one to its parent, which may start for it. Says whether that is done.
+async fn tell(app: &App, completion: Completion) -> bool {
+    let parent = completion.parent;
+    let place = match app.store.session(parent).await {
+        Ok(Some(session)) => {
+            let labels = app.runner_labels(&session).await;
+            app.runners.candidates(session.home, &labels)
+        }
+        _ => Vec::new(),
+    };
+    match app.store.deliver(completion, fresh::run(), place).await {
+        Ok(()) => true,
+        Err(error) => {
+            tracing::warn!(%parent, %error, "a completion could not be delivered; it is tried again");
+            false
+        }
+    }
 }

@@ -233,6 +233,12 @@ impl FakeRunner {
         runner
     }
 
+    /// Goes on with a coordinator that was started anew, of which it knows nothing yet.
+    pub fn moves_to(&mut self, room: &Room) {
+        self.url = room.coordinator.url();
+        self.rev = 0;
+    }
+
     /// The request it would send.
     pub fn request(&self, wait_ms: u64) -> SyncRequest {
         SyncRequest {
@@ -245,6 +251,7 @@ impl FakeRunner {
             full: false,
             computes: Vec::new(),
             removed: Vec::new(),
+            floors: Vec::new(),
         }
     }
 

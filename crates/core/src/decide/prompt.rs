@@ -21,7 +21,7 @@ impl Plan {
         self.refuse_deleting()?;
         let busy = self.session.compute.as_ref().is_some_and(|compute| {
             let in_doubt = compute.silent || compute.unconfirmed;
-            compute.head.is_some() || compute.closing || in_doubt || compute.wanted != Wanted::Up
+            compute.head.is_some() || in_doubt || compute.wanted != Wanted::Up
         });
         if prompt.mode == Mode::Reject && (busy || !self.session.queue.is_empty()) {
             return Err(Refusal::SessionBusy { status: self.session.status().as_str() });

@@ -259,9 +259,16 @@ impl Plan {
         } else if self.session.abandoned.contains(&epoch) {
             self.emit(Fact::LateReceipt { receipt: Box::new(receipt) });
         }
-        // With a compute of a later number there is nothing to learn; it may be live.
-        if self.session.compute.is_none() && self.session.last_epoch < floor {
-            self.emit(Fact::EpochsKnown { epoch: floor });
+        self.epochs_known(floor, runner);
+    }
+
+    /// The runner's record goes further than the log, which was restored from a backup: no
+    /// epoch up to there is handed out again. A session whose log has no home yet has its
+    /// files where that record is.
+    pub(super) fn epochs_known(&mut self, floor: Epoch, runner: RunnerId) {
+        let at_home = self.session.home.is_none_or(|home| home == runner);
+        if floor > self.session.last_epoch && at_home && self.session.life != Life::Removed {
+            self.emit(Fact::EpochsKnown { epoch: floor, runner: Some(runner) });
         }
     }
 

@@ -75,6 +75,10 @@ pub enum Happening {
         floor: i32,
         home: bool,
     },
+    EpochsKnown {
+        floor: i32,
+        home: bool,
+    },
     Adopt {
         epoch: i32,
         home: bool,
@@ -201,6 +205,7 @@ fn reported() -> impl Strategy<Value = Happening> {
         5 => receipt,
         1 => epoch().prop_map(|epoch| Happening::Unproven { epoch }),
         1 => fenced,
+        1 => (epoch(), home()).prop_map(|(floor, home)| Happening::EpochsKnown { floor, home }),
         1 => (0i32..3, home()).prop_map(|(epoch, home)| Happening::Adopt { epoch, home }),
         1 => Just(Happening::Lost),
     ]
@@ -271,6 +276,9 @@ impl Happening {
             }
             Self::Fenced { epoch, floor, home } => {
                 Command::Fenced { epoch: of(epoch), floor: of(floor), runner: runner(home) }
+            }
+            Self::EpochsKnown { floor, home } => {
+                Command::EpochsKnown { floor: of(floor), runner: runner(home) }
             }
             Self::Adopt { epoch, home } => {
                 Command::Adopt { epoch: of(epoch), runner: runner(home) }

@@ -32,6 +32,29 @@ fn at_rest_the_runners_record_is_learned_before_it_hurts() {
 }
 
 #[test]
+fn what_a_runner_knows_is_learned_under_a_live_compute_too() {
+    let known = || Command::EpochsKnown { floor: Epoch(5), runner: HOME };
+    let scene = session().running().does(known());
+    assert_eq!((scene.stands().as_str(), scene.session.last_epoch), ("running", Epoch(5)));
+    assert_eq!(scene.session.compute.as_ref().map(|compute| compute.epoch), Some(Epoch(1)));
+    assert_eq!(scene.clone().does(known()).told(), Vec::<String>::new());
+    // Its end comes as ever, and what follows is above all that the runner has closed.
+    let next = scene.prompted().ends(1, completed()).closed(EndReason::Done).placed();
+    assert_eq!(next.session.last_epoch, Epoch(6));
+    assert_eq!(next.runs(), "1 completed, 2 dispatched");
+}
+
+#[test]
+fn the_record_of_another_runner_is_none_of_the_sessions() {
+    let elsewhere = || Command::EpochsKnown { floor: Epoch(5), runner: ELSEWHERE };
+    assert_eq!(session().running().does(elsewhere()).told(), Vec::<String>::new());
+    // The log is from before its first placement: whoever has the record has the files.
+    let homeless = session().prompted().does(elsewhere());
+    assert_eq!(homeless.session.home, Some(ELSEWHERE));
+    assert_eq!(homeless.session.last_epoch, Epoch(5));
+}
+
+#[test]
 fn a_fence_that_says_nothing_new_changes_nothing() {
     let live = session().running();
     assert_eq!(live.clone().does(fenced(2, 2)).told(), Vec::<String>::new());

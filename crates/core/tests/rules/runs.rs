@@ -181,6 +181,9 @@ fn reject_is_refused_wherever_the_prompt_would_wait() {
             None => assert_eq!(scene.does(rejecting()).stands(), "queued", "{status}"),
         }
     }
+    // Its run is answered, and what is left of the compute goes by itself.
+    let closing = session().answered().does(rejecting());
+    assert_eq!((closing.stands().as_str(), closing.queue().len()), ("stopping done", 1));
 }
 
 #[test]

@@ -21,6 +21,7 @@ use tokio::sync::watch;
 #[derive(Default)]
 pub(crate) struct Inner {
     pub(crate) store: Option<StoreId>,
+    pub(crate) era: u32,
     pub(crate) rev: u64,
     pub(crate) assignments: BTreeMap<(SessionUid, Epoch), (u64, Assignment)>,
     pub(crate) bodies: HashMap<(SessionUid, Epoch), ComputeBody>,
@@ -221,6 +222,7 @@ async fn sync(
     let inner = c.lock();
     let named = |uid| request.computes.iter().any(|compute| compute.uid == uid);
     Ok(Json(SyncReply {
+        era: inner.era,
         store_id: inner.store.unwrap(),
         rev: inner.rev,
         assignments: inner

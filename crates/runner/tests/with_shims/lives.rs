@@ -6,7 +6,7 @@ use greenroom_core::agent::*;
 use greenroom_core::receipt::EndReason;
 use greenroom_core::record::Outcome;
 use greenroom_core::*;
-use greenroom_protocol::link::ObservedState;
+use greenroom_protocol::link::{Floor, ObservedState};
 use greenroom_runner::{RunnerError, start};
 
 use crate::fixture::{Fixture, agent, eventually, runner_process};
@@ -201,6 +201,30 @@ pub(crate) async fn a_new_store_is_adopted_on_request() {
         (receipts[0].0.as_str(), receipts[0].1.reason),
         ("the-session", EndReason::Shutdown)
     );
+    runner.shutdown().await;
+}
+
+/// Its generations are lower than those from before, and the runner goes on meanwhile.
+pub(crate) async fn a_restored_store_is_obeyed_and_told_what_it_lacks() {
+    let f = Fixture::new().await;
+    let runner = f.runner().await;
+    let ended = f.session("echo done");
+    ended.up(3, 9, "");
+    ended.receipt(3).await;
+    let session = f.session("echo up; exec sleep 1000");
+    session.up(1, 7, "");
+    session.says(1, "up").await;
+
+    f.coordinator.change(|inner| inner.era += 1);
+    session.down(1, 2, 500);
+    let receipt = session.receipt(1).await;
+    assert_eq!((receipt.reason, receipt.survivors), (EndReason::User, 0));
+    let told = |inner: &crate::coordinator::Inner| {
+        let floor = Floor { uid: ended.uid, epoch: Epoch(3) };
+        inner.syncs.iter().filter(|sync| sync.full && sync.floors.contains(&floor)).count()
+    };
+    // At the first word nothing had been closed yet.
+    assert_eq!(told(&f.coordinator.lock()), 1);
     runner.shutdown().await;
 }
 

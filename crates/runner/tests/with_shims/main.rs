@@ -38,6 +38,7 @@ const TESTS: &[Test] = tests![
     lives::a_second_runner_is_refused,
     lives::another_store_is_not_obeyed,
     lives::a_new_store_is_adopted_on_request,
+    lives::a_restored_store_is_obeyed_and_told_what_it_lacks,
     lives::what_cannot_be_resolved_is_a_start_error,
     lives::output_arrives_once_and_in_order_through_failures,
     ends::a_stop_ends_a_tree_that_does_not_want_to,

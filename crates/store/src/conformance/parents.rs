@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use greenroom_core::command::{Actor, TreeBounds};
-use greenroom_core::receipt::EndReason;
+use greenroom_core::receipt::{EndReason, LastRun};
 use greenroom_core::record::{Outcome, RunError};
 use greenroom_core::run::RunStatus;
 use greenroom_core::{Command, RecordBody, Refusal, RunId, RunnerId, Session, SessionUid};
@@ -94,6 +94,51 @@ pub async fn an_end_is_told_once(store: Arc<dyn Store>) {
     let prompt = runs[0].prompt.clone().unwrap_or_default();
     assert!(prompt.contains("child") && prompt.contains("one\ntwo"), "{prompt}");
     agrees(&*store, parent.uid).await;
+}
+
+/// A receipt that overtakes its journal ends the run; what the run has said last is told
+/// with it all the same, once the journal is in.
+pub async fn text_behind_a_receipt_is_awaited(store: Arc<dyn Store>) {
+    let runner = join(&*store).await;
+    let parent = create(&*store, new_session("parent")).await;
+    for answer in [None, Some(json!(7))] {
+        let mut new = child_of(&parent, if answer.is_some() { "result" } else { "text" });
+        new.place = vec![candidate(runner, None)];
+        let child = create(&*store, new).await;
+        let (run, _) = child.current_run().expect("a run is dispatched");
+        let RecordBody::Receipt { mut receipt } = receipt(1, EndReason::Done) else {
+            unreachable!("made as one")
+        };
+        let outcome = Outcome::Completed { result: answer.clone() };
+        receipt.last_run = Some(LastRun { run, outcome: Some(outcome.clone()) });
+        submit(&*store, child.uid, vec![Command::Receipt(receipt.clone())]).await;
+        assert!(look(&*store, child.uid).await.compute.is_none(), "the proof does not wait");
+        let told = store.completions(10).await.expect("reads");
+        let end = told.iter().find(|told| told.child == child.uid).expect("it is told");
+        assert_eq!(end.awaited, answer.is_none(), "a result says all there is to say");
+        if answer.is_some() {
+            assert_eq!(end.text, "7");
+            continue;
+        }
+        let bodies = [
+            RecordBody::RunStarted { run },
+            message(Some(run), "the answer\n"),
+            RecordBody::RunEnded { run, outcome },
+            RecordBody::Receipt { receipt },
+        ];
+        for (body, n) in bodies.into_iter().zip(1..) {
+            assert!(store.completions(1).await.expect("reads")[0].awaited, "before record {n}");
+            let record = record(child.uid, 1, n, body);
+            store.append(runner, vec![record], Vec::new()).await.expect("taken");
+        }
+        let told = store.completions(1).await.expect("reads");
+        assert_eq!((told[0].awaited, told[0].text.as_str()), (false, "the answer"));
+        // Whoever has read it before the journal came tells the whole text too.
+        store.deliver(end.clone(), RunId(fresh()), Vec::new()).await.expect("delivered");
+        let runs = store.runs(parent.uid, 10, None).await.expect("reads").items;
+        assert!(runs[0].prompt.as_ref().is_some_and(|text| text.contains("the answer")));
+        agrees(&*store, child.uid).await;
+    }
 }
 
 /// A result goes before text, text before an error; text is cut to its end.

@@ -13,11 +13,11 @@ use crate::Candidate;
 use super::cache::Top;
 use super::draft::{Draft, whole_ms};
 use super::fault::Do;
-use super::now;
 use super::place::place;
 use super::settle::settle;
 use super::unit::Unit;
 use super::writer::Work;
+use super::{now, outbox};
 
 /// Takes records, session by session.
 pub(super) struct Append {
@@ -51,6 +51,9 @@ impl Work for Append {
                 }
                 taken.extend(next(&mut draft, record));
             }
+            let closed =
+                taken.iter().filter(|record| matches!(record.body, RecordBody::Receipt { .. }));
+            let closed = closed.map(|record| record.epoch).max();
             fold(&mut draft, taken)?;
             if !draft.moved.is_empty() {
                 place(unit, &mut draft, &self.place, now()).await?;
@@ -62,7 +65,11 @@ impl Work for Append {
                 index: top(&draft, epoch, writer),
             }));
             if !draft.moved.is_empty() {
-                settle(unit, draft, Mode::Enqueue, now()).await?;
+                let sid = draft.sid;
+                let commit = settle(unit, draft, Mode::Enqueue, now()).await?;
+                if let Some(epoch) = closed {
+                    outbox::complete(unit, sid, &commit.session, epoch).await?;
+                }
             }
         }
         Ok(marks)

@@ -6,8 +6,8 @@ use std::sync::Arc;
 use greenroom_core::command::Now;
 use greenroom_core::run::RunStatus;
 use greenroom_core::{
-    Assignment, Command, Epoch, Event, Fact, Refusal, RunId, RunnerId, Session, Timestamp, apply,
-    decide,
+    Assignment, Command, Epoch, Event, Fact, Receipt, Refusal, RunId, RunnerId, Session, Timestamp,
+    apply, decide,
 };
 use serde_json::Value;
 
@@ -76,9 +76,18 @@ impl Draft {
 
     /// Decides a command; its facts are taken at once.
     pub(super) fn decide(&mut self, command: Command, at: Timestamp) -> Result<(), Refusal> {
+        // A compute that never began has said nothing.
+        let began = |receipt: &Receipt| receipt.last_run.is_some() || receipt.processes_seen > 0;
+        let ahead = match &command {
+            Command::Receipt(receipt) if began(receipt) => Some(receipt.epoch),
+            _ => None,
+        };
+        let known = self.told.len();
         for fact in decide(&self.session, command, Now(at))? {
             self.take(fact, at);
         }
+        // What the run has said last comes with the journal, behind its receipt.
+        self.told[known..].iter_mut().for_each(|end| end.awaits = ahead);
         Ok(())
     }
 
@@ -144,6 +153,8 @@ pub(super) struct End {
     pub(super) result: Option<String>,
     /// Why it did not complete.
     pub(super) error: Option<String>,
+    /// The compute whose journal has not come so far yet.
+    pub(super) awaits: Option<Epoch>,
 }
 
 impl End {
@@ -162,6 +173,7 @@ impl End {
             status,
             result: result.map(Value::to_string),
             error: error.map(|error| error.message.clone()),
+            awaits: None,
         })
     }
 }

@@ -1,11 +1,12 @@
 //! Ends of children's runs, told to their parents exactly once.
 //!
 //! The end and the row that says it are one commit; the row goes away in the commit that
-//! tells the parent.
+//! tells the parent. A receipt may overtake its journal, and with it the text a run has
+//! ended with: such a row awaits the journal's own receipt, and its text is looked up then.
 
 use async_trait::async_trait;
 use greenroom_core::command::Mode;
-use greenroom_core::{Command, RunId, Session, SessionId, SessionUid};
+use greenroom_core::{Command, Epoch, RunId, Session, SessionId, SessionUid};
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
@@ -20,11 +21,13 @@ use super::unit::Unit;
 use super::writer::Work;
 use super::{now, place, settle};
 
-const INSERT: &str = "INSERT INTO outbox (parent, child, child_id, run, status, text) \
-    VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (parent, run) DO NOTHING";
-const SELECT: &str =
-    "SELECT id, parent, child, child_id, run, status, text FROM outbox ORDER BY id LIMIT ?";
-const EXISTS: &str = "SELECT 1 FROM outbox WHERE id = ? AND parent = ? AND run = ?";
+const INSERT: &str = "INSERT INTO outbox (parent, child, child_id, run, status, text, awaits) \
+    VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (parent, run) DO NOTHING";
+const SELECT: &str = "SELECT id, parent, child, child_id, run, status, text, awaits FROM outbox \
+    ORDER BY awaits IS NOT NULL, id LIMIT ?";
+const SELECT_TEXT: &str = "SELECT text FROM outbox WHERE id = ? AND parent = ? AND run = ?";
+const AWAITING: &str = "SELECT id, run FROM outbox WHERE child = ? AND awaits <= ?";
+const COMPLETE: &str = "UPDATE outbox SET text = iif(? = '', text, ?), awaits = NULL WHERE id = ?";
 const DELETE: &str = "DELETE FROM outbox WHERE id = ?";
 const SELECT_MESSAGES: &str = "SELECT seq, data FROM event \
     WHERE sid = ? AND seq > ? AND seq < ? AND run = ? AND type = 'message' \
@@ -39,6 +42,8 @@ const SEARCHED: u64 = 20_000;
 pub(super) async fn fill(unit: &mut Unit<'_>, sid: i64, session: &Session, told: &[End]) -> Do<()> {
     let Some(parent) = session.parent else { return Ok(()) };
     for end in told {
+        // A result comes with the end itself, so nothing is left to be awaited.
+        let awaits = end.awaits.filter(|_| end.result.is_none());
         let text = match &end.result {
             Some(result) => head(result),
             None => match last_text(unit, sid, session, end.run).await? {
@@ -48,6 +53,27 @@ pub(super) async fn fill(unit: &mut Unit<'_>, sid: i64, session: &Session, told:
         };
         let writes = unit.writes.sql(INSERT).bind(parent.0).bind(session.uid.0);
         writes.bind(session.id.as_str()).bind(end.run.0).bind(end.status.as_str()).bind(text);
+        writes.bind(awaits.map(|epoch| epoch.0));
+    }
+    Ok(())
+}
+
+/// The journals of a session's computes are in, up to this one: what awaited them is said
+/// with the text they have brought.
+pub(super) async fn complete(
+    unit: &mut Unit<'_>,
+    sid: i64,
+    session: &Session,
+    epoch: Epoch,
+) -> Do<()> {
+    if session.parent.is_none() {
+        return Ok(());
+    }
+    let query = sqlx::query(AWAITING).bind(session.uid.0.as_bytes().as_slice()).bind(epoch.0);
+    for row in query.fetch_all(unit.conn().await?).await? {
+        let text = last_text(unit, sid, session, RunId(id(&row, "run")?)).await?;
+        let row: i64 = row.try_get("id")?;
+        unit.writes.sql(COMPLETE).bind(text.clone()).bind(text).bind(row);
     }
     Ok(())
 }
@@ -94,6 +120,7 @@ fn completion(row: &SqliteRow) -> Result<Completion> {
         run: RunId(id(row, "run")?),
         status: word("a run's status", row.try_get("status")?)?,
         text: row.try_get("text")?,
+        awaited: row.try_get::<Option<i64>, _>("awaits")?.is_some(),
     })
 }
 
@@ -115,13 +142,14 @@ impl Work for Deliver {
     type Output = ();
 
     async fn run(self, unit: &mut Unit<'_>) -> Do<()> {
-        let Completion { id, parent, child, child_id, run, status, text } = self.completion;
-        let query = sqlx::query(EXISTS).bind(id).bind(parent.0.as_bytes().as_slice());
+        let Completion { id, parent, child, child_id, run, status, .. } = self.completion;
+        let query = sqlx::query(SELECT_TEXT).bind(id).bind(parent.0.as_bytes().as_slice());
         let query = query.bind(run.0.as_bytes().as_slice());
-        if query.fetch_optional(unit.conn().await?).await?.is_none() {
+        let Some(row) = query.fetch_optional(unit.conn().await?).await? else {
             // It was told before.
             return Ok(());
-        }
+        };
+        let text: String = row.try_get("text")?;
         unit.writes.sql(DELETE).bind(id);
         let Some(entry) = unit.entry(parent).await? else { return Ok(()) };
         let at = now();

@@ -1,0 +1,70 @@
+//! A coordinator whose log is behind its runners, as after a restore from an older backup.
+
+mod support;
+
+use greenroom_core::{Epoch, SessionUid};
+use greenroom_protocol::link::Floor;
+use serde_json::{Value, json};
+use support::*;
+
+/// What a runner says first, of a session that has come so far there.
+async fn hello(runner: &mut FakeRunner, uid: SessionUid, epoch: u32) {
+    let hello = runner.sync_with(|request| {
+        request.full = true;
+        request.floors = vec![Floor { uid, epoch: Epoch(epoch) }];
+    });
+    hello.await;
+}
+
+async fn prompt(room: &Room, id: &str) -> Value {
+    room.post(&format!("/v1/sessions/{id}/runs"), json!({"prompt": "again"})).await.expect(202)
+}
+
+/// Another process on a store in which one session has ended its first compute.
+async fn behind() -> (Room, FakeRunner, SessionUid) {
+    let room = Room::open().await;
+    let mut runner = room.runner().await;
+    let made = room.create(json!({"agent": "shell", "id": "s", "prompt": "x"})).await;
+    let (epoch, run) = runner.wait_run(uid(&made)).await;
+    runner.complete(uid(&made), epoch, run, "one").await;
+    let room = room.restart().await;
+    runner.moves_to(&room);
+    (room, runner, uid(&made))
+}
+
+#[tokio::test]
+async fn no_epoch_that_a_runner_has_closed_is_handed_out_again() {
+    let (room, mut runner, uid) = behind().await;
+    hello(&mut runner, uid, 5).await;
+    let asked = prompt(&room, "s").await;
+    let (epoch, run) = runner.wait_run(uid).await;
+    assert_eq!((epoch, json!(run)), (Epoch(6), asked["id"].clone()));
+    assert!(room.types("s").await.contains(&"session.epochs_known".to_owned()));
+}
+
+/// It waited for its home to come back, and that tells how far it has come before anything
+/// is placed there.
+#[tokio::test]
+async fn a_prompt_that_waits_for_the_runner_is_placed_above_what_that_knows() {
+    let (room, mut runner, uid) = behind().await;
+    assert_eq!(prompt(&room, "s").await["status"], "queued");
+    hello(&mut runner, uid, 3).await;
+    let (epoch, _) = runner.wait_run(uid).await;
+    assert_eq!(epoch, Epoch(4));
+    let types = room.types("s").await;
+    assert_eq!(types.iter().filter(|kind| *kind == "session.placed").count(), 2, "{types:?}");
+}
+
+#[tokio::test]
+async fn a_session_that_the_log_never_placed_is_at_home_where_its_files_are() {
+    let room = Room::open().await;
+    let mut runner = room.runner().await;
+    let made = room.create(json!({"agent": "shell", "id": "s"})).await;
+    assert_eq!(made["runner_id"], Value::Null);
+    let room = room.restart().await;
+    runner.moves_to(&room);
+    hello(&mut runner, uid(&made), 2).await;
+    let session = room.get("/v1/sessions/s").await.expect(200);
+    assert_eq!(session["runner_id"], json!(runner.id));
+    assert_eq!(session["epoch"], 2);
+}
