@@ -129,14 +129,14 @@ impl<'a> Printer<'a> {
             "thought" => format!("… {}", short(text("text"), 400)),
             "tool_call" => format!("→ {}", clean(&show::tool(&event.data))),
             "tool_result" => format!("← {}", clean(&show::tool(&event.data))),
-            "session.status"
-                if matches!(
-                    text("status"),
-                    "unreachable" | "stop_unconfirmed" | "interrupted" | "stopping"
-                ) =>
-            {
-                format!("session is {}", text("status"))
-            }
+            "session.status" => match (text("status"), text("reason")) {
+                // An end of its own is no news beside its run's.
+                ("stopping", "done") => return None,
+                (status @ ("unreachable" | "stop_unconfirmed" | "interrupted" | "stopping"), _) => {
+                    format!("session is {status}")
+                }
+                _ => return None,
+            },
             "session.blocked" => match text("reason") {
                 "" => return None,
                 reason => format!("waiting: {}", blocked(reason)),
