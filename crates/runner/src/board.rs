@@ -82,7 +82,7 @@ impl Post {
 pub(crate) struct Report {
     pub(crate) computes: Vec<ObservedCompute>,
     pub(crate) removed: Vec<SessionUid>,
-    /// The version of the note that was said with it.
+    /// The version of the note that is said with it, as the link puts it in.
     pub(crate) note: u64,
     /// The board's clock when this was taken.
     taken: u64,
@@ -264,7 +264,8 @@ impl Board {
                 first_index: full.then(|| first_index(post)).flatten(),
             })
             .collect();
-        Report { computes, removed: inner.removed.keys().copied().collect(), taken: inner.clock }
+        let removed = inner.removed.keys().copied().collect();
+        Report { computes, removed, note: 0, taken: inner.clock }
     }
 
     /// That report was answered.
