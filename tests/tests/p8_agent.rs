@@ -143,7 +143,7 @@ fn p8_a_secret_reaches_the_agents_process_alone() {
     let mut room = Greenroom::serve()
         .agent("tells", with_key(agents::sh(TELLS, &[])))
         .agent("answers", with_key(answers))
-        .agent("exits", with_key(agents::sh(r#"echo "$KEY" >&2; exit 3"#, &[])))
+        .agent("exits", with_key(agents::sh(r#"printf '%s\n' "$KEY" >&2; exit 3"#, &[])))
         .agent("lost", lost)
         .start();
     let data = room.root.join("runner-one");
@@ -180,7 +180,9 @@ fn p8_a_secret_reaches_the_agents_process_alone() {
     let unsaid = [words[0].as_str(), words[1].as_str(), token.as_str()];
     let look_on_disk = || {
         let mut found = Vec::new();
-        unsaid.iter().for_each(|word| files_with(&room.root, word.as_bytes(), &mut found));
+        for word in unsaid {
+            files_with(&room.root, word.as_bytes(), &mut found);
+        }
         found.retain(|file| !file.ends_with("secrets/api-key"));
         assert!(found.is_empty(), "{found:?}");
     };

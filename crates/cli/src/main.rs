@@ -44,6 +44,9 @@ fn main() -> ExitCode {
 
 fn run(context: &Context, command: Command) -> Result<error::Code, error::CliError> {
     let serves = matches!(command, Command::Up(_) | Command::Serve(_) | Command::Runner(_));
+    if serves {
+        greenroom_shim::share_heaps();
+    }
     let mut builder = match serves {
         true => tokio::runtime::Builder::new_multi_thread(),
         // A client waits for one thing at a time.

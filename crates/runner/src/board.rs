@@ -97,7 +97,7 @@ impl Post {
 pub(crate) struct Report {
     pub(crate) computes: Vec<ObservedCompute>,
     pub(crate) removed: Vec<SessionUid>,
-    /// The version of the note that was said with it.
+    /// The version of the note that is said with it, as the link puts it in.
     pub(crate) note: u64,
     /// The board's clock when this was taken.
     taken: u64,
@@ -288,7 +288,7 @@ impl Board {
             })
             .collect();
         let removed = inner.removed.keys().copied().collect();
-        Report { computes, removed, taken: inner.clock, note: 0 }
+        Report { computes, removed, note: 0, taken: inner.clock }
     }
 
     /// That report was answered.

@@ -30,4 +30,5 @@ pub mod unsupervised;
 pub mod wire;
 
 pub use supervise::main;
+pub use sys::share_heaps;
 pub use unsupervised::{Unproven, close_unsupervised};

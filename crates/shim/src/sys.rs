@@ -405,6 +405,18 @@ pub(crate) fn become_subreaper() -> io::Result<()> {
     check(unsafe { libc::prctl(libc::PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0) }).map(|_| ())
 }
 
+/// Lets the threads of a server share their heaps. By itself the allocator makes up to eight
+/// for each core, and whatever a flood has filled in one of them is of no use to the others.
+/// To be called before there are other threads.
+pub fn share_heaps() {
+    #[cfg(target_env = "gnu")]
+    {
+        let cores = std::thread::available_parallelism().map_or(2, usize::from);
+        // SAFETY: it sets a number; a refusal leaves everything as it was.
+        unsafe { libc::mallopt(libc::M_ARENA_MAX, cores.clamp(2, 8) as c_int) };
+    }
+}
+
 /// Tells who reads a list of processes what this one is: started through a link, it would
 /// have that link's name.
 pub(crate) fn take_name() {

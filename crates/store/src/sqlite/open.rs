@@ -27,6 +27,10 @@ const MIGRATIONS: &[&str] =
 /// Marks the file as ours.
 const APPLICATION: i32 = 0x4752_4e52;
 
+/// Pages the writer keeps in memory, in KiB with a minus. A flood fills them, and they are
+/// not given back; behind them is the page cache of the machine.
+const WRITER_CACHE: &str = "-8192";
+
 const SELECT_IDENTITY: &str = "SELECT store_id, era, secret FROM identity";
 const INSERT_IDENTITY: &str =
     "INSERT INTO identity (one, store_id, era, secret) VALUES (1, ?, 1, ?)";
@@ -185,7 +189,7 @@ async fn open_checked(
     path: &Path,
     options: &SqliteConnectOptions,
 ) -> std::result::Result<SqliteConnection, Unopened> {
-    let mut conn = options.clone().pragma("cache_size", "-65536").connect().await?;
+    let mut conn = options.clone().pragma("cache_size", WRITER_CACHE).connect().await?;
     let row = sqlx::query("PRAGMA application_id").fetch_one(&mut conn).await?;
     let application: i32 = row.try_get(0)?;
     let row = sqlx::query("SELECT count(*) FROM sqlite_schema").fetch_one(&mut conn).await?;
