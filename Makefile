@@ -25,12 +25,13 @@ demo: build ## Start an agent, watch it, stop it for certain, resume it (ARGS=--
 test-tools:
 	@.ci/test-tools
 
-test: test-tools ## Run every test: unit, model, conformance, end to end, documentation
+test: test-tools ## Run every test: unit, model, conformance, end to end, documentation, fuzzed API
 	$(CARGO) build --release --locked --workspace --bins --tests $(TEST_FEATURES)
 	$(CARGO) nextest run --release --locked --workspace --no-fail-fast $(TEST_FEATURES)
 	$(CARGO) test --release --locked --workspace --doc $(TEST_FEATURES)
+	tests/schemathesis/run.sh
 
-schemathesis: ## Fuzz the live API against its own document (EXAMPLES=100, SEED=N)
+schemathesis: test-tools ## Fuzz the live API against its own document (EXAMPLES=100, SEED=N)
 	$(CARGO) build --release --locked -p greenroom --features failpoints
 	tests/schemathesis/run.sh
 

@@ -97,9 +97,11 @@ async fn numbers_of_an_input_stay_as_they_are() {
 }
 
 #[tokio::test]
-async fn an_upload_of_nothing_is_an_upload() {
+async fn an_upload_without_anything_that_is_known_is_an_upload() {
     let room = Room::open().await;
     let runner = room.runner().await;
-    let reply = runner.post("/v1/link/records", "").await.expect(200);
-    assert_eq!(reply, json!({"marks": []}));
+    for body in ["", "\n", "null", "{\"hologram\": 1}\nnonsense"] {
+        let reply = runner.post("/v1/link/records", body).await.expect(200);
+        assert_eq!(reply, json!({"marks": []}), "{body}");
+    }
 }

@@ -69,7 +69,8 @@ async fn sync(
 
 /// Journal records
 ///
-/// The body is NDJSON: one record or live frame on each line.
+/// The body is NDJSON: one record or live frame on each line. Lines that are neither are
+/// left out.
 #[utoipa::path(post, path = "/v1/link/records", tag = "link",
     request_body(content = Option<String>, content_type = "application/octet-stream"),
     responses((status = 200, description = "What is durable", body = RecordsReply)))]
@@ -102,9 +103,10 @@ async fn records(
             if line.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            match read_line(line)? {
-                Line::Delta(delta) => upload.delta(&delta).await?,
-                Line::Record(record) => {
+            match read_line(line) {
+                None => {}
+                Some(Line::Delta(delta)) => upload.delta(&delta).await?,
+                Some(Line::Record(record)) => {
                     batched += line.len();
                     batch.push(*record);
                 }

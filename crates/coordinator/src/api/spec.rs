@@ -94,6 +94,8 @@ const POSITION: &str = "([0-9]+\\.)?[0-9]+";
 const UUID: &str = "[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}";
 /// A cursor is bytes, written as two digits each.
 const CURSOR: &str = "^([0-9a-f]{2})*$";
+/// A path beneath the workspace: not absolute, and without a part that leads upwards.
+const BENEATH: &str = "^(?!/)(?!([^\\u0000]*/)?\\.\\.(/|$))[^\\u0000]*$";
 /// A session to watch.
 const WATCHED: &str = "[A-Za-z0-9][A-Za-z0-9._-]{0,127}";
 
@@ -114,7 +116,9 @@ fn complete_parameter(parameter: &mut Value) {
         ("query", "status") => text(&format!("^ *({0})? *(, *({0})? *)*$", statuses())),
         ("query", "limit") => json!({ "type": "integer", "minimum": 1 }),
         ("query", "runner") => text(&format!("^({UUID})?$")),
-        ("query", "path") | ("path", "path") => json!({ "type": "string", "maxLength": 4096 }),
+        ("query", "path") | ("path", "path") => {
+            json!({ "type": "string", "maxLength": 4096, "pattern": BENEATH })
+        }
         ("query", "recursive" | "force" | "lift") => json!({ "type": "boolean" }),
         ("header", "Idempotency-Key") => text("^[!-~]([ -~]{0,253}[!-~])?$"),
         ("query", _) => json!({ "type": "string" }),
@@ -194,7 +198,9 @@ fn complete_schemas(schemas: &mut Value) {
             ),
         ],
     );
-    set(all, "Mkdir", &[("path", json!({ "type": "string", "minLength": 1, "maxLength": 4096 }))]);
+    let path = json!({ "type": "string", "minLength": 1, "maxLength": 4096, "pattern": BENEATH });
+    set(all, "Mkdir", &[("path", path)]);
+    all.values_mut().for_each(one_key_says_which);
     // One of `prompt` and `input`; for a session, at most one.
     let given = |key: &str| json!({ "required": [key], "properties": { key: { "not": { "type": "null" } } } });
     let both = json!({ "allOf": [given("prompt"), given("input")] });
@@ -205,6 +211,23 @@ fn complete_schemas(schemas: &mut Value) {
             schema["anyOf"] = json!([given("prompt"), given("input")]);
         }
     }
+}
+
+/// Where the name of an object's only key says which of several things it is, it has no other.
+fn one_key_says_which(schema: &mut Value) {
+    let variants = schema.get_mut("oneOf").and_then(Value::as_array_mut);
+    for variant in variants.into_iter().flatten() {
+        let keys = variant["properties"].as_object().map_or(0, Map::len);
+        let required = variant["required"].as_array().map_or(0, Vec::len);
+        if (keys, required) == (1, 1) && variant["properties"].as_object().is_some_and(is_content) {
+            variant["maxProperties"] = 1.into();
+        }
+    }
+}
+
+/// Whether what stands behind a key is more than a word that says which it is.
+fn is_content(properties: &Map<String, Value>) -> bool {
+    properties.values().all(|value| value.get("enum").is_none() && value.get("const").is_none())
 }
 
 fn set(all: &mut Map<String, Value>, schema: &str, properties: &[(&str, Value)]) {

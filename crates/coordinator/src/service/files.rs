@@ -37,8 +37,8 @@ pub(crate) fn check_path(path: &str) -> ApiResult<String> {
     if path.split('/').any(|part| part == "..") {
         return bad("must not leave the workspace");
     }
-    if path.len() > 4096 {
-        return bad("has 4096 bytes at most");
+    if path.chars().count() > 4096 {
+        return bad("has 4096 characters at most");
     }
     let clean: Vec<&str> =
         path.split('/').filter(|part| !part.is_empty() && *part != ".").collect();

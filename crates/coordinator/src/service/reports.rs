@@ -6,7 +6,6 @@ use std::sync::Arc;
 use greenroom_core::command::Command;
 use greenroom_core::record::{Outcome, Record, RecordBody, RunError, Writer};
 use greenroom_core::{RunnerId, Session, SessionUid};
-use greenroom_protocol::Problem;
 use greenroom_protocol::link::{
     Delta, Floor, Mark, ObservedCompute, ObservedState, RecordLine, RecordsReply, SyncRequest,
 };
@@ -176,11 +175,12 @@ pub(crate) enum Line {
 }
 
 /// Reads one line. A record is never refused for its content: what this build cannot read
-/// is kept as unknown, so that nothing behind it has to wait.
-pub(crate) fn read_line(line: &[u8]) -> ApiResult<Line> {
+/// is kept as unknown, so that nothing behind it has to wait. A line of a kind that only
+/// newer builds have says nothing here.
+pub(crate) fn read_line(line: &[u8]) -> Option<Line> {
     let reason = match serde_json::from_slice(line) {
-        Ok(RecordLine::Record(record)) => return Ok(Line::Record(record)),
-        Ok(RecordLine::Delta(delta)) => return Ok(Line::Delta(delta)),
+        Ok(RecordLine::Record(record)) => return Some(Line::Record(record)),
+        Ok(RecordLine::Delta(delta)) => return Some(Line::Delta(delta)),
         Err(error) => error,
     };
     #[derive(Deserialize)]
@@ -199,11 +199,11 @@ pub(crate) fn read_line(line: &[u8]) -> ApiResult<Line> {
         Ok(Envelope { record: Head { uid, epoch, writer, index, at } }) => {
             tracing::warn!(%uid, %epoch, index, %reason, "a journal record does not read; it is kept as unknown");
             let body = RecordBody::Unknown;
-            Ok(Line::Record(Box::new(Record { uid, epoch, writer, index, at, body })))
+            Some(Line::Record(Box::new(Record { uid, epoch, writer, index, at, body })))
         }
         Err(_) => {
-            Err(Problem::invalid(format!("a line is neither a record nor a delta: {reason}"))
-                .into())
+            tracing::warn!(%reason, "a line of an upload is neither a record nor a delta; it is left out");
+            None
         }
     }
 }
@@ -298,12 +298,13 @@ mod tests {
             r#"{{"record":{{"uid":"{uid}","epoch":1,"writer":"shim","index":7,"at":"2026-01-01T00:00:00Z","body":{{"is":"output","kind":"hologram","data":{{}}}}}}}}"#
         );
         match read_line(odd.as_bytes()) {
-            Ok(Line::Record(record)) => {
+            Some(Line::Record(record)) => {
                 assert_eq!((record.index, record.body), (7, RecordBody::Unknown));
             }
             _ => panic!("not a record"),
         }
-        assert!(read_line(b"{}").is_err());
-        assert!(read_line(b"nonsense").is_err());
+        for nothing in ["{}", "nonsense", r#"{"hologram":{}}"#] {
+            assert!(read_line(nothing.as_bytes()).is_none());
+        }
     }
 }

@@ -227,9 +227,14 @@ impl Scene {
 
     // What the compute reports.
 
+    /// The epoch of the current compute, else of the last.
+    fn epoch(&self) -> Epoch {
+        self.session.compute.as_ref().map_or(self.session.last_epoch, |compute| compute.epoch)
+    }
+
     pub fn records(mut self, body: RecordBody) -> Self {
         self.records += 1;
-        let record = self.record(self.session.last_epoch, body);
+        let record = self.record(self.epoch(), body);
         self.does(Command::Records(vec![record]))
     }
 
@@ -267,7 +272,7 @@ impl Scene {
     }
 
     pub fn closed_with(self, reason: EndReason, change: impl FnOnce(&mut Receipt)) -> Self {
-        let mut receipt = proof(self.session.last_epoch, reason);
+        let mut receipt = proof(self.epoch(), reason);
         change(&mut receipt);
         self.does(Command::Receipt(Box::new(receipt)))
     }
