@@ -341,7 +341,13 @@ impl Greenroom {
     /// The shim of a session's compute: the process that holds its lock.
     pub fn shim_pid(&self, uid: &str, epoch: u64) -> i32 {
         let lock = self.run_folder(uid).join(epoch.to_string()).join("lock");
-        let found = procs::holding(&lock);
+        let mut found = procs::holding(&lock);
+        let begun = Instant::now();
+        // What the shim has just cloned has its files until it executes the agent.
+        while found.len() > 1 && begun.elapsed() < PATIENCE {
+            std::thread::yield_now();
+            found = procs::holding(&lock);
+        }
         assert_eq!(found.len(), 1, "one process holds {}: {found:?}", lock.display());
         found[0].pid
     }
