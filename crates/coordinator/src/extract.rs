@@ -77,11 +77,12 @@ fn whole_numbers(document: &mut Value) {
         }
         Value::Array(items) => items.iter_mut().for_each(whole_numbers),
         Value::Number(number) if number.is_f64() => {
-            // The first float that is beyond 64 bits.
-            let beyond = 2f64.powi(64);
-            let whole = number.as_f64().filter(|n| n.fract() == 0.0 && (0.0..beyond).contains(n));
-            if let Some(whole) = whole {
-                *document = (whole as u64).into();
+            // The first floats that are beyond 64 bits, on either side.
+            let (most, least) = (2f64.powi(64), -(2f64.powi(63)));
+            match number.as_f64().filter(|n| n.fract() == 0.0) {
+                Some(n) if (0.0..most).contains(&n) => *document = (n as u64).into(),
+                Some(n) if (least..0.0).contains(&n) => *document = (n as i64).into(),
+                _ => {}
             }
         }
         _ => {}

@@ -77,7 +77,13 @@ async fn whole_numbers_may_be_written_as_floats_at_any_depth() {
         "store_id": runner.store_id, "instance": 1.0, "since_rev": 0.0, "wait_ms": 0.0,
         "computes": [{
             "uid": uid, "epoch": 1.0, "generation": 307.0, "first_index": 4.0,
-            "state": {"is": "fenced", "floor": 1.0},
+            "state": {"is": "closed", "receipt": {
+                "epoch": 1.0, "reason": "exit", "requested_at": "2026-01-01T00:00:00Z",
+                "steps": [{"after_ms": 1e2, "action": "kill"}], "duration_ms": 7.0,
+                "processes_seen": 1.0, "survivors": 0.0, "proof": [], "scope": "",
+                "isolation": "none", "exit": {"code": -5.0}, "leftovers": 0.0,
+                "requested_by": [],
+            }},
         }],
     });
     runner.post("/v1/link/sync", body.to_string()).await.expect(200);
