@@ -68,7 +68,7 @@ pub struct App {
 pub struct Wakes {
     /// Something waits for a place, or a place became free.
     pub place: Notify,
-    /// A run of a child has ended.
+    /// A run of a child has ended, or the journal that tells its last text is in.
     pub completions: Notify,
     /// A session is gone.
     pub purge: Notify,
@@ -104,9 +104,6 @@ impl App {
             if session.parent.is_some() && commit.events.iter().any(|e| child_ended(&e.kind)) {
                 self.wakes.completions.notify_one();
             }
-        } else if session.parent.is_some() && session.compute.is_none() {
-            // The rest of a journal, for which the end of a run may have waited.
-            self.wakes.completions.notify_one();
         }
         if session.limits.idle_ms.is_some() {
             self.idle.note(session, self.clock.boot());

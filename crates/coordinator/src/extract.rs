@@ -59,11 +59,27 @@ async fn read_bytes<S: Send + Sync>(request: Request, state: &S) -> Result<Bytes
 fn read_json<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, ApiError> {
     let mut document: Value =
         serde_json::from_slice(bytes).map_err(|error| json_problem(String::new(), &error))?;
+    no_lists(&document)?;
     whole_numbers(&mut document);
     serde_path_to_error::deserialize(document).map_err(|error| {
         let path: String = error.path().iter().map(pointer_part).collect();
         json_problem(path, error.inner())
     })
+}
+
+/// Bodies and limits are objects, and are not read from the bare list of their values.
+fn no_lists(document: &Value) -> Result<(), ApiError> {
+    let places = [("", Some(document)), ("/limits", document.get("limits"))];
+    for (place, value) in places {
+        if value.is_some_and(Value::is_array) {
+            let named = if place.is_empty() { "the body" } else { place };
+            let at = if place.is_empty() { "/" } else { place };
+            return Err(Problem::invalid(format!("{named}: a list, expected an object"))
+                .at(at)
+                .into());
+        }
+    }
+    Ok(())
 }
 
 /// JSON has one kind of number, and some languages write 100 as 100.0. What is meant for an

@@ -91,6 +91,17 @@ async fn whole_numbers_may_be_written_as_floats_at_any_depth() {
     assert_eq!(runner.post("/v1/link/sync", half).await.refused(422), "invalid");
 }
 
+#[tokio::test]
+async fn a_list_is_no_object() {
+    let room = Room::open().await;
+    room.create(json!({"agent": "shell", "id": "s"})).await;
+    for body in [json!([]), json!([null, null]), json!({"limits": []})] {
+        let patch = room.request(Method::PATCH, "/v1/sessions/s").json(&body);
+        assert_eq!(send(patch).await.refused(422), "invalid", "{body}");
+    }
+    assert_eq!(room.post("/v1/sessions", json!(["shell"])).await.refused(422), "invalid");
+}
+
 /// What is meant for an agent is handed on as it was written.
 #[tokio::test]
 async fn numbers_of_an_input_stay_as_they_are() {

@@ -52,6 +52,21 @@ async fn bytes_go_through_in_both_directions() {
 }
 
 #[tokio::test]
+async fn the_workspace_itself_is_a_folder_that_is_there() {
+    let room = Room::open().await;
+    let mut runner = at_home(&room).await;
+    let path = "/v1/sessions/s/files/mkdir";
+    assert_eq!(room.post(path, json!({"path": ""})).await.refused(422), "invalid");
+    let making = tokio::spawn(send(room.request(Method::POST, path).json(&json!({"path": "."}))));
+    let (stream, kind) = next_open(&mut runner).await;
+    assert!(matches!(&kind, StreamKind::Stat { path } if path.is_empty()), "{kind:?}");
+    let info =
+        json!({"path": "", "name": "", "kind": "dir", "size": 0, "mode": 493, "modified_at": null});
+    runner.post(&stream, format!("{{}}\n{info}")).await.expect(204);
+    assert_eq!(making.await.expect("an answer").expect(201)["kind"], "dir");
+}
+
+#[tokio::test]
 async fn what_the_runner_finds_wrong_is_passed_on() {
     let room = Room::open().await;
     let mut runner = at_home(&room).await;

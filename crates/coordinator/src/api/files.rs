@@ -83,11 +83,15 @@ async fn mkdir(
     Path(id): Path<String>,
     Body(request): Body<v1::Mkdir>,
 ) -> ApiResult<Response> {
-    let path = check_path(&request.path)?;
-    if path.is_empty() {
+    if request.path.is_empty() {
         return Err(Problem::invalid("/path names no folder").at("/path").into());
     }
-    let kind = StreamKind::Mkdir { path };
+    let path = check_path(&request.path)?;
+    let kind = match path.is_empty() {
+        // The workspace itself, which is there.
+        true => StreamKind::Stat { path },
+        false => StreamKind::Mkdir { path },
+    };
     let reply = files::transfer(&app, &caller, &id, Access::Write, kind, None).await?;
     Ok(json(StatusCode::CREATED, &files::read_json::<v1::FileInfo>(reply).await?))
 }

@@ -253,8 +253,12 @@ impl<'a> Upload<'a> {
             self.check_output(record).await?;
         }
         let places = places(self.app, self.runner);
+        let ended = records.iter().any(|record| matches!(record.body, RecordBody::Receipt { .. }));
         for mark in self.app.store.append(self.runner, records, places).await? {
             self.marks.insert((mark.uid, mark.epoch, mark.writer), mark);
+        }
+        if ended {
+            self.app.wakes.completions.notify_one();
         }
         Ok(())
     }
