@@ -123,6 +123,11 @@ impl Builder {
         self
     }
 
+    /// As [`Builder::through`], from the server's next start on.
+    pub fn set_through(&mut self, words: &[&str]) {
+        self.through = words.iter().map(|word| (*word).to_owned()).collect();
+    }
+
     /// On this data folder.
     #[must_use]
     pub fn data(mut self, path: &Path) -> Self {

@@ -14,12 +14,14 @@ pub mod events;
 pub mod http;
 pub mod invariants;
 pub mod procs;
+pub mod proxy;
 pub mod room;
 pub mod session;
 pub mod sse;
 
 pub use cli::Ran;
 pub use http::{Api, Reply};
+pub use proxy::{Fate, Proxy};
 pub use room::{Greenroom, binary};
 pub use serde_json::{Value, json};
 pub use sse::{Frame, Sse};

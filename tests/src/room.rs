@@ -8,6 +8,8 @@ use std::sync::Mutex;
 use std::sync::mpsc::{Receiver, RecvTimeoutError, channel};
 use std::time::{Duration, Instant};
 
+use rustix::event::{PollFd, PollFlags, Timespec, poll};
+use rustix::fs::inotify;
 use rustix::process::Signal;
 use serde_json::{Value, json};
 
@@ -51,6 +53,8 @@ pub struct Greenroom {
     pub api: Api,
     /// How it was started; `restart` uses it again.
     pub builder: Builder,
+    /// Where runners reach the coordinator, if not directly.
+    pub link: Option<String>,
     server: Option<Server>,
     runners: Vec<RunnerProcess>,
 }
@@ -75,7 +79,7 @@ pub struct RunnerProcess {
 impl Greenroom {
     /// One that is described and not started.
     pub(crate) fn unstarted(root: PathBuf, data: PathBuf, api: Api, builder: Builder) -> Self {
-        Self { root, data, api, builder, server: None, runners: Vec::new() }
+        Self { root, data, api, builder, link: None, server: None, runners: Vec::new() }
     }
 
     /// Coordinator, runner and dashboard in one process.
@@ -206,7 +210,8 @@ impl Greenroom {
     /// Starts the process of a runner and does not wait.
     pub fn spawn_runner(&self, runner: &RunnerProcess, token: Option<&str>) -> Child {
         let mut command = self.command();
-        command.args(["runner", "--coordinator", &format!("http://{}", self.api.host)]);
+        let host = self.link.as_ref().unwrap_or(&self.api.host);
+        command.args(["runner", "--coordinator", &format!("http://{host}")]);
         command.arg("--data").arg(&runner.data).args(["--name", &runner.name]);
         command.args(&self.builder.runner_args);
         command.envs(self.builder.runner_env.iter().map(|(name, value)| (name, value)));
@@ -364,6 +369,23 @@ impl Greenroom {
         let path = self.marker();
         let text = path.to_string_lossy().into_owned();
         (path, text)
+    }
+
+    /// Waits until a process's log contains these words.
+    pub fn wait_log(&self, name: &str, words: &str) {
+        let path = self.root.join(format!("{name}.log"));
+        let watch = inotify::init(inotify::CreateFlags::CLOEXEC).expect("a watch");
+        inotify::add_watch(&watch, &path, inotify::WatchFlags::MODIFY).expect("a log");
+        let begun = Instant::now();
+        let mut changed = [0; 4096];
+        while !fs::read_to_string(&path).is_ok_and(|text| text.contains(words)) {
+            let left = PATIENCE.checked_sub(begun.elapsed());
+            let left = left.unwrap_or_else(|| panic!("{words:?} is not in {}", path.display()));
+            let left = Timespec::try_from(left).expect("a short time");
+            if poll(&mut [PollFd::new(&watch, PollFlags::IN)], Some(&left)) == Ok(1) {
+                rustix::io::read(&watch, &mut changed).expect("what has changed");
+            }
+        }
     }
 
     /// The end of a log, for a failure.

@@ -164,10 +164,8 @@ fn p3_json_output_is_the_apis() {
         let ran = room.cli(&[args[0], args[1], "--output", "json"]).exits(0).json();
         assert!(ran["items"].is_array(), "{ran}");
     }
-    let two = room.cli(&["sessions", "show", &id, &id, "--output", "json"]);
-    if two.code == Some(0) {
-        assert_eq!(two.json()["items"].as_array().map(Vec::len), Some(2));
-    }
+    let two = room.cli(&["sessions", "show", &id, &id, "--output", "json"]).exits(0);
+    assert_eq!(two.json()["items"].as_array().map(Vec::len), Some(2));
 }
 
 #[test]
@@ -273,7 +271,7 @@ fn p1_port_0_says_the_real_port_and_one_line() {
     let second = call(&["up", "--listen", "127.0.0.1:0"]).exits(1);
     assert!(second.err.contains("hint:"), "{}", second.err);
     call(&["sessions", "ls"]).exits(0);
-    call(&["doctor"]);
+    call(&["doctor"]).exits(0).says(&host);
     call(&["down", "--agents"]).exits(0);
     assert!(procs::wait_gone(child.id() as i32, PATIENCE));
     child.wait().expect("its status");

@@ -234,3 +234,33 @@ fn p1_delete_does_not_cross_mounts() {
         assert!(mount(&["umount", "-l"], &PathBuf::from(point)));
     }
 }
+
+#[test]
+fn p8_an_upload_that_races_with_a_delete_leaves_nothing() {
+    let room = Greenroom::up().agent("echo", agents::echo()).start();
+    for turn in 0..scaled(10, 100) {
+        let session = room.api.create("echo", json!({"prompt": "hello"}));
+        let id = id_of(&session);
+        room.api.wait_status(&id, "finished");
+        let workspace = room.workspace(&uid_of(&session));
+        let gone = std::thread::scope(|scope| {
+            for thread in 0..3 {
+                let (room, id) = (&room, &id);
+                scope.spawn(move || {
+                    for n in 0.. {
+                        let path = format!("/v1/sessions/{id}/files/content/new-{thread}-{n}");
+                        let reply = room.api.request("PUT", &path).body(vec![7; 100_000]).send();
+                        assert!(reply.status < 500, "{}", reply.text());
+                        if reply.status >= 400 {
+                            return;
+                        }
+                    }
+                });
+            }
+            room.api.delete(&format!("/v1/sessions/{id}"))
+        });
+        assert_eq!(gone.status, 204, "turn {turn}: {}", gone.text());
+        let work = workspace.parent().expect("the session's folder");
+        assert!(!work.exists(), "turn {turn}: {} came back", work.display());
+    }
+}

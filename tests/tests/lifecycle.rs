@@ -192,6 +192,58 @@ fn p3_mistakes_are_answered_and_never_5xx() {
     assert_eq!(room.api.get("/metrics").status, 200);
 }
 
+#[test]
+fn p3_an_agent_that_deletes_everything_around_itself_keeps_its_log() {
+    let script = r#"echo before; rm -rf "$(dirname "$HOME")"; cd /; exec 9<"$1"; echo holding
+        while :; do sleep 1; done"#;
+    let wiper = agents::with(agents::sh(script, &[]), json!({"prompt_via": "arg"}));
+    let mut room = Greenroom::up().agent("wiper", wiper).start();
+    let (mark, prompt) = room.mark();
+    let session = room.api.create("wiper", json!({"prompt": prompt}));
+    let id = id_of(&session);
+    room.api.wait_text(&id, "holding");
+    assert!(!room.data.join("work").join(uid_of(&session)).exists(), "it has done so");
+    room.kill9_and_restart();
+    assert_eq!(room.api.wait_status(&id, "running")["epoch"], 1);
+    assert_eq!(room.api.stop(&id)["receipt"]["survivors"], 0);
+    assert!(procs::holding(&mark).is_empty());
+    assert_eq!(room.api.said(&id), "before\nholding\n");
+    room.api.check(&id);
+}
+
+#[test]
+fn p3_a_data_folder_of_any_name() {
+    let root = std::env::temp_dir().join(format!("gn-{}", uuid::Uuid::now_v7().simple()));
+    let real = root.join("a b c:d%e 'ü' $(id)").join("y".repeat(150));
+    fs::create_dir_all(&real).expect("a folder");
+    std::os::unix::fs::symlink(&real, root.join("link")).expect("a link");
+    for data in [real.join("data"), root.join("link").join("other data")] {
+        let mut room = Greenroom::up()
+            .agent("holder", agents::holder())
+            .agent("echo", agents::sh("pwd; cat", &[]))
+            .data(&data)
+            .start();
+        let id = room.api.begin("echo", "hello");
+        room.api.wait_status(&id, "finished");
+        assert!(room.api.said(&id).ends_with("/workspace\nhello"), "{}", room.api.said(&id));
+        let path =
+            format!("/v1/sessions/{id}/files/content/{}", greenroom_tests::http::encode("a b:%"));
+        room.api.request("PUT", &path).body("text").send().granted();
+        assert_eq!(room.api.get(&path).text(), "text");
+        let (mark, prompt) = room.mark();
+        let id = room.api.begin("holder", &prompt);
+        room.api.wait_text(&id, "holding");
+        // Found again, by the server and without one.
+        room.kill9_and_restart();
+        assert_eq!(room.api.wait_status(&id, "running")["epoch"], 1);
+        assert!(room.cli(&["local", "ls"]).exits(0).out.contains(&id));
+        assert_eq!(room.api.stop(&id)["receipt"]["survivors"], 0);
+        assert!(procs::holding(&mark).is_empty());
+        assert_eq!(room.api.delete(&format!("/v1/sessions/{id}")).status, 204);
+    }
+    fs::remove_dir_all(root).expect("removed");
+}
+
 /// Debian's library that fakes the wall clock, and nothing but it; the Makefile installs it.
 fn faketime() -> String {
     let known = ["x86_64", "aarch64"]

@@ -171,3 +171,78 @@ fn p2_a_drained_runner_takes_nothing_new_and_keeps_what_it_has() {
     room.api.wait_status(&fresh, "finished");
     assert_eq!(room.api.status(&rested), "queued", "its files are elsewhere");
 }
+
+#[test]
+fn p2_a_session_waits_for_its_home_and_silence_is_judged_after_a_whole_time_limit() {
+    let notes = agents::sh(r#"cat >> notes; echo >> notes; tr '\n' ' ' < notes"#, &[]);
+    let mut room = Greenroom::serve()
+        .agent("notes", notes)
+        .agent("holder", agents::holder())
+        .runner("one")
+        .start();
+    let id = room.api.begin("notes", "one");
+    let home = room.api.wait_status(&id, "finished")["runner_id"].clone();
+    let (mark, prompt) = room.mark();
+    let busy = room.api.begin("holder", &prompt);
+    room.api.wait_text(&busy, "holding");
+    room.add_runner("two");
+    room.kill9_runner("one");
+    // A coordinator that has just come up has heard of nobody, and calls nobody silent.
+    room.kill9_and_restart();
+    let up = std::time::Instant::now();
+    let run = room.api.prompt(&id, "two");
+    let session = room.api.wait_session(&id, "a reason", |s| !s["status_reason"].is_null());
+    assert_eq!(session["status"], "queued", "{session:#}");
+    assert_eq!(session["status_reason"], "home_unreachable", "{session:#}");
+    room.api.wait_status(&busy, "unreachable");
+    assert!(up.elapsed() > std::time::Duration::from_secs(15), "after {:?}", up.elapsed());
+    assert_eq!(room.api.run(&run["id"])["status"], "queued", "another runner has no files of it");
+    assert_eq!(procs::holding(&mark).len(), 1, "silence ends nothing");
+
+    room.restart_runner("one");
+    assert_eq!(room.api.wait_run(&id, &run["id"])["status"], "completed");
+    room.api.wait_text(&id, "one two ");
+    assert_eq!(room.api.session(&id)["runner_id"], home);
+    assert_eq!(room.api.wait_status(&busy, "running")["epoch"], 1);
+    assert_eq!(room.api.stop(&busy)["receipt"]["survivors"], 0);
+    for id in [&id, &busy] {
+        room.api.check(id);
+    }
+}
+
+#[test]
+fn p6_a_name_that_is_used_again_is_another_session() {
+    let mut room = Greenroom::serve().agent("holder", agents::holder()).runner("one").start();
+    let (old_mark, prompt) = room.mark();
+    let old = room.api.create("holder", json!({"id": "x", "prompt": prompt}));
+    room.api.wait_text("x", "holding");
+    let home = room.api.session("x")["runner_id"].as_str().expect("a home").to_owned();
+    room.kill9_runner("one");
+    room.add_runner("two");
+    assert_eq!(room.api.delete("/v1/sessions/x?wait=1ms").status, 202);
+    let body = json!({"agent": "holder", "id": "x"});
+    room.api.post("/v1/sessions", body).problem(409, "session_exists");
+    // Nobody waits for that machine any longer.
+    room.api.delete(&format!("/v1/runners/{home}?force=true")).granted();
+    room.api.get("/v1/sessions/x").refused(404);
+    let (mark, prompt) = room.mark();
+    let new = room.api.create("holder", json!({"id": "x", "prompt": prompt}));
+    assert_ne!(uid_of(&old), uid_of(&new));
+    room.api.wait_text("x", "holding");
+
+    // It is back all the same. It has no say in the new one, and keeps what it has.
+    room.restart_runner("one");
+    room.wait_log("runner-one", "refuses this runner");
+    assert_eq!(procs::holding(&old_mark).len(), 1, "nobody with a right to has ended it");
+    assert_eq!(room.api.status("x"), "running");
+    assert_eq!(procs::holding(&mark).len(), 1);
+    run_local(&room.runner("one").data, &["stop"]).exits(0);
+    assert!(procs::holding(&old_mark).is_empty());
+    assert_eq!(procs::holding(&mark).len(), 1, "its namesake lives");
+    assert!(room.workspace(&uid_of(&new)).exists());
+    assert_eq!(room.api.stop("x")["receipt"]["survivors"], 0);
+    let log = room.api.check("x");
+    let created = log.iter().filter(|event| event["type"] == "session.created").count();
+    assert_eq!(created, 1, "one session's log");
+    assert_eq!(room.api.said("x"), "holding\n");
+}

@@ -136,3 +136,32 @@ fn p6_many_prompts_at_once_give_one_compute() {
         log.iter().filter(|e| e["type"] == "run.completed").map(|e| e["run"].clone()).collect();
     assert_eq!(queued, ended);
 }
+
+#[test]
+fn p2_a_withdrawal_wins_or_loses_against_the_dispatch() {
+    let room = Greenroom::up().agent("loop", agents::persistent()).start();
+    let id = room.api.create("loop", json!({}))["id"].as_str().expect("an id").to_owned();
+    let (mut executed, mut withdrawn) = (0, 0);
+    for turn in 0..scaled(30, 300) {
+        let head = room.api.prompt(&id, "ticks 2000");
+        let next = room.api.prompt(&id, "pid");
+        // The moment is what is tested: from at once until the head has long been answered.
+        std::thread::sleep(std::time::Duration::from_millis(turn as u64 % 15 * 2));
+        let path = format!("/v1/runs/{}/withdraw", next["id"].as_str().expect("a run"));
+        let reply = room.api.post(&path, json!({}));
+        let head = room.api.wait_run(&id, &head["id"]);
+        let next = room.api.wait_run(&id, &next["id"]);
+        executed += 1;
+        assert_eq!(head["result"]["count"], executed, "turn {turn}: {head:#}");
+        if reply.status == 200 {
+            withdrawn += 1;
+            assert_eq!(next["status"], "withdrawn", "turn {turn}: {next:#}");
+        } else {
+            reply.problem(409, "run_started");
+            executed += 1;
+            assert_eq!(next["result"]["count"], executed, "turn {turn}: {next:#}");
+        }
+    }
+    assert!(withdrawn > 0, "none was early enough");
+    room.api.check(&id);
+}

@@ -225,30 +225,48 @@ fn p3_the_feed_over_all_sessions() {
     feed.until("the watched session's event", |frame| frame.event == "run.queued");
 }
 
+/// Lets an agent say so many bytes, and waits until the log has all of them.
+fn flooded(room: &Greenroom, id: &str, bytes: usize) {
+    room.api.prompt(id, "go");
+    let mut heard = 0;
+    let path = format!("/v1/sessions/{id}/events");
+    Sse::open(&room.api, &path).until("all that was said", |frame| {
+        if frame.event == "message" {
+            heard += frame.data["data"]["text"].as_str().map_or(0, str::len);
+        }
+        heard == bytes
+    });
+    room.api.wait_status(id, "finished");
+}
+
 #[test]
 fn p3_a_slow_reader_costs_no_memory_and_loses_nothing() {
-    let count = scaled(60_000, 300_000) as u64;
-    let room =
-        Greenroom::up().agent("ticker", agents::act(&["ticks", &count.to_string(), "0"])).start();
-    let id = id_of(&room.api.create("ticker", json!({})));
+    let bytes = scaled(24, 60) << 20;
+    let room = Greenroom::up().agent("flood", agents::act(&["flood", &bytes.to_string()])).start();
+    // What a flood costs by itself is there from now on.
+    flooded(&room, &id_of(&room.api.create("flood", json!({}))), bytes);
+    let id = id_of(&room.api.create("flood", json!({})));
     let path = format!("/v1/sessions/{id}/events");
     // They open the stream and read nothing while all of it is said.
-    let slow: Vec<_> = (0..20).map(|_| Sse::open(&room.api, &path)).collect();
+    let slow: Vec<_> = (0..40).map(|_| Sse::open(&room.api, &path)).collect();
     let before = greenroom_tests::procs::rss_kib(room.server_pid());
-    room.api.prompt(&id, "go");
-    room.api.wait_status(&id, "finished");
+    flooded(&room, &id, bytes);
     let after = greenroom_tests::procs::rss_kib(room.server_pid());
-    let said = room.api.said(&id).len();
-    assert!(after < before + 64 * 1024, "from {before} to {after} KiB for {said} bytes said");
+    // Kept for each of them, it would be forty times what was said.
+    let limit = bytes * slow.len() / 8 / 1024;
+    assert!(after < before + limit as u64, "from {before} to {after} KiB for {bytes} bytes said");
     let log = room.api.log(&id);
-    for mut stream in slow {
-        let mut at = 0;
-        while at < log.len() {
-            let frame = stream.next_frame();
-            if let Some(seq) = frame.seq() {
-                assert_eq!(seq, at as u64 + 1, "a gap for a slow reader");
-                at += 1;
-            }
+    assert_eq!(said(&log).len(), bytes);
+    for mut stream in slow.into_iter().step_by(10) {
+        for (at, event) in log.iter().enumerate() {
+            let frame = loop {
+                let frame = stream.next_frame();
+                if frame.id.is_some() {
+                    break frame;
+                }
+            };
+            assert_eq!(frame.seq(), Some(at as u64 + 1), "a gap for a slow reader");
+            assert_eq!(&frame.data, event);
         }
     }
 }

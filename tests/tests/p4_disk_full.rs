@@ -145,3 +145,47 @@ impl Drop for Unbind {
         let _ = Command::new("umount").arg("-l").arg(&self.0).status();
     }
 }
+
+#[test]
+fn p4_a_disk_that_fails_takes_back_nothing() {
+    // No file may grow beyond four mebibytes, and a write beyond is an error like any other.
+    let script = "trap '' XFSZ; ulimit -f 8192; exec \"$@\"";
+    let mut room = Greenroom::serve()
+        .agent("echo", agents::echo())
+        .through(&["/bin/sh", "-c", script, "sh"])
+        .start();
+    let mut accepted = Vec::new();
+    let failed = (0..400).find(|n| {
+        let body = json!({"agent": "echo", "id": format!("s{n}"), "prompt": "x".repeat(50_000)});
+        let request = room.api.request("POST", "/v1/sessions").json(&body);
+        match request.try_send() {
+            Ok(reply) if reply.status == 201 => {
+                accepted.push(format!("s{n}"));
+                false
+            }
+            // It says so, or it ends: what it must not do is to accept.
+            Ok(reply) => {
+                assert!(matches!(reply.status, 500 | 503 | 507), "{}", reply.text());
+                reply.refused(reply.status);
+                true
+            }
+            Err(_) => true,
+        }
+    });
+    let failed = failed.expect("a disk that fails is noticed");
+    assert!(accepted.len() >= 5, "{accepted:?}");
+    room.kill9_server();
+    room.builder.set_through(&[]);
+    room.start_server();
+    for id in &accepted {
+        room.api.check(id);
+        assert_eq!(room.api.runs(id).len(), 1, "{id}");
+    }
+    // The one whose fate was not said, or refused, is whole or not there at all.
+    let last = room.api.get(&format!("/v1/sessions/s{failed}"));
+    assert!(matches!(last.status, 200 | 404), "{}", last.text());
+    if last.status == 200 {
+        room.api.check(&format!("s{failed}"));
+    }
+    room.api.create("echo", json!({"id": "after"}));
+}

@@ -25,7 +25,7 @@ fn p4_killed_right_after_the_answer() {
         let again = keyed(&room, "/v1/sessions", &key, &body).expect(201);
         assert_eq!(again, created, "a repeated key answers the same");
         let run = room.api.wait_run(&id, &created["run_id"]);
-        assert!(matches!(run["status"].as_str(), Some("completed" | "failed")), "{run:#}");
+        assert_eq!(run["status"], "completed", "agents outlive us: {run:#}");
         let runs = room.api.runs(&id);
         assert_eq!(runs.len(), 1, "the prompt was taken once: {runs:#?}");
 

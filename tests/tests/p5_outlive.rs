@@ -81,6 +81,8 @@ fn p5_binaries_are_swapped_under_busy_sessions() {
 fn p5_an_empty_data_folder_ends_nothing() {
     let mut room = Greenroom::serve().agent("holder", agents::holder()).runner("one").start();
     let sessions = busy(&room, 3);
+    let files: Vec<_> =
+        sessions.iter().map(|(id, ..)| room.workspace(&uid_of(&room.api.session(id)))).collect();
     // The coordinator comes back at the same address with nothing in its folder.
     room.kill9_server();
     let kept = room.data.clone();
@@ -88,13 +90,13 @@ fn p5_an_empty_data_folder_ends_nothing() {
     room.start_server();
     let list = room.api.get("/v1/sessions").expect(200);
     assert_eq!(list["items"], json!([]));
-    // Time enough for the runner to speak to it, again and again.
-    let fresh = room.root.join("runner-fresh");
-    assert!(!fresh.exists());
+    // The runner has spoken to it, and obeys nothing of what it does not say.
+    room.wait_log("runner-one", "refuses this runner");
     room.add_runner("fresh");
     for (_, mark, agent) in &sessions {
         assert_eq!(&agent_of(mark), agent);
     }
+    assert!(files.iter().all(|workspace| workspace.exists()), "nor is a file removed");
     // The true one returns, and all is as it was.
     room.kill9_server();
     room.data = kept;
@@ -162,7 +164,9 @@ fn p5_ctrl_c_once_leaves_them_and_twice_stops_them() {
     let status = room.await_server();
     assert_eq!(status.code(), Some(0), "{}", room.log_text("server"));
     let said = room.log_text("server");
-    assert!(said.contains('2') && said.contains("greenroom"), "how many, and how to go on: {said}");
+    for words in ["2 agents are left running", "greenroom up", "greenroom local stop"] {
+        assert!(said.contains(words), "how many, and how to go on: {said}");
+    }
     for (_, mark, agent) in &sessions {
         assert_eq!(&agent_of(mark), agent);
     }
@@ -239,4 +243,22 @@ fn p1_a_shim_ends_its_tree_on_sigterm_and_when_its_folder_is_gone() {
     fs::remove_dir_all(room.run_folder(&uid_of(&session))).expect("removed");
     assert!(procs::wait_all_gone(&agents, greenroom_tests::PATIENCE), "it ends its tree");
     assert!(procs::wait_gone(shim, greenroom_tests::PATIENCE), "and itself");
+}
+
+#[test]
+fn p5_where_agents_end_with_their_runner_that_is_said() {
+    // The first process of a container: what it has started ends with it, whoever wrote it.
+    let room = Greenroom::up()
+        .agent("holder", agents::holder())
+        .through(&["unshare", "--pid", "--fork", "--kill-child", "--mount-proc"])
+        .start();
+    let runner = room.api.get("/v1/runners").expect(200)["items"][0].clone();
+    assert_eq!(runner["probe"]["outlives_runner"], false, "{runner:#}");
+    let name = runner["name"].as_str().expect("a name");
+    room.cli(&["doctor"]).says(&format!("agents of {name}")).says("end with their runner");
+    let id = runner["id"].as_str().expect("an id");
+    room.cli(&["runners", "show", id]).exits(0).says("agents end with the runner");
+    let other = Greenroom::up().start();
+    let runner = other.api.get("/v1/runners").expect(200)["items"][0].clone();
+    assert_eq!(runner["probe"]["outlives_runner"], true, "{runner:#}");
 }

@@ -224,3 +224,31 @@ fn p8_a_tree_is_neither_too_deep_nor_too_wide() {
     refused.problem(409, "too_many_children");
     room.api.post("/v1/sessions", json!({"agent": "worker", "parent": "never-was"})).refused(404);
 }
+
+#[test]
+fn p2_parents_and_children_share_a_single_place() {
+    let room = Greenroom::up()
+        .agent("worker", worker())
+        .agent("loop", agents::persistent())
+        .slots(1)
+        .start();
+    // A parent that stays warm while it has nothing to do, and two that end.
+    let warm = id_of(&room.api.create("loop", json!({"prompt": "hello"})));
+    room.api.wait_status(&warm, "idle");
+    let mut parents = vec![warm];
+    parents.extend((0..2).map(|_| id_of(&room.api.create("worker", json!({"prompt": "p"})))));
+    for (n, parent) in parents.iter().enumerate() {
+        let body = json!({"parent": parent, "callback": true, "prompt": format!("part {n}")});
+        room.api.create("worker", body);
+    }
+    for (n, parent) in parents.iter().enumerate() {
+        room.api.wait_session(parent, "its child's end", |session| {
+            told(&room, parent).len() == 1
+                && session["pending"]["runs"] == 0
+                && session["run_id"].is_null()
+        });
+        let text = room.api.said(parent);
+        assert!(text.contains(&format!("did part {n}")), "{n}: {text}");
+        room.api.check(parent);
+    }
+}

@@ -4,6 +4,7 @@ use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
 use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use greenroom_client::Secret;
 use rustix::fs::{FlockOperation, flock};
@@ -120,9 +121,19 @@ impl DataDir {
         runner.is_some_and(|runner| runner.get("joined").is_some_and(|joined| !joined.is_null()))
     }
 
-    /// Takes the right to serve this folder.
+    /// Takes the right to serve this folder. Waits up to a second for it: a command may be
+    /// looking who has it, and of a server that was killed this moment a child may be left
+    /// that has not yet become a shim.
     pub(crate) fn serve(&self) -> Result<ServerLock, CliError> {
-        match self.try_lock(true)? {
+        let mut taken = self.try_lock(true)?;
+        for _ in 0..20 {
+            if taken.is_some() {
+                break;
+            }
+            std::thread::sleep(Duration::from_millis(50));
+            taken = self.try_lock(true)?;
+        }
+        match taken {
             Some(lock) => Ok(lock),
             None => {
                 let who = match self.server_said() {

@@ -1,12 +1,15 @@
 //! The runner's own deadline for a stop: for shims that hang.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use greenroom_core::Epoch;
 use greenroom_core::assignment::StopOrder;
 use greenroom_shim::cgroup::KillGroup;
 use greenroom_shim::control::{self, Control};
+use greenroom_shim::local::{self, Standing};
 use greenroom_shim::spec::ShimSpec;
+use greenroom_shim::wire::{FromShim, ShimPhase};
 use tokio::time::Instant;
 
 use crate::session::{Force, Session};
@@ -17,6 +20,8 @@ const ALLOWANCE: Duration = Duration::from_secs(5);
 const LAST_CHANCE: Duration = Duration::from_secs(1);
 /// A stop that cannot be completed is tried again so often.
 const AGAIN: Duration = Duration::from_secs(5);
+/// Time for a shim to answer when it is spoken to.
+const ANSWER: Duration = Duration::from_secs(1);
 /// Time for a killed shim to be dead.
 const DEATH: Duration = Duration::from_secs(2);
 
@@ -39,7 +44,7 @@ pub(crate) fn after(
 
 impl Session {
     /// The shim has had its time. First its group is killed, which it should notice; then
-    /// itself, unless it is at work and honest about it.
+    /// itself, unless it is at work: what cannot die yet, it alone can prove dead later.
     pub(crate) async fn use_force(&mut self, epoch: Epoch) {
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
         let Some(force) = &mut compute.force else { return };
@@ -47,14 +52,15 @@ impl Session {
         force.killed = first;
         force.at = Instant::now() + if first { LAST_CHANCE } else { AGAIN };
         let control = compute.control.clone();
+        let dir = control.dir().to_owned();
         let Some(shim) = compute.supervised() else { return };
         if first {
             let spec = shim.spec.clone();
             tracing::warn!(uid = %self.uid, %epoch, "the shim is late with a stop; its control group is killed");
             return self.host.blocking(move || kill_group(spec.as_ref())).await;
         }
-        if shim.evidence.is_some() && shim.talk.is_some() {
-            // It lives, says what it found, and is the only one who can prove the end.
+        let honest = shim.evidence.is_some() && shim.talk.is_some();
+        if honest || self.host.blocking(move || is_at_work(dir)).await {
             return;
         }
         tracing::warn!(uid = %self.uid, %epoch, "the shim does not answer a stop; it is killed");
@@ -70,6 +76,12 @@ fn kill_group(spec: Option<&ShimSpec>) {
     if let Err(error) = KillGroup::open(path).and_then(|group| group.kill()) {
         tracing::debug!(path = %path.display(), %error, "no group to kill");
     }
+}
+
+/// Whether the shim of this control folder answers, and is ending its compute.
+fn is_at_work(dir: PathBuf) -> bool {
+    let hello = local::look(dir, ANSWER).standing;
+    matches!(hello, Standing::Live(FromShim::Hello { phase: ShimPhase::Ending, .. }))
 }
 
 /// Kills a shim. Says what is in the way, if it could not be done.

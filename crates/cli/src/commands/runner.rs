@@ -68,7 +68,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
     let url = args.coordinator.trim_end_matches('/').to_owned();
     let token = match context.named_token() {
         Some(token) => Some(token.to_owned()),
-        None => join_token(&data, &url).await?,
+        None => join_token(context, &data, &url).await?,
     };
     let config = RunnerConfig {
         coordinator: url.clone(),
@@ -103,8 +103,15 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
 
 /// A token to join with, from the admin token that the coordinator of this machine has
 /// written into the same data folder. A runner that has joined already needs none.
-async fn join_token(data: &DataDir, url: &str) -> Result<Option<String>, CliError> {
-    let Some(admin) = data.token()?.filter(|_| !data.has_joined()) else { return Ok(None) };
+async fn join_token(
+    context: &Context,
+    data: &DataDir,
+    url: &str,
+) -> Result<Option<String>, CliError> {
+    if data.has_joined() {
+        return Ok(None);
+    }
+    let Some(admin) = context.token_for(url)? else { return Ok(None) };
     let client = Client::new(url, Some(&admin))?;
     let token = CreateToken { role: Role::Runner, principal: Some("join".to_owned()) };
     Ok(Some(client.create_token(&token).await?.into_inner().secret))
