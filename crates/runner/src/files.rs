@@ -201,6 +201,23 @@ fn put_away(folder: &OwnedFd, name: &CStr) -> bool {
     regular
 }
 
+/// Makes a file to write to. Its lock tells it from one whose writer is dead. Until it has
+/// that, another upload may take it for such a one and put it away; then another is made.
+fn make_part(folder: &OwnedFd) -> Result<(CString, OwnedFd), Errno> {
+    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW | OFlags::CLOEXEC;
+    for _ in 0..64 {
+        let name = format!("{PART}{}", uuid::Uuid::now_v7().simple());
+        let part = CString::new(name).map_err(|_| Errno::INVAL)?;
+        let file = rustix::fs::openat(folder, &part, flags, Mode::RUSR | Mode::WUSR)?;
+        match flock(&file, FlockOperation::NonBlockingLockExclusive) {
+            Ok(()) if rustix::fs::fstat(&file)?.st_nlink > 0 => return Ok((part, file)),
+            Ok(()) | Err(Errno::WOULDBLOCK) => {}
+            Err(error) => return Err(error),
+        }
+    }
+    Err(Errno::AGAIN)
+}
+
 /// A file being written, under a name of its own. Dropped without [`finish`](Self::finish),
 /// it never was.
 #[derive(Debug)]
@@ -233,14 +250,7 @@ impl Upload {
             Err(Errno::NOENT) => Mode::from_raw_mode(0o644),
             Err(error) => return Err(fail(error)),
         };
-        let part = CString::new(format!("{PART}{}", uuid::Uuid::now_v7().simple()))
-            .map_err(|_| fail(Errno::INVAL))?;
-        let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::EXCL | OFlags::NOFOLLOW;
-        let file =
-            rustix::fs::openat(&folder, &part, flags | OFlags::CLOEXEC, Mode::RUSR | Mode::WUSR)
-                .map_err(fail)?;
-        // Tells it from one whose writer is dead. Nobody else wants this lock.
-        flock(&file, FlockOperation::NonBlockingLockExclusive).map_err(fail)?;
+        let (part, file) = make_part(&folder).map_err(fail)?;
         let path = path.clone();
         Ok((Self { folder, path, part, target, mode, finished: false }, File::from(file)))
     }
