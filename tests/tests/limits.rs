@@ -198,8 +198,8 @@ fn p3_a_gigabyte_neither_hangs_nor_grows_memory() {
     });
     assert_eq!(room.api.run(&run["id"])["status"], "completed");
     let after = procs::rss_kib(room.server_pid());
-    // What is kept is 64 MiB; neither the gigabyte nor the viewer who reads nothing adds to it.
-    assert!(after < before + 256 * 1024, "the server: from {before} to {after} KiB");
+    // What is kept is 64 MiB; neither the gigabyte nor the viewer who reads nothing adds much.
+    assert!(after < before + 128 * 1024, "the server: from {before} to {after} KiB");
     assert!(peak < 32 * 1024, "the shim: {peak} KiB");
     drop(viewer);
     let said = room.api.said(&id).len() as u64;

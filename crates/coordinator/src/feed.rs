@@ -19,7 +19,7 @@ use tokio::time::{Instant, sleep_until};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::error::ApiResult;
-use crate::hub::{ChangeFrame, Cursor, FrameStyle, Frames, Live, Subscription};
+use crate::hub::{ChangeFrame, Cursor, FrameStyle, Frames, News, Subscription};
 
 /// Silence after which a comment says that the stream lives.
 const HEARTBEAT: Duration = Duration::from_secs(15);
@@ -136,12 +136,12 @@ impl Viewer {
                 biased;
                 () = self.app.ending.cancelled() => return None,
                 () = self.caller.revoked.cancelled() => return None,
-                news = self.news.news.recv() => news,
+                news = self.news.next() => news,
                 () = sleep_until(self.heartbeat) => return Some(Bytes::from_static(b": \n\n")),
             };
-            match news {
-                Ok(Live::Delta(delta)) => return Some(delta.frame(self.style)),
-                Ok(Live::Batch(batch)) => {
+            match news? {
+                News::Delta(delta) => return Some(delta.frame(self.style)),
+                News::Batch(batch) => {
                     let session = &batch.commit.session;
                     if !self.caller.sees_session(session) {
                         return None;
@@ -162,14 +162,13 @@ impl Viewer {
                     self.known = self.known.max(last);
                     return Some(bytes);
                 }
-                Err(RecvError::Lagged(_)) => match self.app.store.session(self.uid).await {
+                News::Behind => match self.app.store.session(self.uid).await {
                     Ok(Some(session)) if self.caller.sees_session(&session) => {
                         self.known = self.known.max(session.last_seq);
                     }
                     Ok(_) => return None,
                     Err(error) => return self.broken(&error.to_string()),
                 },
-                Err(RecvError::Closed) => return None,
             }
         }
     }

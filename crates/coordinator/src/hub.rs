@@ -1,9 +1,11 @@
 //! From commits to viewers. Each session that somebody watches has a ring of its latest
-//! batches; a viewer that falls out of it reads the log instead, so its memory is bounded.
+//! news, and the commits in it are kept as long as there is room for them. A viewer that
+//! comes too late for either reads the log instead: so memory is bounded, however fast agents
+//! write, however slow viewers read, and however many there are of both.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, VecDeque};
 use std::fmt::Write as _;
-use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError, Weak};
 
 use bytes::Bytes;
 use greenroom_core::{Event, Principal, Seq, Session, SessionId, SessionUid};
@@ -11,10 +13,14 @@ use greenroom_protocol::link::Delta;
 use greenroom_protocol::v1::Change;
 use greenroom_store::Commit;
 use serde::Serialize;
+use serde_json::Value;
 use tokio::sync::broadcast;
+use tokio::sync::broadcast::error::RecvError;
 
-/// Batches of one session that are kept for its viewers.
+/// News of one session that its viewers may be behind.
 const RING: usize = 64;
+/// Bytes of commits that are kept for the viewers of all sessions together.
+const KEPT: usize = 8 << 20;
 /// Changes that are kept for the viewers of all sessions.
 const CHANGES: usize = 1024;
 
@@ -24,12 +30,54 @@ pub(crate) fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
 }
 
 /// What a viewer of a session is told.
-#[derive(Clone)]
-pub enum Live {
+pub enum News {
     /// Something was committed.
     Batch(Arc<Batch>),
     /// Text as it comes, never logged.
     Delta(Arc<DeltaFrame>),
+    /// More was committed than is kept: the log has it.
+    Behind,
+}
+
+/// The same in the ring, which does not keep commits itself.
+#[derive(Clone)]
+enum Live {
+    Batch(Weak<Batch>),
+    Delta(Arc<DeltaFrame>),
+}
+
+/// The latest commits, each with its weight.
+#[derive(Default)]
+struct Kept {
+    batches: VecDeque<(Arc<Batch>, usize)>,
+    bytes: usize,
+}
+
+impl Kept {
+    /// Keeps a commit, and lets go of the oldest for it. The latest is always kept.
+    fn push(&mut self, batch: Arc<Batch>, weight: usize) {
+        self.batches.push_back((batch, weight));
+        self.bytes += weight;
+        while self.bytes > KEPT
+            && self.batches.len() > 1
+            && let Some((_, weight)) = self.batches.pop_front()
+        {
+            self.bytes -= weight;
+        }
+    }
+}
+
+/// About what a document takes in memory.
+fn weight(value: &Value) -> usize {
+    const NODE: usize = 64;
+    match value {
+        Value::Null | Value::Bool(_) | Value::Number(_) => NODE,
+        Value::String(text) => NODE + text.len(),
+        Value::Array(items) => NODE + items.iter().map(weight).sum::<usize>(),
+        Value::Object(fields) => {
+            NODE + fields.iter().map(|(name, value)| name.len() + weight(value)).sum::<usize>()
+        }
+    }
 }
 
 /// A commit, rendered at most once for each kind of stream however many watch.
@@ -198,6 +246,7 @@ impl About {
 pub struct Hub {
     era: u32,
     topics: Mutex<HashMap<SessionUid, broadcast::Sender<Live>>>,
+    kept: Mutex<Kept>,
     changes: broadcast::Sender<Arc<ChangeFrame>>,
 }
 
@@ -206,7 +255,8 @@ impl Hub {
     /// out on the wire: there it is 0.
     pub fn new(era: u32) -> Self {
         let era = era.saturating_sub(1);
-        Self { era, topics: Mutex::default(), changes: broadcast::Sender::new(CHANGES) }
+        let (topics, kept) = (Mutex::default(), Mutex::default());
+        Self { era, topics, kept, changes: broadcast::Sender::new(CHANGES) }
     }
 
     /// The era of cursors.
@@ -230,13 +280,17 @@ impl Hub {
     pub fn publish(&self, commit: &Arc<Commit>) {
         let topic = lock(&self.topics).get(&commit.session.uid).cloned();
         if let Some(topic) = topic {
-            // Nobody listening any more is nobody's loss.
-            let _ = topic.send(Live::Batch(Arc::new(Batch {
+            let batch = Arc::new(Batch {
                 commit: Arc::clone(commit),
                 era: self.era,
                 plain: OnceLock::new(),
                 named: OnceLock::new(),
-            })));
+            });
+            let live = Live::Batch(Arc::downgrade(&batch));
+            let weight = commit.events.iter().map(|event| weight(&event.data)).sum();
+            lock(&self.kept).push(batch, weight);
+            // Nobody listening any more is nobody's loss.
+            let _ = topic.send(live);
         }
         if commit.state_changed && self.changes.receiver_count() > 0 {
             let session = &commit.session;
@@ -279,10 +333,22 @@ impl Hub {
 
 /// A viewer's place at a session's ring.
 pub struct Subscription {
-    /// What comes.
-    pub news: broadcast::Receiver<Live>,
+    news: broadcast::Receiver<Live>,
     uid: SessionUid,
     hub: Arc<Hub>,
+}
+
+impl Subscription {
+    /// What comes next; `None` when nothing more will. Nothing is lost when the wait is given
+    /// up.
+    pub async fn next(&mut self) -> Option<News> {
+        Some(match self.news.recv().await {
+            Ok(Live::Delta(delta)) => News::Delta(delta),
+            Ok(Live::Batch(batch)) => batch.upgrade().map_or(News::Behind, News::Batch),
+            Err(RecvError::Lagged(_)) => News::Behind,
+            Err(RecvError::Closed) => return None,
+        })
+    }
 }
 
 impl Drop for Subscription {
@@ -291,6 +357,9 @@ impl Drop for Subscription {
         // The last one closes the door; this one still counts.
         if topics.get(&self.uid).is_some_and(|topic| topic.receiver_count() <= 1) {
             topics.remove(&self.uid);
+        }
+        if topics.is_empty() {
+            *lock(&self.hub.kept) = Kept::default();
         }
     }
 }

@@ -4,12 +4,11 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_core::{Event, Session, SessionUid};
-use tokio::sync::broadcast::error::RecvError;
 use tokio::time::{Instant, timeout_at};
 
 use crate::app::App;
 use crate::error::ApiResult;
-use crate::hub::{Live, Subscription};
+use crate::hub::{News, Subscription};
 
 /// The longest a request may wait.
 pub(crate) const LONGEST: Duration = Duration::from_secs(600);
@@ -42,16 +41,16 @@ impl Waiter {
         }
         loop {
             let news = tokio::select! {
-                news = timeout_at(self.deadline, self.subscription.news.recv()) => news,
+                news = timeout_at(self.deadline, self.subscription.next()) => news,
                 () = app.ending.cancelled() => return Ok(None),
             };
             let answer = match news {
-                Err(_) | Ok(Err(RecvError::Closed)) => return Ok(None),
-                Ok(Ok(Live::Batch(batch))) => {
+                Err(_) | Ok(None) => return Ok(None),
+                Ok(Some(News::Batch(batch))) => {
                     done(Some(&batch.commit.session), &batch.commit.events)
                 }
-                Ok(Ok(Live::Delta(_))) => None,
-                Ok(Err(RecvError::Lagged(_))) => {
+                Ok(Some(News::Delta(_))) => None,
+                Ok(Some(News::Behind)) => {
                     let session = app.store.session(self.uid).await?;
                     done(session.as_ref(), &[])
                 }
