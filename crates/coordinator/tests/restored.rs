@@ -2,8 +2,9 @@
 
 mod support;
 
-use greenroom_core::{Epoch, SessionUid};
-use greenroom_protocol::link::Floor;
+use greenroom_core::receipt::{EndReason, Means, Receipt};
+use greenroom_core::{Epoch, Generation, SessionUid, Timestamp};
+use greenroom_protocol::link::{Floor, ObservedCompute, ObservedState};
 use serde_json::{Value, json};
 use support::*;
 
@@ -42,6 +43,33 @@ async fn no_epoch_that_a_runner_has_closed_is_handed_out_again() {
     let (epoch, run) = runner.wait_run(uid).await;
     assert_eq!((epoch, json!(run)), (Epoch(6), asked["id"].clone()));
     assert!(room.types("s").await.contains(&"session.epochs_known".to_owned()));
+}
+
+/// The journal of its last compute is all that says so: no floor was written yet.
+#[tokio::test]
+async fn what_has_ended_on_a_runner_is_used_up_without_a_floor_too() {
+    let (room, mut runner, uid) = behind().await;
+    let receipt = Receipt::without_process(
+        Epoch(4),
+        EndReason::Done,
+        Timestamp::from_unix_ms(0),
+        Means::NoChildLeft,
+        "ECHILD",
+    );
+    let ended = ObservedCompute {
+        uid,
+        epoch: Epoch(4),
+        generation: Generation(1),
+        state: ObservedState::Closed { receipt: Box::new(receipt) },
+        first_index: None,
+    };
+    let hello = runner.sync_with(|request| {
+        request.full = true;
+        request.computes = vec![ended];
+    });
+    hello.await;
+    prompt(&room, "s").await;
+    assert_eq!(runner.wait_run(uid).await.0, Epoch(5));
 }
 
 /// It waited for its home to come back, and that tells how far it has come before anything

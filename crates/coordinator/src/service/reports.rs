@@ -28,11 +28,14 @@ pub(crate) struct Reported {
 /// Takes what a runner knows further than a log that was restored from an older backup: the
 /// epochs it has closed, and computes it has started since.
 pub(crate) async fn learn(app: &App, runner: &Runner, request: &SyncRequest) -> ApiResult<()> {
-    for Floor { uid, epoch } in &request.floors {
-        let session = app.store.session(*uid).await?;
-        if session.is_some_and(|session| session.last_epoch < *epoch) {
-            let command = Command::EpochsKnown { floor: *epoch, runner: runner.id };
-            report(app, *uid, None, runner.id, command).await?;
+    // What has ended there is used up as well, also where no floor says so yet.
+    let ended = request.computes.iter().filter(|c| c.state != ObservedState::Live);
+    let ended = ended.map(|compute| Floor { uid: compute.uid, epoch: compute.epoch });
+    for Floor { uid, epoch } in request.floors.iter().copied().chain(ended) {
+        let session = app.store.session(uid).await?;
+        if session.is_some_and(|session| session.last_epoch < epoch) {
+            let command = Command::EpochsKnown { floor: epoch, runner: runner.id };
+            report(app, uid, None, runner.id, command).await?;
         }
     }
     for compute in request.computes.iter().filter(|c| c.state == ObservedState::Live) {

@@ -211,6 +211,9 @@ pub(crate) async fn a_restored_store_is_obeyed_and_told_what_it_lacks() {
     let ended = f.session("echo done");
     ended.up(3, 9, "");
     ended.receipt(3).await;
+    ended.order(3, 10, Order::Closed);
+    let control = f.control(ended.uid, 3);
+    eventually("the floor to be all there is", || !control.exists()).await;
     let session = f.session("echo up; exec sleep 1000");
     session.up(1, 7, "");
     session.says(1, "up").await;

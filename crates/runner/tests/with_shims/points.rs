@@ -55,10 +55,10 @@ async fn dies_at(point: &str) {
         inner.records.iter().filter(is).count()
     };
     assert_eq!(receipts(&f.coordinator.lock()), 1, "{point}");
-    assert_eq!(runner.live(), 0, "{point}");
     session.order(1, 3, Order::Closed);
     let control = f.control(session.uid, 1);
     eventually("the control folder to go", || !control.exists()).await;
+    assert_eq!(runner.live(), 0, "{point}");
     assert_eq!(f.floor(session.uid), 1, "{point}");
     runner.shutdown().await;
 }
