@@ -262,7 +262,10 @@ impl Supervisor {
         for streams in self.streams.iter().chain(&self.strays) {
             streams.interests().for_each(|(fd, flags)| watch(fd, flags));
         }
+        // As long as there are children their signals tell more; and only a look at the group
+        // lets it poll for the next change.
         if self.ending.is_some()
+            && self.tree.childless
             && let Some(events) = self.tree.events()
         {
             watch(events.as_fd(), PollFlags::PRI);

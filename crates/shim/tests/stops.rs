@@ -32,6 +32,29 @@ fn an_agent_that_honours_term_ends_by_it() {
     assert_eq!(shim.outcome(run), Some(Outcome::Stopped { error: None }));
 }
 
+/// Time on a processor, in milliseconds.
+fn worked(shim: &Shim) -> u64 {
+    let stat = std::fs::read_to_string(format!("/proc/{}/schedstat", shim.pid())).unwrap();
+    stat.split(' ').next().unwrap().parse::<u64>().unwrap() / 1_000_000
+}
+
+/// A shim that is busy takes the time from those it waits for, and there may be many.
+#[test]
+fn a_shim_sleeps_while_an_agent_takes_its_time_to_end() {
+    let script = "trap 'echo bye; sleep 1; echo later; sleep 100' TERM; echo up; sleep 100 & wait";
+    let (mut shim, mut talk, _) = sh(script).start_run("");
+    shim.until_text("up");
+    talk.stop(60_000);
+    shim.until_text("bye");
+    let before = worked(&shim);
+    shim.until_text("later");
+    let while_it_slept = worked(&shim) - before;
+    assert!(while_it_slept < 200, "{while_it_slept} ms of a second");
+    talk.stop(0);
+    assert_eq!(talk.closed().survivors, 0);
+    shim.end();
+}
+
 #[test]
 fn two_hundred_daemons_leave_none() {
     let mark = mark();
