@@ -17,6 +17,7 @@ use uuid::Uuid;
 use crate::auth::Auth;
 use crate::clock::SharedClock;
 use crate::hub::Hub;
+use crate::lives::Lives;
 use crate::presence::Runners;
 use crate::service::agents::Agents;
 use crate::service::streams::Streams;
@@ -31,6 +32,8 @@ pub struct App {
     pub identity: StoreIdentity,
     /// Where times come from.
     pub clock: SharedClock,
+    /// For how long a coordinator was up.
+    pub lives: Arc<Lives>,
     /// From commits to viewers.
     pub hub: Arc<Hub>,
     /// The runners as they are now.

@@ -15,6 +15,7 @@ mod feed;
 mod figures;
 mod guard;
 mod hub;
+mod lives;
 mod presence;
 mod schema;
 mod secret;

@@ -19,6 +19,7 @@ use crate::config::{Config, StartError};
 use crate::error::ApiError;
 use crate::guard::Hosts;
 use crate::hub::Hub;
+use crate::lives::Lives;
 use crate::presence::Runners;
 use crate::serve::serve;
 use crate::service::agents::Agents;
@@ -61,7 +62,9 @@ pub async fn start_with(
 
     let identity = store.identity();
     let admin_token = admin_token(&*store, &config.data, &clock).await?;
+    let lives = Arc::new(Lives::begin(&*store, Arc::clone(&clock)).await?);
     let app = Arc::new(App {
+        lives,
         hub: Arc::new(Hub::new(identity.era)),
         runners: Runners::new(store.runners().await?),
         streams: Streams::default(),

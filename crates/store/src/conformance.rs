@@ -63,6 +63,7 @@ pub const CHECKS: &[Check] = checks![
     rest::agents_have_versions,
     rest::tokens_are_found_by_hash,
     rest::sources_are_kept,
+    rest::spans_keep_their_order,
     rest::purge_removes_what_is_left,
     rest::a_closed_store_refuses_writes,
 ];

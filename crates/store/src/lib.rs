@@ -191,6 +191,14 @@ pub trait Store: Send + Sync + 'static {
     /// Revokes a token.
     async fn revoke_token(&self, id: TokenId) -> Result<bool>;
 
+    // Time.
+
+    /// The spans of wall time in which a coordinator was up, in the order in which they were.
+    async fn spans(&self) -> Result<Vec<Span>>;
+    /// Puts a span in its place among them, counted from 0: a new one behind the last, or the
+    /// last one as it is now.
+    async fn put_span(&self, place: u32, span: Span) -> Result<()>;
+
     /// Ends the writer after what it has. Nothing can be written afterwards.
     async fn close(&self);
 }

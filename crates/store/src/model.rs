@@ -25,6 +25,15 @@ pub struct StoreIdentity {
     pub secret: [u8; 32],
 }
 
+/// A span of wall time in which a coordinator was up.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Span {
+    /// When it began.
+    pub began: Timestamp,
+    /// Up to when it is known to have lasted.
+    pub ended: Timestamp,
+}
+
 /// What one commit did to one session.
 #[derive(Debug)]
 pub struct Commit {

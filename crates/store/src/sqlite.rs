@@ -16,6 +16,7 @@ mod runners;
 mod runs;
 mod sessions;
 mod settle;
+mod spans;
 mod store;
 mod tokens;
 mod unit;

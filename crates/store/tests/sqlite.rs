@@ -71,6 +71,7 @@ suite! {
         agents_have_versions
         tokens_are_found_by_hash
         sources_are_kept
+        spans_keep_their_order
         purge_removes_what_is_left
         a_closed_store_refuses_writes
     }

@@ -116,7 +116,7 @@ async fn list(
         }
     }
     let page = app.store.sessions(wanted).await?;
-    let items = page.items.iter().map(|session| views::session(session)).collect();
+    let items = page.items.iter().map(|session| views::session(session, &app.lives)).collect();
     Ok(json(StatusCode::OK, &v1::List { items, next_cursor: page.next }))
 }
 
@@ -177,7 +177,7 @@ async fn get(
     Path(id): Path<String>,
 ) -> ApiResult<Response> {
     let session = sessions::find(&app, &caller, &id).await?;
-    Ok(json(StatusCode::OK, &views::session(&session)))
+    Ok(json(StatusCode::OK, &views::session(&session, &app.lives)))
 }
 
 /// Change title, labels, limits, sharing

@@ -239,7 +239,7 @@ pub(crate) async fn resume(app: &App, caller: &Caller, id: &str) -> ApiResult<v1
         )
     };
     match app.store.submit(submission).await? {
-        Submitted::Done { commit, .. } => Ok(views::session(&commit.session)),
+        Submitted::Done { commit, .. } => Ok(views::session(&commit.session, &app.lives)),
         Submitted::Replay(_) => unreachable!("a submission without a key replays nothing"),
     }
 }
@@ -258,5 +258,5 @@ pub(crate) async fn abandon(
     }
     let command = Command::Abandon { by: caller.actor(), reason };
     let session = sessions::submit(app, session.uid, vec![command]).await?;
-    Ok(views::session(&session))
+    Ok(views::session(&session, &app.lives))
 }

@@ -140,7 +140,10 @@ pub(crate) async fn create(
         scope: key.scope,
         key: key.key,
         body,
-        render: Box::new(|session| answer(201, &views::session(session))),
+        render: {
+            let lives = Arc::clone(&app.lives);
+            Box::new(move |session| answer(201, &views::session(session, &lives)))
+        },
     });
     let new = NewSession {
         create: Create { created, prompt },
@@ -156,7 +159,9 @@ pub(crate) async fn create(
         Submitted::Done { answer: Some(answer), .. } | Submitted::Replay(answer) => {
             Answered::Before(answer)
         }
-        Submitted::Done { commit, answer: None } => Answered::Now(views::session(&commit.session)),
+        Submitted::Done { commit, answer: None } => {
+            Answered::Now(views::session(&commit.session, &app.lives))
+        }
     })
 }
 
@@ -217,10 +222,10 @@ pub(crate) async fn update(
         shared: patch.shared,
     };
     if changes == Changes::default() {
-        return Ok(views::session(&session));
+        return Ok(views::session(&session, &app.lives));
     }
     let session = submit(app, session.uid, vec![Command::Update(changes)]).await?;
-    Ok(views::session(&session))
+    Ok(views::session(&session, &app.lives))
 }
 
 /// Submits commands that need no place, and answers the session as it is then.

@@ -3,14 +3,15 @@
 use greenroom_core::agent::{Driver, Lifecycle};
 use greenroom_core::run::RunStatus;
 use greenroom_core::session::Wanted;
-use greenroom_core::{RunId, Session, Timestamp};
+use greenroom_core::{RunId, Session};
 use greenroom_protocol::v1;
 use greenroom_store::{AgentHealth, AgentRow, RunRow, RunnerRow, TokenRow};
 
+use crate::lives::Lives;
 use crate::presence::Runner;
 
 /// A session as it is shown.
-pub(crate) fn session(session: &Session) -> v1::Session {
+pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
     let standing = session.standing();
     let run = session.current_run();
     let wanted = session.compute.as_ref().map(|compute| match compute.wanted {
@@ -47,15 +48,9 @@ pub(crate) fn session(session: &Session) -> v1::Session {
         created_at: session.created_at,
         updated_at: session.updated_at,
         last_active_at: session.last_active_at,
-        expires_at: expires_at(session),
+        expires_at: lives.expires_at(session),
         receipt: session.ended.as_ref().map(|ended| (*ended.receipt).clone()),
     }
-}
-
-/// When a session's time to live ends, on the wall clock.
-pub(crate) fn expires_at(session: &Session) -> Option<Timestamp> {
-    let ttl = i64::try_from(session.limits.ttl_ms?.0).ok()?;
-    Some(Timestamp::from_unix_ms(session.lives_from.unix_ms().saturating_add(ttl)))
 }
 
 fn usage(usage: &greenroom_core::session::Usage) -> v1::Usage {

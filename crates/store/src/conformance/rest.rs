@@ -4,11 +4,11 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use greenroom_core::agent::{AgentSpec, CommandSpec, Driver};
-use greenroom_core::{AgentName, Command, Principal, RunnerId, TokenId};
+use greenroom_core::{AgentName, Command, Principal, RunnerId, Timestamp, TokenId};
 use greenroom_protocol::token::Role;
 
 use super::fixtures::*;
-use crate::{AgentHealth, NewAgent, RunnerUpdate, Store, StoreError, TokenRow};
+use crate::{AgentHealth, NewAgent, RunnerUpdate, Span, Store, StoreError, TokenRow};
 
 /// A runner joins, changes, is never taken back by an older process of its own, and goes.
 pub async fn runners_join_and_leave(store: Arc<dyn Store>) {
@@ -135,6 +135,20 @@ pub async fn sources_are_kept(store: Arc<dyn Store>) {
     store.remove_source("/b").await.expect("removed");
     store.remove_source("/never").await.expect("was not there");
     assert_eq!(store.sources().await.expect("reads"), ["/a"]);
+}
+
+/// The order is that of their places, whatever the clock said; the last one grows.
+pub async fn spans_keep_their_order(store: Arc<dyn Store>) {
+    let span = |began, ended| Span {
+        began: Timestamp::from_unix_ms(began),
+        ended: Timestamp::from_unix_ms(ended),
+    };
+    assert_eq!(store.spans().await.expect("reads"), []);
+    for (place, one) in [(0, span(50, 60)), (0, span(50, 70)), (1, span(-5, 5)), (2, span(60, 60))]
+    {
+        store.put_span(place, one).await.expect("is kept");
+    }
+    assert_eq!(store.spans().await.expect("reads"), [span(50, 70), span(-5, 5), span(60, 60)]);
 }
 
 /// The log of a session that is gone goes bit by bit, and nobody else's.

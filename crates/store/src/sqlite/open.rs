@@ -21,8 +21,11 @@ use super::now;
 use super::writer::Writer;
 
 /// Each takes the schema one step forward, and none is ever changed.
-const MIGRATIONS: &[&str] =
-    &[include_str!("migrations/0001_first.sql"), include_str!("migrations/0002_outbox_awaits.sql")];
+const MIGRATIONS: &[&str] = &[
+    include_str!("migrations/0001_first.sql"),
+    include_str!("migrations/0002_outbox_awaits.sql"),
+    include_str!("migrations/0003_spans.sql"),
+];
 
 /// Marks the file as ours.
 const APPLICATION: i32 = 0x4752_4e52;

@@ -14,7 +14,7 @@ use crate::*;
 
 use super::list::Reader;
 use super::writer::{Lane, Probe};
-use super::{agents, append, list, outbox, purge, runners, runs, sessions, tokens, upkeep};
+use super::{agents, append, list, outbox, purge, runners, runs, sessions, spans, tokens, upkeep};
 
 impl SqliteStore {
     fn reader(&self) -> Reader<'_> {
@@ -207,6 +207,14 @@ impl Store for SqliteStore {
 
     async fn revoke_token(&self, id: TokenId) -> Result<bool> {
         self.lanes.ask(Lane::Control, tokens::Revoke(id)).await
+    }
+
+    async fn spans(&self) -> Result<Vec<Span>> {
+        spans::all(&self.readers).await
+    }
+
+    async fn put_span(&self, place: u32, span: Span) -> Result<()> {
+        self.lanes.ask(Lane::Control, spans::Put { place, span }).await
     }
 
     async fn close(&self) {

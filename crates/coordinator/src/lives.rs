@@ -1,0 +1,153 @@
+//! The time in which a coordinator was up: the time that a session's `ttl` counts.
+//!
+//! A wall clock that is wrong at a start, or jumps, must end nothing. So each coordinator
+//! keeps for how long it has been up, by the clock since boot, as a span of wall time; the
+//! age of a session is what has passed in such spans since the one it was created in. A pause
+//! of less than five minutes, as for an upgrade, is none.
+
+use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use greenroom_core::{Session, Timestamp};
+use greenroom_store::{Result, Span, Store};
+
+use crate::clock::SharedClock;
+
+/// A step of the wall clock against the clock since boot that begins another span, and the
+/// longest pause that does not, in milliseconds.
+const STEP: i64 = 5 * 60 * 1000;
+
+/// The spans so far; the last one is going on.
+pub struct Lives {
+    clock: SharedClock,
+    inner: Mutex<Inner>,
+}
+
+struct Inner {
+    spans: Vec<Span>,
+    /// The clock since boot when the last span had its end.
+    boot: Duration,
+}
+
+impl Lives {
+    /// Goes on with the last span of the store, or begins another.
+    pub(crate) async fn begin(store: &dyn Store, clock: SharedClock) -> Result<Self> {
+        let (mut spans, now) = (store.spans().await?, clock.wall());
+        let paused = spans.last().map(|last| now.unix_ms() - last.ended.unix_ms());
+        match spans.last_mut().filter(|_| paused.is_some_and(|ms| (0..STEP).contains(&ms))) {
+            Some(last) => last.ended = now,
+            None => spans.push(Span { began: now, ended: now }),
+        }
+        let inner = Mutex::new(Inner { spans, boot: clock.boot() });
+        let lives = Self { clock, inner };
+        lives.keep(store).await?;
+        Ok(lives)
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Inner> {
+        self.inner.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// What time it is, as far as ages are concerned.
+    pub(crate) fn now(&self) -> Timestamp {
+        let mut inner = self.lock();
+        let (wall, boot) = (self.clock.wall().unix_ms(), self.clock.boot());
+        let passed = boot.saturating_sub(inner.boot).as_millis() as i64;
+        inner.boot = boot;
+        let Some(last) = inner.spans.last_mut() else { return Timestamp::from_unix_ms(wall) };
+        let expected = last.ended.unix_ms() + passed;
+        if (wall - expected).abs() < STEP {
+            // Small corrections add up over months and are no step.
+            last.ended = last.ended.max(Timestamp::from_unix_ms(wall));
+            return last.ended;
+        }
+        tracing::warn!(
+            step_ms = wall - expected,
+            "the wall clock has jumped; no session is older for that"
+        );
+        last.ended = Timestamp::from_unix_ms(expected);
+        let now = Timestamp::from_unix_ms(wall);
+        inner.spans.push(Span { began: now, ended: now });
+        now
+    }
+
+    /// Keeps what has passed.
+    pub(crate) async fn keep(&self, store: &dyn Store) -> Result<()> {
+        self.now();
+        let spans = self.lock().spans.clone();
+        // After a jump the one before the last has its end.
+        let from = spans.len().saturating_sub(2);
+        for (place, span) in spans.into_iter().enumerate().skip(from) {
+            store.put_span(place as u32, span).await?;
+        }
+        Ok(())
+    }
+
+    /// When a session's time to live ends, if no coordinator is down in between.
+    pub(crate) fn expires_at(&self, session: &Session) -> Option<Timestamp> {
+        let ttl = i64::try_from(session.limits.ttl_ms?.0).ok()?;
+        Some(Timestamp::from_unix_ms(ends_at(&self.lock().spans, session.lives_from, ttl)))
+    }
+}
+
+/// When `ttl` milliseconds of the spans have passed since `from`.
+fn ends_at(spans: &[Span], from: Timestamp, ttl: i64) -> i64 {
+    let from = from.unix_ms();
+    let Some((last, earlier)) = spans.split_last() else { return from.saturating_add(ttl) };
+    let mut left = ttl;
+    // The latest that may be the one it was created in; for what is older than all of them,
+    // the first.
+    let born = |span: &Span| (span.began.unix_ms()..=span.ended.unix_ms()).contains(&from);
+    if last.began.unix_ms() > from {
+        let first = earlier.iter().rposition(born).unwrap_or(0);
+        for span in earlier.iter().skip(first) {
+            let since = span.began.unix_ms().max(from);
+            let lived = (span.ended.unix_ms() - since).max(0);
+            if left <= lived {
+                return since.saturating_add(left);
+            }
+            left -= lived;
+        }
+    }
+    last.began.unix_ms().max(from).saturating_add(left)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn spans(all: &[(i64, i64)]) -> Vec<Span> {
+        let at = Timestamp::from_unix_ms;
+        all.iter().map(|&(began, ended)| Span { began: at(began), ended: at(ended) }).collect()
+    }
+
+    fn ends(all: &[(i64, i64)], from: i64, ttl: i64) -> i64 {
+        ends_at(&spans(all), Timestamp::from_unix_ms(from), ttl)
+    }
+
+    #[test]
+    fn age_is_what_has_passed_while_a_coordinator_was_up() {
+        // In the span that is going on, the wall clock it is.
+        assert_eq!(ends(&[(0, 100)], 40, 1000), 1040);
+        assert_eq!(ends(&[(0, 100), (500, 600)], 550, 1000), 1550);
+        // 60 before the pause, and the rest after it.
+        assert_eq!(ends(&[(0, 100), (500, 600)], 40, 1000), 1440);
+        assert_eq!(ends(&[(0, 100), (500, 600)], 40, 50), 90);
+        // Created by a build that kept no spans.
+        assert_eq!(ends(&[(500, 600)], 40, 1000), 1500);
+    }
+
+    #[test]
+    fn a_wrong_clock_makes_nobody_older() {
+        let year = 31_536_000_000;
+        // A year ahead, and back again.
+        assert_eq!(ends(&[(0, 100), (year, year + 50)], 40, 1000), year + 940);
+        assert_eq!(ends(&[(0, 100), (year, year + 50), (200, 300)], 40, 1000), 1090);
+        // Long ago: nothing that was before counts for what was created then.
+        assert_eq!(ends(&[(year, year + 5000), (0, 100)], 40, 1000), 1040);
+        assert_eq!(
+            ends(&[(year, year + 5000), (0, 100), (year + 6000, year + 6000)], 40, 1000),
+            year + 6940
+        );
+    }
+}
