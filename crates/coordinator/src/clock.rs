@@ -8,7 +8,7 @@ use rustix::time::{ClockId, clock_gettime};
 
 /// Where times come from.
 pub trait Clock: Send + Sync + 'static {
-    /// The wall clock: for people, and for `ttl`.
+    /// The wall clock: for people.
     fn wall(&self) -> Timestamp;
     /// Time since boot, suspend included: for limits.
     fn boot(&self) -> Duration;

@@ -25,6 +25,8 @@ pub struct Lives {
 
 struct Inner {
     spans: Vec<Span>,
+    /// The first of them that the store may not have as it is now.
+    kept: usize,
     /// The clock since boot when the last span had its end.
     boot: Duration,
 }
@@ -38,7 +40,8 @@ impl Lives {
             Some(last) => last.ended = now,
             None => spans.push(Span { began: now, ended: now }),
         }
-        let inner = Mutex::new(Inner { spans, boot: clock.boot() });
+        let kept = spans.len() - 1;
+        let inner = Mutex::new(Inner { spans, kept, boot: clock.boot() });
         let lives = Self { clock, inner };
         lives.keep(store).await?;
         Ok(lives)
@@ -74,12 +77,15 @@ impl Lives {
     /// Keeps what has passed.
     pub(crate) async fn keep(&self, store: &dyn Store) -> Result<()> {
         self.now();
-        let spans = self.lock().spans.clone();
-        // After a jump the one before the last has its end.
-        let from = spans.len().saturating_sub(2);
-        for (place, span) in spans.into_iter().enumerate().skip(from) {
-            store.put_span(place as u32, span).await?;
+        let (spans, first) = {
+            let inner = self.lock();
+            (inner.spans.clone(), inner.kept)
+        };
+        // More than one where the clock has jumped in between.
+        for (place, span) in spans.iter().enumerate().skip(first) {
+            store.put_span(place as u32, *span).await?;
         }
+        self.lock().kept = spans.len() - 1;
         Ok(())
     }
 
@@ -135,6 +141,39 @@ mod tests {
         assert_eq!(ends(&[(0, 100), (500, 600)], 40, 50), 90);
         // Created by a build that kept no spans.
         assert_eq!(ends(&[(500, 600)], 40, 1000), 1500);
+    }
+
+    struct Set(Mutex<(i64, u64)>);
+
+    impl crate::clock::Clock for Set {
+        fn wall(&self) -> Timestamp {
+            Timestamp::from_unix_ms(self.0.lock().expect("a clock").0)
+        }
+
+        fn boot(&self) -> Duration {
+            Duration::from_millis(self.0.lock().expect("a clock").1)
+        }
+    }
+
+    #[tokio::test]
+    async fn every_jump_between_two_looks_is_kept() {
+        let folder = tempfile::tempdir().expect("a folder");
+        let store = greenroom_store::SqliteStore::open(&folder.path().join("db")).await;
+        let store = store.expect("opens");
+        let clock = std::sync::Arc::new(Set(Mutex::new((1_000, 0))));
+        let lives = Lives::begin(&store, clock.clone()).await.expect("begins");
+        for (wall, boot) in [(1_500, 500), (9_000_000, 600), (2_000, 1_000), (5_000_000, 1_100)] {
+            *clock.0.lock().expect("a clock") = (wall, boot);
+            lives.now();
+        }
+        lives.keep(&store).await.expect("is kept");
+        let all = [(1_000, 1_600), (9_000_000, 9_000_400), (2_000, 2_100), (5_000_000, 5_000_000)];
+        assert_eq!(store.spans().await.expect("reads"), spans(&all));
+        // The next life goes on with the last of them.
+        *clock.0.lock().expect("a clock") = (5_000_700, 0);
+        Lives::begin(&store, clock).await.expect("begins");
+        let last = store.spans().await.expect("reads").pop().expect("a span");
+        assert_eq!(last, spans(&[(5_000_000, 5_000_700)])[0]);
     }
 
     #[test]
