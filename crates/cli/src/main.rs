@@ -24,12 +24,17 @@ use context::Context;
 
 fn main() -> ExitCode {
     let mut args = std::env::args_os().skip(1);
+    let word = args.next();
     // Before anything else: a shim has one thread, no runtime, and no time to lose.
-    if args.next().as_deref() == Some(OsStr::new("shim"))
+    if word.as_deref() == Some(OsStr::new("shim"))
         && let Some(dir) = args.next()
         && !dir.as_encoded_bytes().starts_with(b"-")
     {
         return greenroom_shim::main(Path::new(&dir));
+    }
+    // Started by a shim, never by hand, and no command of anybody's.
+    if word.as_deref() == Some(OsStr::new("drive")) {
+        return greenroom_drivers::main();
     }
     let cli = Cli::parse();
     let context = Context::new(cli.global);

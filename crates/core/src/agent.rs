@@ -9,6 +9,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::approval::Policy;
 use crate::ids::AgentName;
 use crate::limits::Limits;
 use crate::value::Ms;
@@ -48,14 +49,15 @@ pub struct AgentSpec {
     /// JSON Schema of a run's result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
+    /// What it may do without being asked, where its driver lets Greenroom decide.
+    #[serde(default, skip_serializing_if = "Policy::is_default")]
+    pub approvals: Policy,
 }
 
 impl AgentSpec {
     /// Whether one process serves many runs.
     pub fn lifecycle(&self) -> Lifecycle {
-        match &self.driver {
-            Driver::Command(command) => command.lifecycle,
-        }
+        self.driver.lifecycle()
     }
 }
 
@@ -65,6 +67,120 @@ impl AgentSpec {
 pub enum Driver {
     /// A program: prompt in, text or JSON lines out.
     Command(CommandSpec),
+    /// A coding agent's own command line: a `command` whose stream is known.
+    Preset(PresetSpec),
+    /// An agent that speaks the Agent Client Protocol on its standard streams.
+    Acp(AcpSpec),
+}
+
+impl Driver {
+    /// Its name in agent files and in the API.
+    pub fn word(&self) -> &'static str {
+        match self {
+            Self::Command(_) | Self::Preset(_) => "command",
+            Self::Acp(_) => "acp",
+        }
+    }
+
+    /// The process that speaks with the agent, `greenroom drive KIND`, where there is one.
+    pub fn process(&self) -> Option<&'static str> {
+        match self {
+            Self::Command(_) => None,
+            Self::Preset(_) => Some("preset"),
+            Self::Acp(_) => Some("acp"),
+        }
+    }
+
+    /// Whether one process serves many runs.
+    pub fn lifecycle(&self) -> Lifecycle {
+        match self {
+            Self::Command(command) => command.lifecycle,
+            Self::Preset(_) => Lifecycle::PerRun,
+            Self::Acp(_) => Lifecycle::Persistent,
+        }
+    }
+
+    /// Whether it can end a turn and keep the compute.
+    pub fn cancels(&self) -> bool {
+        self.process().is_some()
+    }
+}
+
+/// A coding agent's own command line.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct PresetSpec {
+    /// Whose.
+    pub preset: Preset,
+    /// The program, where it is not the preset's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub program: Option<String>,
+    /// More arguments, after the preset's own and before the prompt.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub args: Vec<String>,
+}
+
+/// Command lines whose flags and streams are known.
+#[derive(
+    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+)]
+#[serde(rename_all = "snake_case")]
+pub enum Preset {
+    /// Claude Code.
+    Claude,
+    /// Codex.
+    Codex,
+    /// opencode.
+    Opencode,
+    /// pi.
+    Pi,
+    /// Qwen Code.
+    Qwen,
+    /// Gemini CLI.
+    Gemini,
+    /// Copilot CLI.
+    Copilot,
+}
+
+impl Preset {
+    /// All of them.
+    pub const ALL: [Self; 7] = [
+        Self::Claude,
+        Self::Codex,
+        Self::Opencode,
+        Self::Pi,
+        Self::Qwen,
+        Self::Gemini,
+        Self::Copilot,
+    ];
+
+    /// The word in agent files, which is also the name of its program.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Claude => "claude",
+            Self::Codex => "codex",
+            Self::Opencode => "opencode",
+            Self::Pi => "pi",
+            Self::Qwen => "qwen",
+            Self::Gemini => "gemini",
+            Self::Copilot => "copilot",
+        }
+    }
+}
+
+/// An agent that speaks the Agent Client Protocol.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct AcpSpec {
+    /// The program and its arguments; no shell is involved.
+    pub command: Vec<String>,
+    /// The session mode to set, where the agent offers it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<String>,
+    /// Options to set, where the agent offers them.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub config: BTreeMap<String, String>,
+    /// How to log in, where the agent asks for it: one of its `authMethods`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub auth: Option<String>,
 }
 
 /// A program and how it is fed.

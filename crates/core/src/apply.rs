@@ -3,7 +3,7 @@
 use serde_json::Value;
 
 use crate::fact::{Changes, Closed, Created, Fact, Output};
-use crate::ids::{Epoch, Generation, RunId};
+use crate::ids::{ApprovalId, Epoch, Generation, RunId};
 use crate::receipt::StopReason;
 use crate::record::OutputKind;
 use crate::run::{Head, HeadState};
@@ -80,6 +80,17 @@ impl Session {
         }
     }
 
+    fn set_ask(&mut self, id: ApprovalId, state: AskState) {
+        let asked = self.compute.iter_mut().flat_map(|compute| &mut compute.asked);
+        asked.filter(|asked| asked.id == id).for_each(|asked| asked.state = state);
+    }
+
+    fn drop_ask(&mut self, id: ApprovalId) {
+        if let Some(compute) = &mut self.compute {
+            compute.asked.retain(|asked| asked.id != id);
+        }
+    }
+
     fn close(&mut self, closed: &Closed) {
         if closed.how == HowEnded::Interrupted(InterruptReason::Abandoned) {
             self.abandoned.push(closed.receipt.epoch);
@@ -149,6 +160,7 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
                 closing: false,
                 silent: false,
                 unconfirmed: false,
+                asked: Vec::new(),
             });
             s.turn();
         }
@@ -263,7 +275,7 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
             if let (Some(compute), Some(index)) = (&mut s.compute, at_head)
                 && let Some(run) = s.queue.remove(index)
             {
-                compute.head = Some(Head { run, state: HeadState::Dispatched });
+                compute.head = Some(Head { run, state: HeadState::Dispatched, cancel: None });
                 s.blocked = None;
                 s.turn();
             }
@@ -278,6 +290,35 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
         }
         Fact::RunStarted { run } => s.set_head(*run, HeadState::Running),
         Fact::RunWaiting { run } => s.set_head(*run, HeadState::Waiting),
+        Fact::RunResumed { run } => s.set_head(*run, HeadState::Running),
+        Fact::RunStopping { run, grace_ms, .. } => {
+            if let Some(head) = s.compute.as_mut().and_then(|compute| compute.head.as_mut())
+                && head.run.id == *run
+            {
+                head.cancel = Some(*grace_ms);
+                s.turn();
+            }
+        }
+        Fact::Conversation { id, .. } => s.conversation = Some(id.clone()),
+        Fact::ApprovalRequested(asked) => {
+            if let Some(compute) = &mut s.compute {
+                let (id, run, seq) = (asked.ask.id, asked.run, s.last_seq);
+                compute.asked.push(Asked { id, run, seq, state: AskState::Open });
+            }
+        }
+        Fact::ApprovalAnswered(answered) => {
+            let seq = s.last_seq;
+            s.set_ask(answered.id, AskState::Answered { seq });
+            s.turn();
+        }
+        Fact::ApprovalDelivered { id, .. } => {
+            s.set_ask(*id, AskState::Delivered);
+            s.turn();
+        }
+        Fact::ApprovalWithdrawn { id, .. } => {
+            s.drop_ask(*id);
+            s.turn();
+        }
         Fact::RunCompleted { run, .. }
         | Fact::RunFailed { run, .. }
         | Fact::RunStopped { run, .. }

@@ -3,7 +3,7 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::ids::{Epoch, Generation, RunId, SessionUid, StopId};
+use crate::ids::{ApprovalId, Epoch, Generation, RunId, SessionUid, StopId};
 use crate::receipt::StopReason;
 use crate::value::Ms;
 
@@ -30,6 +30,12 @@ pub enum Order {
         /// The run dispatched to it; its body is fetched by id.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         run: Option<RunId>,
+        /// That run's turn is to be ended, within so long; else the compute is.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        cancel: Option<Ms>,
+        /// Questions that are answered; each answer is fetched by its id.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        answers: Vec<ApprovalId>,
     },
     /// It should be ended, with a receipt.
     Down {

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 
+use crate::approval::Answer;
 use crate::fact::{Changes, Output};
 use crate::ids::*;
 use crate::receipt::{Receipt, StopReason};
@@ -59,6 +60,15 @@ pub enum Command {
         by: Actor,
         /// Time from the first SIGTERM to the kill; the agent's own where absent.
         grace: Option<Ms>,
+    },
+    /// Answer what the agent asked. Once.
+    Answer {
+        /// What.
+        id: ApprovalId,
+        /// How.
+        answer: Answer,
+        /// Who.
+        by: Actor,
     },
     /// Take back a run that was not dispatched.
     Withdraw {
@@ -314,6 +324,14 @@ pub enum Refusal {
         /// How it stands.
         status: &'static str,
     },
+    /// It was answered before.
+    #[error("this was answered already; the first answer counts")]
+    ApprovalAnswered,
+    /// Nobody waits for it any more.
+    #[error(
+        "nobody waits for this answer any more: the compute that asked has ended or is being stopped"
+    )]
+    ApprovalOver,
     /// A tree stop is committed here.
     #[error("the parent session is stopped with its tree; resume it before it creates children")]
     ParentStopping,
@@ -338,6 +356,8 @@ impl Refusal {
             Self::RunEnded { .. } => "run_ended",
             Self::Deleting => "session_deleting",
             Self::NothingToAbandon { .. } => "nothing_to_abandon",
+            Self::ApprovalAnswered => "approval_answered",
+            Self::ApprovalOver => "approval_over",
             Self::ParentStopping => "parent_stopping",
             Self::TooDeep(_) => "tree_too_deep",
             Self::TooManyChildren(_) => "too_many_children",

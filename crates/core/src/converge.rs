@@ -8,7 +8,9 @@
 //! epoch is on disk before a receipt is answered).
 
 use crate::assignment::{Assignment, Order, StopOrder};
-use crate::ids::{Epoch, Generation, RunId};
+use crate::ids::{ApprovalId, Epoch, Generation, RunId};
+use crate::value::Ms;
+use std::collections::BTreeSet;
 
 /// What a runner has of one session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]
@@ -35,6 +37,10 @@ pub struct LocalCompute {
     pub run: Option<RunId>,
     /// The stop it was given: its grace and its try.
     pub stop: Option<StopOrder>,
+    /// The run whose turn it was told to end.
+    pub cancelled: Option<RunId>,
+    /// The answers it was given.
+    pub answered: BTreeSet<ApprovalId>,
 }
 
 /// What to do.
@@ -52,6 +58,18 @@ pub enum Action {
     HandRun {
         /// The run.
         run: RunId,
+    },
+    /// Let the live compute end the turn of this run, and itself where that takes longer.
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// How long the agent's own end of the turn may take.
+        grace: Ms,
+    },
+    /// Give the live compute this answer.
+    HandAnswer {
+        /// To what.
+        id: ApprovalId,
     },
     /// Give the live compute this stop.
     Stop {
@@ -92,12 +110,17 @@ pub fn converge(local: &Local, assignment: &Assignment) -> Action {
     let live = local.live.as_ref();
     let this = live.filter(|compute| compute.epoch == epoch);
     match (&assignment.order, this) {
-        (Order::Up { run }, Some(compute)) => match run {
-            // A compute that was told to stop takes nothing more.
-            Some(run) if compute.run != Some(*run) && compute.stop.is_none() => {
-                Action::HandRun { run: *run }
+        // A compute that was told to stop takes nothing more.
+        (Order::Up { .. }, Some(compute)) if compute.stop.is_some() => Action::Nothing,
+        (Order::Up { run, cancel, answers }, Some(compute)) => match (run, cancel) {
+            (Some(run), _) if compute.run != Some(*run) => Action::HandRun { run: *run },
+            (Some(run), Some(grace)) if compute.cancelled != Some(*run) => {
+                Action::Cancel { run: *run, grace: *grace }
             }
-            _ => Action::Nothing,
+            _ => match answers.iter().find(|id| !compute.answered.contains(id)) {
+                Some(id) => Action::HandAnswer { id: *id },
+                None => Action::Nothing,
+            },
         },
         (Order::Up { .. }, None) if closed => Action::AnswerClosed { epoch },
         // An older compute is still there: it ends first, by its own order.

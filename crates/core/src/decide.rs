@@ -4,6 +4,7 @@
 //! sees what the one before it has made true. When the status has changed at the end,
 //! a `session.status` fact says so.
 
+mod approval;
 mod life;
 mod prompt;
 mod report;
@@ -79,6 +80,7 @@ impl Plan {
             }
             Command::Stop(stop) => self.stop(stop),
             Command::StopRun { run, stop, by, grace } => self.stop_run(run, stop, &by, grace)?,
+            Command::Answer { id, answer, by } => self.answer(id, answer, &by)?,
             Command::Withdraw { run, by } => self.withdraw(run, &by)?,
             Command::Resume { by } => self.resume(&by)?,
             Command::Abandon { by, reason } => self.abandon(&by, &reason)?,

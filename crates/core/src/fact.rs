@@ -6,6 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::AgentPin;
+use crate::approval::{Answer, Ask};
 use crate::assignment::StopOrder;
 use crate::ids::*;
 use crate::limits::Limits;
@@ -112,6 +113,12 @@ pub enum Fact {
     RunStarted { run: RunId },
     #[serde(rename = "run.waiting")]
     RunWaiting { run: RunId },
+    /// Nothing of it waits for a person any more.
+    #[serde(rename = "run.resumed")]
+    RunResumed { run: RunId },
+    /// Its turn is to be ended; the compute stays, if the agent obeys in time.
+    #[serde(rename = "run.stopping")]
+    RunStopping { run: RunId, grace_ms: Ms, by: String },
     #[serde(rename = "run.completed")]
     RunCompleted {
         run: RunId,
@@ -128,6 +135,19 @@ pub enum Fact {
     },
     #[serde(rename = "run.withdrawn")]
     RunWithdrawn { run: RunId, by: String },
+    /// The agent's own name for the conversation.
+    #[serde(rename = "session.conversation")]
+    Conversation { epoch: Epoch, id: String },
+    #[serde(rename = "approval.requested")]
+    ApprovalRequested(Box<ApprovalRequested>),
+    #[serde(rename = "approval.answered")]
+    ApprovalAnswered(Box<ApprovalAnswered>),
+    /// The answer has reached the agent's driver.
+    #[serde(rename = "approval.delivered")]
+    ApprovalDelivered { id: ApprovalId, epoch: Epoch },
+    /// It needs no answer any more: the agent, its run or its compute has gone on or ended.
+    #[serde(rename = "approval.withdrawn")]
+    ApprovalWithdrawn { id: ApprovalId, epoch: Epoch, reason: String },
     #[serde(rename = "child.created")]
     ChildCreated { child: SessionUid, id: SessionId, agent: AgentName },
     #[serde(rename = "child.removed")]
@@ -213,6 +233,34 @@ pub struct RunQueued {
     pub first: bool,
 }
 
+/// The agent asks something of a person.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalRequested {
+    /// The compute whose agent asks.
+    pub epoch: Epoch,
+    /// The run that waits.
+    pub run: RunId,
+    /// What is asked.
+    #[serde(flatten)]
+    pub ask: Ask,
+}
+
+/// A person has answered, once.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct ApprovalAnswered {
+    /// What was answered.
+    pub id: ApprovalId,
+    /// The compute whose agent asked.
+    pub epoch: Epoch,
+    /// The run that waited.
+    pub run: RunId,
+    /// Who answered.
+    pub by: String,
+    /// How.
+    #[serde(flatten)]
+    pub answer: Answer,
+}
+
 /// A child's run has ended.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct ChildCompleted {
@@ -272,10 +320,14 @@ impl Fact {
         match self {
             Self::Output(output) => output.run,
             Self::RunQueued(queued) => Some(queued.run.id),
+            Self::ApprovalRequested(asked) => Some(asked.run),
+            Self::ApprovalAnswered(answered) => Some(answered.run),
             Self::RunDispatched { run, .. }
             | Self::RunRequeued { run }
             | Self::RunStarted { run }
             | Self::RunWaiting { run }
+            | Self::RunResumed { run }
+            | Self::RunStopping { run, .. }
             | Self::RunCompleted { run, .. }
             | Self::RunFailed { run, .. }
             | Self::RunStopped { run, .. }

@@ -51,6 +51,8 @@ uuid_ids! {
     StoreId
     /// An access token (not its secret).
     TokenId
+    /// One question to a person: an approval of one action, or something to fill in.
+    ApprovalId
     /// One transfer between a runner and a client of the API.
     StreamId
 }

@@ -12,10 +12,12 @@
 
 pub mod agent;
 pub mod apply;
+pub mod approval;
 pub mod assignment;
 pub mod command;
 pub mod converge;
 pub mod decide;
+pub mod drive;
 pub mod fact;
 pub mod ids;
 mod integer;

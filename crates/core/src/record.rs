@@ -4,7 +4,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
-use crate::ids::{Epoch, RunId, SessionUid};
+use crate::approval::Ask;
+use crate::ids::{ApprovalId, Epoch, RunId, SessionUid};
 use crate::receipt::{EndReason, Receipt};
 use crate::value::Timestamp;
 
@@ -54,6 +55,30 @@ pub enum RecordBody {
         run: RunId,
         /// How it ended.
         outcome: Outcome,
+    },
+    /// The agent's own name for the conversation, by which it can be taken up again.
+    Conversation {
+        /// The name.
+        id: String,
+    },
+    /// The agent asks something of a person, and the run waits.
+    Asked {
+        /// The run.
+        run: RunId,
+        /// What.
+        ask: Box<Ask>,
+    },
+    /// An answer has reached the agent's driver.
+    AnswerTaken {
+        /// To what.
+        id: ApprovalId,
+    },
+    /// What was asked needs no answer any more.
+    AskOver {
+        /// What.
+        id: ApprovalId,
+        /// Why.
+        reason: String,
     },
     /// The compute is ending though nobody asked; a receipt follows.
     Closing {
@@ -118,11 +143,18 @@ pub enum OutputKind {
     Log,
     /// Output over the quota that was counted and dropped: `{bytes}`.
     OutputGap,
+    /// The agent could not take up its conversation and began another: `{reason}`.
+    ContextFresh,
+    /// What the agent says of itself: `{about, …}`, with `about` one of `agent`, `modes`,
+    /// `mode`, `config`, `commands`, `title`.
+    AgentInfo,
+    /// What a policy decided, without asking anybody: `{tool, input, decision, by}`.
+    Decided,
 }
 
 impl OutputKind {
     /// All kinds.
-    pub const ALL: [Self; 8] = [
+    pub const ALL: [Self; 11] = [
         Self::Message,
         Self::Thought,
         Self::ToolCall,
@@ -131,6 +163,9 @@ impl OutputKind {
         Self::Usage,
         Self::Log,
         Self::OutputGap,
+        Self::ContextFresh,
+        Self::AgentInfo,
+        Self::Decided,
     ];
 
     /// The event type of this kind.
@@ -144,6 +179,9 @@ impl OutputKind {
             Self::Usage => "usage",
             Self::Log => "log",
             Self::OutputGap => "output_gap",
+            Self::ContextFresh => "session.context_fresh",
+            Self::AgentInfo => "session.agent_info",
+            Self::Decided => "approval.decided",
         }
     }
 
@@ -185,7 +223,8 @@ pub enum Outcome {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct RunError {
     /// Stable word: `exit`, `signal`, `oom`, `limit`, `interrupted`, `start_error`,
-    /// `start_timeout`, `protocol`, `output_schema`, `abandoned`.
+    /// `start_timeout`, `protocol`, `output_schema`, `abandoned`, `auth`, `model_error`,
+    /// `refused`, `agent_error`.
     pub code: String,
     /// What happened, to what, for people.
     pub message: String,

@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::ids::RunId;
-use crate::value::Timestamp;
+use crate::value::{Ms, Timestamp};
 
 /// A run that has no answer yet, as the session knows it. What it asks is stored beside
 /// the session, by its id.
@@ -26,6 +26,9 @@ pub struct Head {
     pub run: PendingRun,
     /// How far it is.
     pub state: HeadState,
+    /// Its turn is to be ended, and how long that may take.
+    #[serde(default)]
+    pub cancel: Option<Ms>,
 }
 
 /// How far a dispatched run is.

@@ -98,6 +98,9 @@ pub struct AgentTraits {
     pub keeps_leftovers: bool,
     /// Graces of a stop that names none.
     pub graces: Graces,
+    /// Its driver can end a turn and keep the compute.
+    #[serde(default)]
+    pub cancels: bool,
 }
 
 /// Whether a session exists for its users.
@@ -136,6 +139,37 @@ pub struct Compute {
     pub silent: bool,
     /// Its end cannot be proven, or was not in time.
     pub unconfirmed: bool,
+    /// What its agent has asked of a person, in order, answered or not.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub asked: Vec<Asked>,
+}
+
+/// Something an agent has asked of a person.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
+pub struct Asked {
+    /// Its identity.
+    pub id: ApprovalId,
+    /// The run that waits.
+    pub run: RunId,
+    /// The log's entry that says what.
+    pub seq: Seq,
+    /// How far it is.
+    pub state: AskState,
+}
+
+/// How far a question is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum AskState {
+    /// Nobody has answered.
+    Open,
+    /// It is answered by that entry of the log, and the agent may not know yet.
+    Answered {
+        /// The entry.
+        seq: Seq,
+    },
+    /// The agent has its answer.
+    Delivered,
 }
 
 /// What is wanted of a compute.
@@ -306,7 +340,7 @@ impl Session {
         let last = match &self.compute {
             Some(compute) => {
                 let order = match &compute.wanted {
-                    Wanted::Up => Order::Up { run: compute.head.as_ref().map(|h| h.run.id) },
+                    Wanted::Up => compute.order_up(),
                     Wanted::Down(stopping) => Order::Down { stop: stopping.order.clone() },
                 };
                 Some((compute.runner, assign(compute.epoch, order)))
@@ -367,6 +401,21 @@ impl Session {
 }
 
 impl Compute {
+    fn order_up(&self) -> Order {
+        let answers =
+            self.asked.iter().filter(|asked| matches!(asked.state, AskState::Answered { .. }));
+        Order::Up {
+            run: self.head.as_ref().map(|head| head.run.id),
+            cancel: self.head.as_ref().and_then(|head| head.cancel),
+            answers: answers.map(|asked| asked.id).collect(),
+        }
+    }
+
+    /// What waits for a person.
+    pub fn open_asks(&self) -> impl Iterator<Item = &Asked> {
+        self.asked.iter().filter(|asked| asked.state == AskState::Open)
+    }
+
     /// Whether it could be given a run.
     pub fn takes_run(&self) -> bool {
         self.ready

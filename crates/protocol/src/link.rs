@@ -7,6 +7,7 @@
 //! | `POST /v1/link/records` | NDJSON of journal records; idempotent |
 //! | `GET /v1/link/computes/{uid}/{epoch}` | the body of an assignment: [`ComputeBody`] |
 //! | `GET /v1/link/runs/{run}` | the body of a dispatched run: [`RunBody`] |
+//! | `GET /v1/link/computes/{uid}/{epoch}/answers/{id}` | what was answered: [`AnswerBody`] |
 //! | `GET /v1/link/streams/{id}` | the bytes a client sends (an upload) |
 //! | `POST /v1/link/streams/{id}` | the bytes a client gets; a [`StreamHead`] line first |
 //!
@@ -15,6 +16,7 @@
 use std::collections::BTreeMap;
 
 use greenroom_core::agent::AgentSpec;
+use greenroom_core::approval::Answer;
 use greenroom_core::record::Writer;
 use greenroom_core::{
     Assignment, Epoch, Generation, Limits, Receipt, RunId, RunnerId, SessionId, SessionUid,
@@ -249,6 +251,19 @@ pub struct ComputeBody {
     /// Greenroom's own variables for the agent: `GREENROOM_URL`, `GREENROOM_SESSION`,
     /// `GREENROOM_TOKEN` (of role `agent`) and others. A secret: never written to disk.
     pub env: BTreeMap<String, String>,
+    /// The agent's own name for the conversation, from an earlier compute.
+    #[serde(default)]
+    pub conversation: Option<String>,
+    /// Whether an earlier compute has begun a run.
+    #[serde(default)]
+    pub resumed: bool,
+}
+
+/// The answer to what an agent asked.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct AnswerBody {
+    /// The answer.
+    pub answer: Answer,
 }
 
 /// The body of a run.

@@ -1,8 +1,10 @@
 //! Bringing a compute up: body, spec, shim, environment, run.
 
+use std::collections::BTreeMap;
 use std::time::Duration;
 
-use greenroom_core::{Epoch, RunId};
+use greenroom_core::approval::Answer;
+use greenroom_core::{ApprovalId, Epoch, Ms, RunId};
 use greenroom_protocol::link::{ComputeBody, RunBody};
 use greenroom_shim::control::Control;
 use greenroom_shim::spec::{PROTOCOL, ShimSpec};
@@ -26,6 +28,8 @@ impl Compute {
             stage,
             run: Run::None,
             stop: None,
+            cancelled: None,
+            answers: BTreeMap::new(),
             force: None,
             _efforts_guard: efforts.clone().drop_guard(),
             starting: efforts.child_token(),
@@ -164,6 +168,10 @@ impl Session {
             home: paths.home,
             cgroups: self.host.found.capabilities.for_compute(self.uid, epoch),
             isolation: probe::ISOLATION.to_owned(),
+            conversation: body.conversation.clone(),
+            resumed: body.resumed,
+            approvals: body.agent.approvals.clone(),
+            output_schema: body.agent.output_schema.clone(),
         }
     }
 
@@ -218,6 +226,38 @@ impl Session {
         }
     }
 
+    /// Lets the compute end a turn.
+    pub(crate) fn cancel(&mut self, epoch: Epoch, run: RunId, grace_ms: Ms) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        compute.cancelled = Some((run, grace_ms));
+        if let Stage::Supervised(shim) = &compute.stage
+            && let Some(talk) = &shim.talk
+        {
+            talk.say(ToShim::Cancel { run, grace_ms });
+        }
+    }
+
+    /// Fetches an answer for the agent.
+    pub(crate) fn hand_answer(&mut self, epoch: Epoch, id: ApprovalId) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        compute.answers.insert(id, None);
+        let (host, inbox, uid) = (self.host.clone(), self.inbox.clone(), self.uid);
+        self.effort(self.computes[&epoch].efforts.clone(), async move {
+            let body = retried(|| host.api.answer(uid, epoch, id), "an answer").await;
+            let _ = inbox.send(Event::Answer { epoch, id, answer: Box::new(body.answer) });
+        });
+    }
+
+    pub(crate) fn answer(&mut self, epoch: Epoch, id: ApprovalId, answer: Answer) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        if let Stage::Supervised(shim) = &compute.stage
+            && let Some(talk) = &shim.talk
+        {
+            talk.say(ToShim::Answer { id, answer: answer.clone() });
+        }
+        compute.answers.insert(id, Some(answer));
+    }
+
     /// The shim answers. What it has not been told, or has not heard, is said to it.
     pub(crate) async fn met(&mut self, epoch: Epoch, met: Met) {
         let FromShim::Hello { phase, run, durable, uid, epoch: theirs, .. } = met.hello else {
@@ -245,6 +285,15 @@ impl Session {
         if let Some(stop) = &compute.stop {
             talk.say(ToShim::Stop { stop: stop.clone() });
             point::pass("runner_after_stop_sent");
+        }
+        // Repeats change nothing there.
+        if let Some((run, grace_ms)) = compute.cancelled {
+            talk.say(ToShim::Cancel { run, grace_ms });
+        }
+        for (id, answer) in &compute.answers {
+            if let Some(answer) = answer.clone() {
+                talk.say(ToShim::Answer { id: *id, answer });
+            }
         }
         shim.talk = Some(talk);
         shim.met = true;

@@ -3,11 +3,11 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_core::{Epoch, RunId, SessionUid, StreamId};
+use greenroom_core::{ApprovalId, Epoch, RunId, SessionUid, StreamId};
 use greenroom_protocol::Problem;
 use greenroom_protocol::link::{
-    ComputeBody, EnrollReply, EnrollRequest, RecordsReply, RunBody, RunnerInfo, SyncReply,
-    SyncRequest,
+    AnswerBody, ComputeBody, EnrollReply, EnrollRequest, RecordsReply, RunBody, RunnerInfo,
+    SyncReply, SyncRequest,
 };
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -113,6 +113,18 @@ impl Api {
     /// The body of an assignment.
     pub(crate) async fn compute(&self, uid: SessionUid, epoch: Epoch) -> Call<ComputeBody> {
         let request = self.signed(self.http.get(self.url(&format!("computes/{uid}/{epoch}"))))?;
+        json(answer(request.timeout(SHORT)).await?).await
+    }
+
+    /// What was answered to a question of an agent.
+    pub(crate) async fn answer(
+        &self,
+        uid: SessionUid,
+        epoch: Epoch,
+        id: ApprovalId,
+    ) -> Call<AnswerBody> {
+        let path = format!("computes/{uid}/{epoch}/answers/{id}");
+        let request = self.signed(self.http.get(self.url(&path)))?;
         json(answer(request.timeout(SHORT)).await?).await
     }
 

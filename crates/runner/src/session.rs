@@ -7,9 +7,12 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
 
+use greenroom_core::approval::Answer;
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::converge::{Action, Local, LocalCompute};
-use greenroom_core::{Assignment, Epoch, Receipt, RunId, SessionId, SessionUid, converge};
+use greenroom_core::{
+    ApprovalId, Assignment, Epoch, Ms, Receipt, RunId, SessionId, SessionUid, converge,
+};
 use greenroom_protocol::link::ComputeBody;
 use greenroom_shim::control::Control;
 use greenroom_shim::spec::ShimSpec;
@@ -43,6 +46,8 @@ pub(crate) enum Event {
     Body { epoch: Epoch, body: Box<ComputeBody>, made: std::io::Result<()> },
     /// The body of a run came.
     Input { epoch: Epoch, run: RunId, input: RunInput },
+    /// An answer for the agent came.
+    Answer { epoch: Epoch, id: ApprovalId, answer: Box<Answer> },
     /// Workspace and environment are there, or cannot be.
     Prepared { epoch: Epoch, start: ToShim },
     /// The shim answers.
@@ -93,6 +98,10 @@ pub(crate) struct Compute {
     pub(crate) stage: Stage,
     pub(crate) run: Run,
     pub(crate) stop: Option<StopOrder>,
+    /// The run whose turn it was told to end, and how long that may take.
+    pub(crate) cancelled: Option<(RunId, Ms)>,
+    /// Answers for its agent; absent as long as they are being fetched.
+    pub(crate) answers: BTreeMap<ApprovalId, Option<Answer>>,
     pub(crate) force: Option<Force>,
     /// Ends what brings it up: body, workspace, run.
     pub(crate) starting: CancellationToken,
@@ -247,6 +256,7 @@ impl Session {
             Event::NewEra => self.orders.clear(),
             Event::Body { epoch, body, made } => self.body(epoch, *body, made).await,
             Event::Input { epoch, run, input } => self.input(epoch, run, input),
+            Event::Answer { epoch, id, answer } => self.answer(epoch, id, *answer),
             Event::Prepared { epoch, start } => self.prepared(epoch, start),
             Event::Met { epoch, met } => self.met(epoch, *met).await,
             Event::NoShim { epoch } => self.settle(epoch).await,
@@ -328,6 +338,8 @@ impl Session {
                 epoch: *epoch,
                 run: compute.run.id(),
                 stop: compute.stop.clone(),
+                cancelled: compute.cancelled.map(|(run, _)| run),
+                answered: compute.answers.keys().copied().collect(),
             }),
         }
     }
@@ -335,8 +347,8 @@ impl Session {
     /// Does what the latest order for an epoch asks for. `fresh`: it has just come, and what
     /// it asks is answered again.
     async fn converge(&mut self, epoch: Epoch, fresh: bool) {
-        // A start is followed by its run; nothing takes more steps.
-        for _ in 0..3 {
+        // A start is followed by its run, and that by what was decided about it.
+        for _ in 0..100 {
             let Some(order) = self.orders.get(&epoch) else { return };
             let action = converge(&self.local(epoch), order);
             match action {
@@ -344,6 +356,8 @@ impl Session {
                 Action::Start { .. } if self.host.stopping.load(Ordering::Acquire) => return,
                 Action::Start { epoch } => self.start(epoch),
                 Action::HandRun { run } => self.hand_run(epoch, run),
+                Action::Cancel { run, grace } => self.cancel(epoch, run, grace),
+                Action::HandAnswer { id } => self.hand_answer(epoch, id),
                 Action::Stop { stop } => self.stop(epoch, stop).await,
                 Action::CloseUnstarted { epoch, stop } => {
                     return self.close_unstarted(epoch, Err(stop)).await;

@@ -68,6 +68,8 @@ pub(crate) struct Ends {
 #[derive(Debug)]
 pub(crate) struct Start<'a> {
     pub(crate) command: &'a CommandSpec,
+    /// What is executed, where it is not what the command names.
+    pub(crate) program: Option<&'a Path>,
     pub(crate) env: &'a BTreeMap<String, String>,
     pub(crate) workspace: &'a Path,
     pub(crate) home: &'a Path,
@@ -104,7 +106,10 @@ impl Leader {
         let command = &start.command.command;
         let name = command.first().filter(|name| !name.is_empty()).ok_or(StartError::NoCommand)?;
         let path = start.env.get("PATH").map_or(DEFAULT_PATH, String::as_str);
-        let program = look_up(name, path, start.workspace)?;
+        let program = match start.program {
+            Some(program) => program.to_owned(),
+            None => look_up(name, path, start.workspace)?,
+        };
 
         let by_arg = start.prompt.filter(|_| start.command.prompt_via == PromptVia::Arg);
         let by_env = start.prompt.filter(|_| start.command.prompt_via == PromptVia::Env);

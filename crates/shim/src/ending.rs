@@ -53,7 +53,7 @@ pub(crate) struct Closing {
 }
 
 impl Ending {
-    fn new(reason: EndReason, now: Moment, grace: u64) -> Self {
+    fn new(reason: EndReason, now: Moment, cancel: Option<u64>, grace: u64) -> Self {
         Self {
             reason,
             detail: None,
@@ -61,7 +61,7 @@ impl Ending {
             requested_at: clock::wall(),
             requested_by: Vec::new(),
             steps: Vec::new(),
-            ladder: Ladder::new(now, grace),
+            ladder: Ladder::new(now, cancel, grace),
             leader_noted: false,
             leftovers: 0,
             next_round: now,
@@ -101,7 +101,8 @@ impl Supervisor {
         match &mut self.ending {
             Some(ending) => ending.join(&stop, now),
             None => {
-                let mut ending = Ending::new(stop.reason.into(), now, stop.grace_ms.0);
+                let cancel = self.turn_to_cancel().then_some(stop.cancel_grace_ms.0);
+                let mut ending = Ending::new(stop.reason.into(), now, cancel, stop.grace_ms.0);
                 ending.step(now, Action::Seen, format!("stop {}", stop.id));
                 ending.join(&stop, now);
                 self.begin_ending(ending, now);
@@ -120,7 +121,9 @@ impl Supervisor {
         if self.is_ending() {
             return;
         }
-        let mut ending = Ending::new(reason, now, grace);
+        let cancel_grace = self.spec.graces.cancel_grace_ms.0;
+        let cancel = self.turn_to_cancel().then_some(cancel_grace.min(grace));
+        let mut ending = Ending::new(reason, now, cancel, grace);
         ending.step(now, Action::Seen, detail.clone().unwrap_or_default());
         ending.detail = detail;
         self.state(RecordBody::Closing { reason });
@@ -135,7 +138,7 @@ impl Supervisor {
         left: Option<(u32, u64)>,
         detail: Option<String>,
     ) {
-        let mut ending = Ending::new(reason, now, left.map_or(0, |(_, grace)| grace));
+        let mut ending = Ending::new(reason, now, None, left.map_or(0, |(_, grace)| grace));
         ending.detail = detail;
         ending.step(now, Action::Seen, "the agent ended by itself");
         if let Some((leftovers, _)) = left {
@@ -201,6 +204,9 @@ impl Supervisor {
         self.reap(now);
         let Some(mut ending) = self.ending.take() else { return };
         self.note_leader(&mut ending, now);
+        if self.run.is_none() {
+            ending.ladder.turn_is_over();
+        }
         while !self.tree.is_gone() {
             let leader_alive = self.leader.as_ref().is_some_and(Leader::is_alive);
             let Some(act) = ending.ladder.next(now, leader_alive) else { break };
@@ -233,6 +239,10 @@ impl Supervisor {
 
     fn act(&mut self, act: Act, ending: &mut Ending, now: Moment) {
         match act {
+            Act::Cancel => {
+                self.cancel_turn();
+                ending.step(now, Action::Cancel, "the driver was told to end the turn");
+            }
             Act::TermLeader => {
                 fail::fail_point!("shim_before_term");
                 if let Some(leader) = &self.leader {

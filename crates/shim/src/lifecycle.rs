@@ -12,6 +12,7 @@ use serde_json::Value;
 use crate::agent::{Leader, Start, StartError};
 use crate::clock::{self, Moment};
 use crate::outcome;
+use crate::output::Mode;
 use crate::redact::Secrets;
 use crate::streams::Streams;
 use crate::supervise::{ActiveRun, PendingRun, Phase, RETRY, Supervisor};
@@ -38,6 +39,8 @@ impl Supervisor {
                     self.take_env(env, &secrets, now);
                 }
             }
+            ToShim::Cancel { run, grace_ms } => self.cancel(run, grace_ms, now),
+            ToShim::Answer { id, answer } => self.answer(id, answer, now),
             ToShim::CannotStart { error } => {
                 if self.phase == Phase::AwaitingEnv {
                     self.end_by_itself(now, EndReason::StartError, 0, Some(error));
@@ -64,7 +67,8 @@ impl Supervisor {
             let (_, at) = leader.exit?;
             Some(self.quiet_at(at).unwrap_or(now).max(now))
         });
-        let deadlines = [start, pending.map(|p| p.retry_at), self.run_deadline(), natural];
+        let pending = pending.map(|pending| pending.retry_at);
+        let deadlines = [start, pending, self.run_deadline(), self.cancel_deadline(), natural];
         deadlines.into_iter().flatten().min()
     }
 
@@ -73,7 +77,9 @@ impl Supervisor {
     }
 
     fn run_deadline(&self) -> Option<Moment> {
-        Some(self.run.as_ref()?.begun.saturating_add(self.spec.limits.run_ms?.0))
+        // While a person is asked, nobody can be blamed for the time.
+        let run = self.run.as_ref().filter(|_| !self.run_waits())?;
+        Some(run.begun.saturating_add(self.spec.limits.run_ms?.0))
     }
 
     pub(crate) fn advance_lifecycle(&mut self, now: Moment) {
@@ -95,15 +101,18 @@ impl Supervisor {
             }
             return;
         }
-        if let Some(limit) = self.spec.limits.run_ms.filter(|_| self.run_deadline() <= Some(now))
-            && self.run.is_some()
+        if let Some(limit) = self.spec.limits.run_ms
+            && self.run_deadline().is_some_and(|deadline| now >= deadline)
         {
             let detail = format!("run limit {limit} reached");
             let grace = self.spec.graces.grace_ms.0;
             self.end_by_itself(now, EndReason::Limit, grace, Some(detail));
             return;
         }
-        self.begin_pending_run(now);
+        self.watch_cancel(now);
+        if !self.is_ending() {
+            self.begin_pending_run(now);
+        }
     }
 
     /// The environment is here, and which of it must not be said.
@@ -144,6 +153,7 @@ impl Supervisor {
         let feed = self.is_persistent() || self.command.prompt_via == PromptVia::Stdin;
         let start = Start {
             command: &self.command,
+            program: self.leader_program(),
             env: &self.env,
             workspace: &self.spec.workspace,
             home: &self.spec.home,
@@ -156,7 +166,14 @@ impl Supervisor {
                 fail::fail_point!("shim_after_spawn");
                 self.tree.childless = false;
                 self.leader = Some(leader);
-                self.streams = Some(Streams::new(ends, self.command.stdout, &self.secrets, now));
+                let mode = match self.driven {
+                    Some(_) => Mode::Driver,
+                    None => self.command.stdout.into(),
+                };
+                self.streams = Some(Streams::new(ends, mode, &self.secrets, now));
+                if self.driven.is_some() {
+                    self.open_driver();
+                }
                 true
             }
             Err(error) => {
@@ -171,7 +188,8 @@ impl Supervisor {
     fn watch_start(&mut self, now: Moment) {
         match self.leader.as_mut().and_then(Leader::started) {
             None => {}
-            Some(Ok(())) if self.phase == Phase::Starting => {
+            // A driver says itself when its agent is ready.
+            Some(Ok(())) if self.phase == Phase::Starting && self.driven.is_none() => {
                 self.phase = Phase::Up;
                 self.state(RecordBody::Ready);
             }
@@ -217,7 +235,7 @@ impl Supervisor {
         if self.is_persistent() {
             self.hand_over(id, &input, now);
         } else {
-            self.start_for(&input, now);
+            self.start_for(id, &input, now);
         }
     }
 
@@ -231,7 +249,13 @@ impl Supervisor {
         self.keep_gap(None);
     }
 
-    fn start_for(&mut self, input: &RunInput, now: Moment) {
+    fn start_for(&mut self, run: RunId, input: &RunInput, now: Moment) {
+        if self.driven.is_some() {
+            if self.start_leader(None, now) {
+                self.tell_run(run, input);
+            }
+            return;
+        }
         let text = match input {
             RunInput::Prompt(text) => text.clone(),
             RunInput::Input(value) => value.to_string(),
@@ -246,6 +270,9 @@ impl Supervisor {
         // With leftovers kept, the process may have ended and the compute stayed.
         if self.leader.is_none() && !self.start_leader(None, now) {
             return;
+        }
+        if self.driven.is_some() {
+            return self.tell_run(run, input);
         }
         let mut line = match input {
             RunInput::Prompt(text) => serde_json::json!({ "run": run, "prompt": text }),
@@ -299,10 +326,16 @@ impl Supervisor {
         self.finish_streams(now, !gone);
         // Known only now: its last words may have been the answer.
         let (in_run, persistent) = (self.run.is_some(), self.is_persistent());
-        let reason = outcome::reason_of(exit, !(in_run && persistent), oom);
+        let reason = match outcome::reason_of(exit, !(in_run && persistent), oom) {
+            // A driver that never said that it is ready has not brought its agent up.
+            EndReason::Exit | EndReason::Done if self.phase == Phase::Starting => {
+                EndReason::StartError
+            }
+            reason => reason,
+        };
         if let Some(run) = &mut self.run {
             let result = run.result.take();
-            self.end_run(match persistent {
+            self.end_run(match persistent || self.driven.is_some() {
                 true => outcome::without_result(&program, exit, oom),
                 false => outcome::of_one_run(&program, exit, oom, result),
             });

@@ -1,6 +1,7 @@
 //! What an agent writes, as journal entries: pure, from bytes to things to keep.
 
-use greenroom_core::agent::Stdout as Mode;
+use greenroom_core::agent::Stdout;
+use greenroom_core::drive::FromDriver;
 use greenroom_core::record::OutputKind;
 use serde::Deserialize;
 use serde_json::{Map, Value, json};
@@ -13,6 +14,26 @@ use crate::text::{Coalescer, Lossy, Piece};
 
 /// A JSON line longer than this is text.
 const LONGEST_JSON: usize = 4 << 20;
+
+/// What standard output is.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Mode {
+    /// Text: the agent's message.
+    Text,
+    /// JSON lines: an object of a known `type` is that event, another line is text.
+    Jsonl,
+    /// The same, and the words of [`FromDriver`].
+    Driver,
+}
+
+impl From<Stdout> for Mode {
+    fn from(stdout: Stdout) -> Self {
+        match stdout {
+            Stdout::Text => Self::Text,
+            Stdout::Jsonl => Self::Jsonl,
+        }
+    }
+}
 
 /// What came of some output.
 #[derive(Debug, Clone, PartialEq)]
@@ -28,6 +49,8 @@ pub(crate) enum Emit {
     Delta { part: u32, offset: u64, text: String },
     /// The structured answer of the run.
     Result(Value),
+    /// What a driver says beside events.
+    Said(Box<FromDriver>),
 }
 
 /// Bytes into text that may be said.
@@ -96,7 +119,7 @@ impl Answer {
     pub(crate) fn push(&mut self, bytes: &[u8], now: Moment, out: &mut Vec<Emit>) {
         match self.mode {
             Mode::Text => self.push_text(bytes, now, out),
-            Mode::Jsonl => self.push_lines(bytes, now, out),
+            Mode::Jsonl | Mode::Driver => self.push_lines(bytes, now, out),
         }
     }
 
@@ -168,20 +191,30 @@ impl Answer {
     }
 
     fn push_line(&mut self, line: &[u8], now: Moment, out: &mut Vec<Emit>) {
-        let Some(event) = self.event(line) else {
-            return self.push_text(line, now, out);
-        };
-        self.flush_text(out);
-        out.push(event);
+        match self.event(line) {
+            None => self.push_text(line, now, out),
+            Some(Emit::Said(said)) if matches!(*said, FromDriver::Text { .. }) => {
+                if let FromDriver::Text { text } = *said {
+                    self.push_text(text.as_bytes(), now, out);
+                }
+            }
+            Some(event) => {
+                self.flush_text(out);
+                out.push(event);
+            }
+        }
     }
 
     /// The event that a line is, if it is one.
     fn event(&self, line: &[u8]) -> Option<Emit> {
-        if self.mode != Mode::Jsonl || line.trim_ascii_start().first() != Some(&b'{') {
+        if self.mode == Mode::Text || line.trim_ascii_start().first() != Some(&b'{') {
             return None;
         }
         // Looked at first without building anything: most lines are not for us.
         let Kind { kind } = serde_json::from_slice(line).ok()?;
+        if self.mode == Mode::Driver && OutputKind::of(&kind).is_none() {
+            return self.said(line);
+        }
         let is_result = kind == "result";
         let kind = OutputKind::of(&kind).filter(|kind| *kind != OutputKind::OutputGap);
         if kind.is_none() && !is_result {
@@ -202,6 +235,20 @@ impl Answer {
         let mut data = Value::Object(data);
         self.secrets.in_value(&mut data);
         Some(Emit::Output { kind, data, bytes: line.len() as u64 })
+    }
+
+    /// What a driver says beside events.
+    fn said(&self, line: &[u8]) -> Option<Emit> {
+        let said: FromDriver = match serde_json::from_slice(line).ok()? {
+            // Its secrets may lie across pieces: they are looked for where it is put together.
+            text @ FromDriver::Text { .. } => text,
+            _ => {
+                let mut value: Value = serde_json::from_slice(line).ok()?;
+                self.secrets.in_value(&mut value);
+                serde_json::from_value(value).ok()?
+            }
+        };
+        Some(Emit::Said(Box::new(said)))
     }
 
     fn take_pieces(&mut self, out: &mut Vec<Emit>) {

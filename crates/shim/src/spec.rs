@@ -3,14 +3,17 @@
 use std::path::PathBuf;
 
 use greenroom_core::agent::{Driver, Graces, Leftovers};
+use greenroom_core::approval::Policy;
 use greenroom_core::{Epoch, Limits, RunnerId, SessionId, SessionUid};
 use serde::{Deserialize, Serialize};
+use serde_json::Value;
 
 /// Version of `spec`, of the socket's messages and of the journal. Changes are
 /// additive: every build reads every version that was ever released.
 ///
 /// 2: the environment names the secrets in it.
-pub const PROTOCOL: u32 = 2;
+/// 3: drivers; turns are cancelled, questions answered.
+pub const PROTOCOL: u32 = 3;
 
 /// What a shim is told before it lives. The runner writes and syncs it before it spawns.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -43,6 +46,18 @@ pub struct ShimSpec {
     pub cgroups: Cgroups,
     /// Isolation of the runner, for the receipt.
     pub isolation: String,
+    /// The agent's own name for the conversation, from an earlier compute.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub conversation: Option<String>,
+    /// Whether an earlier compute has begun a run.
+    #[serde(default)]
+    pub resumed: bool,
+    /// What the agent may do without being asked, where its driver lets us decide.
+    #[serde(default)]
+    pub approvals: Policy,
+    /// JSON Schema of a run's result.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub output_schema: Option<Value>,
 }
 
 /// Directories of the control groups of one compute, not yet made. Their parents exist.

@@ -3,13 +3,13 @@
 use std::os::fd::{AsFd, BorrowedFd, OwnedFd};
 use std::rc::Rc;
 
-use greenroom_core::agent::Stdout as Mode;
+use greenroom_core::drive::FromDriver;
 use rustix::event::PollFlags;
 use rustix::io::Errno;
 
 use crate::agent::Ends;
 use crate::clock::Moment;
-use crate::output::{Answer, Complaints, Emit};
+use crate::output::{Answer, Complaints, Emit, Mode};
 use crate::redact::Secrets;
 
 /// Bytes read of one stream before control has its turn again.
@@ -119,7 +119,7 @@ impl Streams {
             }
         });
         // An answer may end the run: what was complained before it belongs to it.
-        if let Some(at) = out.iter().position(|emit| matches!(emit, Emit::Result(_))) {
+        if let Some(at) = out.iter().position(ends_a_run) {
             let mut before = Vec::new();
             complaints.boundary(&mut before);
             out.splice(at..at, before);
@@ -174,6 +174,14 @@ impl Streams {
         let feed = feed.map(|feed| (feed.fd.as_fd(), PollFlags::OUT));
         let outputs = [&self.stdout, &self.stderr].into_iter().flatten();
         outputs.map(|fd| (fd.as_fd(), PollFlags::IN)).chain(feed)
+    }
+}
+
+fn ends_a_run(emit: &Emit) -> bool {
+    match emit {
+        Emit::Result(_) => true,
+        Emit::Said(said) => matches!(**said, FromDriver::Ended { .. }),
+        _ => false,
     }
 }
 

@@ -8,9 +8,8 @@ use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 
-use greenroom_core::agent::{CommandSpec, Driver, Lifecycle};
+use greenroom_core::agent::CommandSpec;
 use greenroom_core::receipt::{EndReason, LastRun};
-use greenroom_core::record::OutputKind;
 use greenroom_core::{RecordBody, RunId};
 use rustix::event::{PollFd, PollFlags, poll};
 use serde_json::Value;
@@ -18,9 +17,10 @@ use serde_json::Value;
 use crate::agent::Leader;
 use crate::clock::{self, Moment};
 use crate::control::{Control, Lock, Reserved};
+use crate::driven::{Driven, command_of};
 use crate::ending::{Closing, Ending};
 use crate::log::Log;
-use crate::output::{Emit, Quota};
+use crate::output::Quota;
 use crate::redact::Secrets;
 use crate::socket::Server;
 use crate::spec::{PROTOCOL, ShimSpec};
@@ -71,6 +71,8 @@ pub(crate) struct Supervisor {
     /// State the disk did not take yet, in order.
     pub(crate) owed: Vec<RecordBody>,
     pub(crate) owed_retry: Moment,
+    /// What a driver adds to a compute, where there is one.
+    pub(crate) driven: Option<Driven>,
     pub(crate) ending: Option<Ending>,
     pub(crate) closing: Option<Closing>,
     pub(crate) born: Moment,
@@ -78,8 +80,8 @@ pub(crate) struct Supervisor {
     pub(crate) nice: i32,
     next_check: Moment,
     next_sample: Moment,
-    told_durable: u64,
-    buffer: Vec<u8>,
+    pub(crate) told_durable: u64,
+    pub(crate) buffer: Vec<u8>,
     /// The control folder is gone: there is nowhere to put a receipt.
     pub(crate) lost: bool,
     /// Nothing is left to do.
@@ -155,7 +157,7 @@ fn begin(dir: &Path) -> Result<Option<Supervisor>, Box<dyn std::error::Error>> {
         return Err("this compute was begun before".into());
     }
     let reserved = Reserved::set_aside(dir.join("closed.reserve"), CLOSED_RESERVE);
-    let Driver::Command(command) = spec.driver.clone();
+    let command = command_of(&spec.driver);
     let (tree, broken) = match Tree::make(&spec.cgroups, &spec.limits) {
         Ok(tree) => (tree, None),
         Err(error) => (Tree::default(), Some(error)),
@@ -163,6 +165,7 @@ fn begin(dir: &Path) -> Result<Option<Supervisor>, Box<dyn std::error::Error>> {
     let born = clock::now();
     let mut supervisor = Supervisor {
         quota: Quota::new(spec.limits.output().0),
+        driven: spec.driver.process().map(|_| Driven::default()),
         folder: identity(&dir)?,
         spec,
         command,
@@ -239,6 +242,10 @@ impl Supervisor {
                 break;
             }
             self.take_output(now);
+            self.obey_driver(now);
+            if self.done {
+                break;
+            }
             self.log.sync_due(now);
             self.tell_durable();
             self.server.send();
@@ -430,106 +437,5 @@ impl Supervisor {
         }
         strays.retain(|stray| !stray.is_closed());
         self.strays = strays;
-    }
-
-    fn read_streams(&mut self, streams: &mut Streams, now: Moment) {
-        let mut emits = Vec::new();
-        let skipped = streams.read(&mut self.buffer, self.quota.is_over(), now, &mut emits);
-        self.quota.lose(skipped);
-        streams.tick(now, &mut emits);
-        self.keep(emits, false);
-    }
-
-    /// Reads all that the pipes hold, closes the text in progress, and drops the pipes
-    /// (or, if something may still write, keeps them as strays).
-    pub(crate) fn finish_streams(&mut self, now: Moment, keep_pipes: bool) {
-        let Some(mut streams) = self.streams.take() else { return };
-        streams.close_stdin();
-        // A pipe holds a MiB at most; who writes faster than we read writes on in vain.
-        for _ in 0..64 {
-            self.read_streams(&mut streams, now);
-            if streams.is_drained() {
-                break;
-            }
-        }
-        let mut emits = Vec::new();
-        streams.boundary(now, &mut emits);
-        self.keep(emits, false);
-        if keep_pipes && !streams.is_closed() {
-            self.strays.push(streams);
-        }
-    }
-
-    /// Puts output where it belongs: into the journal, to those who watch, or into the
-    /// count of what was dropped.
-    pub(crate) fn keep(&mut self, emits: Vec<Emit>, stray: bool) {
-        for emit in emits {
-            let run = if stray { None } else { self.run.as_ref().map(|run| run.id) };
-            match emit {
-                Emit::Output { kind, data, bytes } => {
-                    let body = RecordBody::Output { run, kind, data };
-                    let wanted = kind.is_state() || self.quota.admit(bytes);
-                    if wanted && self.log.append(&body).is_err() {
-                        self.quota.lose(bytes);
-                    }
-                }
-                Emit::Delta { part, offset, text } => {
-                    if let Some(run) = run
-                        && !self.quota.is_over()
-                        && self.server.has_listeners()
-                    {
-                        self.server.say(&FromShim::Delta { run, part, offset, text });
-                    }
-                }
-                Emit::Result(result) if !stray => self.take_result(result),
-                Emit::Result(_) => {}
-            }
-        }
-    }
-
-    /// Says what was dropped since the run began.
-    pub(crate) fn keep_gap(&mut self, run: Option<RunId>) {
-        if let Some(bytes) = self.quota.take_gap() {
-            let data = serde_json::json!({ "bytes": bytes });
-            self.state(RecordBody::Output { run, kind: OutputKind::OutputGap, data });
-        }
-    }
-
-    /// Writes state, now or as soon as the disk takes it.
-    pub(crate) fn state(&mut self, body: RecordBody) {
-        if self.owed.is_empty() {
-            match self.log.append(&body) {
-                Ok(_) => return,
-                Err(error) => eprintln!("greenroom shim: the journal refuses: {error}"),
-            }
-        }
-        self.owed.push(body);
-    }
-
-    /// Tries again what the disk did not take.
-    pub(crate) fn pay_owed(&mut self, now: Moment) {
-        if self.owed.is_empty() || now < self.owed_retry {
-            return;
-        }
-        self.owed_retry = now + RETRY;
-        while let Some(body) = self.owed.first() {
-            if self.log.append(body).is_err() {
-                return;
-            }
-            self.owed.remove(0);
-        }
-    }
-
-    pub(crate) fn tell_durable(&mut self) {
-        let index = self.log.durable();
-        if index > self.told_durable {
-            self.told_durable = index;
-            self.server.say(&FromShim::Durable { index });
-        }
-    }
-
-    /// Whether one process serves many runs.
-    pub(crate) fn is_persistent(&self) -> bool {
-        self.command.lifecycle == Lifecycle::Persistent
     }
 }

@@ -4,7 +4,7 @@
 use std::io;
 use std::time::{Duration, Instant};
 
-use greenroom_core::agent::{Driver, Lifecycle};
+use greenroom_core::agent::Lifecycle;
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::receipt::{Action, EndReason, LastRun, Means, Proof, Receipt, Step};
 use greenroom_core::record::Writer;
@@ -96,8 +96,7 @@ enum Verdict {
 
 /// Pure: from what was wanted, told and found to what can be known.
 fn judge(spec: &ShimSpec, host: &HostIdentity, begun: bool, told: &Told) -> Verdict {
-    let Driver::Command(command) = &spec.driver;
-    let could_begin = match command.lifecycle {
+    let could_begin = match spec.driver.lifecycle() {
         // The one process of all runs is marked before it is started.
         Lifecycle::Persistent => begun || told.any,
         // Every process has its `RunStarted` on disk before it.

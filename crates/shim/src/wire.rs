@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::fmt;
 
+use greenroom_core::approval::Answer;
 use greenroom_core::assignment::StopOrder;
-use greenroom_core::{Epoch, Receipt, RunId, SessionUid};
+use greenroom_core::{ApprovalId, Epoch, Ms, Receipt, RunId, SessionUid};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -40,6 +41,21 @@ pub enum ToShim {
         run: RunId,
         /// What it asks.
         input: RunInput,
+    },
+    /// End the turn of this run, within so long; where the agent takes longer, end the
+    /// compute. Repeats change nothing.
+    Cancel {
+        /// The run.
+        run: RunId,
+        /// How long the agent's own end of the turn may take.
+        grace_ms: Ms,
+    },
+    /// The answer to what the agent asked. Repeats change nothing.
+    Answer {
+        /// To what.
+        id: ApprovalId,
+        /// The answer.
+        answer: Answer,
     },
     /// End the compute. Repeats change nothing; another may only shorten it.
     Stop {

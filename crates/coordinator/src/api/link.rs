@@ -6,7 +6,7 @@ use axum::body::Body as Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use futures::StreamExt;
-use greenroom_core::{Epoch, SessionUid, StreamId};
+use greenroom_core::{ApprovalId, Epoch, SessionUid, StreamId};
 use greenroom_protocol::Problem;
 use greenroom_protocol::link::*;
 use http::{HeaderMap, StatusCode, header};
@@ -18,9 +18,9 @@ use crate::app::App;
 use crate::auth::{JoinToken, LinkCaller};
 use crate::error::ApiResult;
 use crate::extract::{Body, Path};
-use crate::service::link;
 use crate::service::reports::{Line, Upload, read_line};
 use crate::service::streams;
+use crate::service::{approvals, link};
 
 /// A line of an upload has so many bytes at most: a megabyte of text, escaped at its worst.
 const MAX_LINE: usize = 16 << 20;
@@ -33,6 +33,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(sync))
         .routes(routes!(records))
         .routes(routes!(compute))
+        .routes(routes!(answer))
         .routes(routes!(run))
         .routes(routes!(stream_upload, stream_answer))
 }
@@ -145,6 +146,22 @@ async fn compute(
     // The name under which this runner reaches us is the one its agents can use, too.
     let host = headers.get(header::HOST).and_then(|host| host.to_str().ok()).unwrap_or_default();
     let body = link::compute_body(&app, id, uid, Epoch(epoch), host).await?;
+    Ok(json(StatusCode::OK, &body))
+}
+
+/// What was answered to a question of an agent
+#[utoipa::path(get, path = "/v1/link/computes/{uid}/{epoch}/answers/{id}", tag = "link",
+    params(
+        ("uid" = uuid::Uuid, Path, description = "The session"),
+        ("epoch" = u32, Path, description = "Its compute"),
+        ("id" = uuid::Uuid, Path, description = "What was asked")),
+    responses((status = 200, description = "The answer", body = AnswerBody)))]
+async fn answer(
+    State(app): State<Arc<App>>,
+    LinkCaller(runner): LinkCaller,
+    Path((uid, epoch, id)): Path<(SessionUid, u32, ApprovalId)>,
+) -> ApiResult<Response> {
+    let body = approvals::body(&app, runner, uid, Epoch(epoch), id).await?;
     Ok(json(StatusCode::OK, &body))
 }
 

@@ -2,6 +2,7 @@
 //! `service`.
 
 mod agents;
+mod approvals;
 mod events;
 mod files;
 mod health;
@@ -46,6 +47,7 @@ pub fn operations() -> OpenApiRouter<Arc<App>> {
         .merge(sessions::routes())
         .merge(stop::routes())
         .merge(runs::routes())
+        .merge(approvals::routes())
         .merge(events::routes())
         .merge(files::routes())
         .merge(runners::routes())

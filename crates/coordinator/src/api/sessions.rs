@@ -93,17 +93,9 @@ async fn list(
         agent: query.agent.filter(|agent| !agent.is_empty()),
         labels: labels(raw.as_deref().unwrap_or(""))?,
         runner: query.runner,
-        parent: None,
-        family: match &caller.who {
-            Who::Agent { uid, .. } => Some(*uid),
-            _ => None,
-        },
         text: query.q.filter(|text| !text.is_empty()),
         sort: sort(query.sort.as_deref())?,
-        visible_to: visible_to(&caller),
-        expired: false,
-        limit: query.limit.0,
-        cursor: cursor(query.cursor)?,
+        ..visible(&caller, query.limit.0, cursor(query.cursor)?)
     };
     if let Some(name) = query.parent.as_deref().filter(|name| !name.is_empty()) {
         match sessions::find(&app, &caller, name).await {
@@ -118,6 +110,20 @@ async fn list(
     let page = app.store.sessions(wanted).await?;
     let items = page.items.iter().map(|session| views::session(session, &app.lives)).collect();
     Ok(json(StatusCode::OK, &v1::List { items, next_cursor: page.next }))
+}
+
+/// A page of all that a caller may see.
+pub(super) fn visible(caller: &Caller, limit: u32, cursor: Option<String>) -> SessionQuery {
+    SessionQuery {
+        family: match &caller.who {
+            Who::Agent { uid, .. } => Some(*uid),
+            _ => None,
+        },
+        visible_to: visible_to(caller),
+        limit,
+        cursor,
+        ..SessionQuery::default()
+    }
 }
 
 /// Whose sessions a list is of; all where absent. Those of an agent are its family.

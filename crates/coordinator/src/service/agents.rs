@@ -56,6 +56,7 @@ impl Pinned {
             persistent: self.row.spec.lifecycle() == Lifecycle::Persistent,
             keeps_leftovers: self.row.spec.leftovers == Leftovers::Keep,
             graces: self.row.spec.stop,
+            cancels: self.row.spec.driver.cancels(),
         }
     }
 

@@ -232,6 +232,8 @@ pub(crate) async fn compute_body(
         agent: (*agent.row.spec).clone(),
         limits: session.limits.clone(),
         env,
+        conversation: session.conversation.clone(),
+        resumed: epoch > Epoch(1) && session.ended.is_some(),
     })
 }
 

@@ -1,6 +1,7 @@
 //! What the API does, once a request is parsed and its caller known.
 
 pub(crate) mod agents;
+pub(crate) mod approvals;
 pub(crate) mod files;
 pub(crate) mod link;
 pub(crate) mod reports;

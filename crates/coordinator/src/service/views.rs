@@ -1,6 +1,6 @@
 //! From what is kept to what is shown.
 
-use greenroom_core::agent::{Driver, Lifecycle};
+use greenroom_core::agent::Lifecycle;
 use greenroom_core::run::RunStatus;
 use greenroom_core::session::Wanted;
 use greenroom_core::{RunId, Session};
@@ -42,7 +42,10 @@ pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
         run_status: run.map(|(_, status)| status),
         last_seq: session.last_seq,
         version: session.version,
-        pending: v1::Pending { runs: session.queue.len() as u32, approvals: 0 },
+        pending: v1::Pending {
+            runs: session.queue.len() as u32,
+            approvals: session.compute.as_ref().map_or(0, |c| c.open_asks().count() as u32),
+        },
         usage: usage(&session.usage),
         limits: session.limits.clone(),
         created_at: session.created_at,
@@ -100,9 +103,7 @@ pub(crate) fn run_status(session: &Session, run: RunId) -> RunStatus {
 
 /// An agent as it is shown.
 pub(crate) fn agent(row: &AgentRow) -> v1::Agent {
-    let driver = match &row.spec.driver {
-        Driver::Command(_) => "command",
-    };
+    let driver = row.spec.driver.word();
     let lifecycle = match row.spec.lifecycle() {
         Lifecycle::PerRun => "per_run",
         Lifecycle::Persistent => "persistent",

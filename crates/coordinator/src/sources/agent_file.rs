@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 
 use greenroom_core::AgentSpec;
 use greenroom_core::agent::*;
+use greenroom_core::approval::{self, Policy, Rule};
 use greenroom_core::{AgentName, Bytes, Limits, Ms};
 use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
@@ -119,6 +120,12 @@ struct AgentFile {
     prompt_via: Option<PromptVia>,
     stdout: Option<Stdout>,
     lifecycle: Option<Lifecycle>,
+    preset: Option<Preset>,
+    args: Option<Vec<String>>,
+    mode: Option<String>,
+    config: Option<BTreeMap<String, String>>,
+    auth: Option<String>,
+    approvals: Option<ApprovalsFile>,
     env: Option<BTreeMap<String, String>>,
     workspace: Option<WorkspaceFile>,
     stop: Option<StopFile>,
@@ -155,6 +162,22 @@ enum WorkspaceWord {
     Empty,
     Dir,
     Git,
+}
+
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+struct ApprovalsFile {
+    #[serde(default)]
+    mode: approval::Mode,
+    #[serde(default)]
+    headless: bool,
+    #[serde(default)]
+    allow: Vec<Rule>,
+    #[serde(default)]
+    ask: Vec<Rule>,
+    #[serde(default)]
+    deny: Vec<Rule>,
+    timeout: Option<Text<Ms>>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -260,15 +283,50 @@ impl AgentFile {
             runner_labels: self.runner.and_then(|runner| runner.labels).unwrap_or_default(),
             input_schema: self.input_schema,
             output_schema: self.output_schema,
+            approvals: self.approvals.map(ApprovalsFile::policy).unwrap_or_default(),
         })
+    }
+
+    /// Keys of one driver are refused with another: what is said and not done is worse
+    /// than an error.
+    fn foreign_key(&self) -> Option<(&'static str, &'static str)> {
+        let driver = self.driver;
+        let command = driver == DriverWord::Command;
+        let plain = command && self.preset.is_none();
+        [
+            ("prompt_via", self.prompt_via.is_some(), plain, "driver: command"),
+            ("stdout", self.stdout.is_some(), plain, "driver: command"),
+            ("lifecycle", self.lifecycle.is_some(), plain, "driver: command"),
+            ("preset", self.preset.is_some(), command, "driver: command"),
+            ("args", self.args.is_some(), command && !plain, "a preset"),
+            ("mode", self.mode.is_some(), driver == DriverWord::Acp, "driver: acp"),
+            ("config", self.config.is_some(), driver == DriverWord::Acp, "driver: acp"),
+            ("auth", self.auth.is_some(), driver == DriverWord::Acp, "driver: acp"),
+            ("approvals", self.approvals.is_some(), !plain, "a driver that asks"),
+        ]
+        .into_iter()
+        .find(|(_, given, fits, _)| *given && !*fits)
+        .map(|(key, _, _, whose)| (key, whose))
     }
 
     fn driver(&self) -> Result<Driver, (String, String)> {
         let bad = |key: &str, message: &str| Err((key.to_owned(), message.to_owned()));
+        if let Some((key, whose)) = self.foreign_key() {
+            let here = match self.preset {
+                Some(preset) => format!("preset: {}", preset.as_str()),
+                None => format!("driver: {}", self.driver.as_str()),
+            };
+            return Err((key.to_owned(), format!("belongs to {whose}, not to {here}")));
+        }
         match self.driver {
             DriverWord::Command => {}
             DriverWord::Acp => {
-                return bad("driver", "\"acp\" is not supported by this build: use \"command\"");
+                return Ok(Driver::Acp(AcpSpec {
+                    command: self.command("acp", "[opencode, acp]")?,
+                    mode: self.mode.clone(),
+                    config: self.config.clone().unwrap_or_default(),
+                    auth: self.auth.clone(),
+                }));
             }
             DriverWord::Hosted => {
                 return bad("driver", "\"hosted\" is not supported by this build: use \"command\"");
@@ -277,18 +335,10 @@ impl AgentFile {
                 return bad("driver", "\"loop\" is not supported by this build: use \"command\"");
             }
         }
-        let Some(command) = self.command.clone() else {
-            return bad(
-                "command",
-                "is required for the driver \"command\": a list of strings, such as [python3, fix.py]",
-            );
-        };
-        if command.first().is_none_or(|program| program.is_empty()) {
-            return bad("command", "must name a program first");
+        if let Some(preset) = self.preset {
+            return self.preset(preset);
         }
-        if command.iter().any(|part| part.contains('\0')) {
-            return bad("command", "must not contain NUL characters");
-        }
+        let command = self.command("command", "[python3, fix.py]")?;
         let (stdout, lifecycle) =
             (self.stdout.unwrap_or_default(), self.lifecycle.unwrap_or_default());
         if lifecycle == Lifecycle::Persistent {
@@ -311,6 +361,64 @@ impl AgentFile {
             stdout,
             lifecycle,
         }))
+    }
+
+    fn command(&self, driver: &str, example: &str) -> Result<Vec<String>, (String, String)> {
+        let bad = |message: String| Err(("command".to_owned(), message));
+        let Some(command) = self.command.clone() else {
+            return bad(format!(
+                "is required for the driver \"{driver}\": a list of strings, such as {example}"
+            ));
+        };
+        if command.first().is_none_or(|program| program.is_empty()) {
+            return bad("must name a program first".to_owned());
+        }
+        if command.iter().any(|part| part.contains('\0')) {
+            return bad("must not contain NUL characters".to_owned());
+        }
+        Ok(command)
+    }
+
+    fn preset(&self, preset: Preset) -> Result<Driver, (String, String)> {
+        let program = match self.command.as_deref() {
+            None => None,
+            Some([program]) if !program.is_empty() && !program.contains('\0') => {
+                Some(program.clone())
+            }
+            Some(_) => {
+                let message = "names the program alone with a preset; what comes after it is args";
+                return Err(("command".to_owned(), message.to_owned()));
+            }
+        };
+        let args = self.args.clone().unwrap_or_default();
+        if args.iter().any(|arg| arg.contains('\0')) {
+            return Err(("args".to_owned(), "must not contain NUL characters".to_owned()));
+        }
+        Ok(Driver::Preset(PresetSpec { preset, program, args }))
+    }
+}
+
+impl ApprovalsFile {
+    fn policy(self) -> Policy {
+        Policy {
+            mode: self.mode,
+            headless: self.headless,
+            allow: self.allow,
+            ask: self.ask,
+            deny: self.deny,
+            timeout_ms: self.timeout.map(|timeout| timeout.0),
+        }
+    }
+}
+
+impl DriverWord {
+    fn as_str(self) -> &'static str {
+        match self {
+            Self::Command => "command",
+            Self::Acp => "acp",
+            Self::Hosted => "hosted",
+            Self::Loop => "loop",
+        }
     }
 }
 

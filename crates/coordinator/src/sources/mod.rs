@@ -367,6 +367,7 @@ pub async fn load_builtin(app: &App) -> ApiResult<()> {
         runner_labels: BTreeMap::new(),
         input_schema: None,
         output_schema: None,
+        approvals: Default::default(),
     };
     put(app, spec, "builtin:shell").await
 }

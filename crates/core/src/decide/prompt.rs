@@ -53,6 +53,9 @@ impl Plan {
         if compute.wanted != Wanted::Up || compute.head.is_none() {
             return;
         }
+        if self.cancel(by) {
+            return;
+        }
         let stop = Stop {
             id,
             reason: StopReason::User,

@@ -26,6 +26,14 @@ impl Plan {
             body if self.session.abandoned.contains(&epoch) => self.unmatched(epoch, body),
             _ if !current => {}
             RecordBody::Ready => self.ready(epoch),
+            RecordBody::Conversation { id } => {
+                if self.session.conversation.as_ref() != Some(&id) {
+                    self.emit(Fact::Conversation { epoch, id });
+                }
+            }
+            RecordBody::Asked { run, ask } => self.asked(epoch, run, *ask),
+            RecordBody::AnswerTaken { id } => self.answer_taken(epoch, id),
+            RecordBody::AskOver { id, reason } => self.ask_over(epoch, id, reason),
             RecordBody::Closing { reason } => self.emit(Fact::Closing { epoch, reason }),
             RecordBody::RunStarted { run } => self.run_started(epoch, run),
             RecordBody::RunEnded { run, outcome } => self.run_ended(epoch, run, outcome),
@@ -78,6 +86,7 @@ impl Plan {
     }
 
     fn end_run(&mut self, run: RunId, outcome: Outcome) {
+        self.withdraw_asks(run, "its run has ended");
         self.emit(match outcome {
             Outcome::Completed { result } => Fact::RunCompleted { run, result },
             Outcome::Failed { error } => Fact::RunFailed { run, error },
@@ -107,7 +116,9 @@ impl Plan {
     /// Closes the current epoch.
     pub(super) fn close(&mut self, receipt: Receipt) {
         let Some(compute) = &self.session.compute else { return };
-        let asked = compute.wanted != Wanted::Up;
+        // Ending a run may take its compute with it; what waits goes on all the same.
+        let cancelled = compute.head.as_ref().is_some_and(|head| head.cancel.is_some());
+        let asked = compute.wanted != Wanted::Up || cancelled;
         let began = compute.began || receipt.last_run.is_some();
         let how = self.how_ended(&receipt);
         let given_back = self.settle_head(how, &receipt);

@@ -118,8 +118,8 @@ impl Plan {
         }
     }
 
-    /// Ends one run. A `command` agent has no cancel of its own, so its compute ends with
-    /// the run; the queue is not held and goes on when the receipt is in.
+    /// Ends one run. Where the driver has a cancel of its own the compute stays; else it ends
+    /// with the run. The queue is not held and goes on.
     pub(super) fn stop_run(
         &mut self,
         run: RunId,
@@ -135,6 +135,9 @@ impl Plan {
         if head.is_none_or(|head| head.run.id != run) {
             return Err(Refusal::RunEnded { status: "ended" });
         }
+        if self.cancel(by) {
+            return Ok(());
+        }
         self.take_down(&Stop {
             id,
             reason: StopReason::User,
@@ -145,6 +148,21 @@ impl Plan {
             tree: false,
         });
         Ok(())
+    }
+
+    /// Lets the driver end the turn, where it can.
+    pub(super) fn cancel(&mut self, by: &Actor) -> bool {
+        let traits = self.session.traits;
+        let Some(compute) = &self.session.compute else { return false };
+        let up = compute.ready && compute.wanted == Wanted::Up && !compute.closing;
+        let Some(head) = compute.head.as_ref().filter(|_| up && traits.cancels) else {
+            return false;
+        };
+        if head.cancel.is_none() {
+            let grace_ms = traits.graces.cancel_grace_ms;
+            self.emit(Fact::RunStopping { run: head.run.id, grace_ms, by: by.name.clone() });
+        }
+        true
     }
 
     pub(super) fn stop_overdue(&mut self, epoch: Epoch, attempt: u32) {

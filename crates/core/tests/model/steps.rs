@@ -214,6 +214,8 @@ impl World {
                 true
             }
             Action::HandRun { run } => self.hand(assignment.epoch.0, run),
+            // Turns that are cancelled, and answers, are no business of this model's agent.
+            Action::Cancel { .. } | Action::HandAnswer { .. } => false,
             Action::Stop { stop } => self.tell_stop(assignment.epoch.0, stop),
             Action::CloseUnstarted { epoch, stop } => {
                 self.runner.folders.insert(epoch.0, Folder::new());

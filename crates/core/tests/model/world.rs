@@ -229,6 +229,7 @@ impl World {
                 persistent: system.persistent,
                 keeps_leftovers: false,
                 graces: Graces::default(),
+                cancels: false,
             },
             limits: Limits::default(),
             parent: None,
@@ -274,6 +275,8 @@ impl Runner {
                 epoch: Epoch(*epoch),
                 run: folder.handed,
                 stop: folder.stop.clone(),
+                cancelled: None,
+                answered: Default::default(),
             }),
         }
     }

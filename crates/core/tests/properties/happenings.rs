@@ -1,5 +1,6 @@
 //! Everything that can be put to a session, right or wrong, drawn at random.
 
+use greenroom_core::approval::Decision;
 use greenroom_core::command::{Actor, Mode, Prompt, Stop, TreeBounds};
 use greenroom_core::fact::{Changes, Output};
 use greenroom_core::receipt::{EndReason, LastRun, Means, Receipt, StopReason};
@@ -36,6 +37,10 @@ pub enum Happening {
     },
     Withdraw {
         run: u128,
+    },
+    Answer {
+        ask: u128,
+        allow: bool,
     },
     Resume {
         person: bool,
@@ -157,6 +162,7 @@ fn asked() -> impl Strategy<Value = Happening> {
         4 => stop,
         1 => (1u128..8).prop_map(|run| Happening::StopRun { run }),
         1 => (1u128..8).prop_map(|run| Happening::Withdraw { run }),
+        2 => (1u128..4, any_bool()).prop_map(|(ask, allow)| Happening::Answer { ask, allow }),
         2 => any_bool().prop_map(|person| Happening::Resume { person }),
         1 => Just(Happening::Abandon),
         1 => or_rarely(Happening::Update, Happening::Delete),
@@ -190,7 +196,7 @@ fn reported() -> impl Strategy<Value = Happening> {
             last,
         },
     );
-    let record = (epoch(), 1u128..8, 0u8..7).prop_map(|(epoch, run, which)| Happening::Record {
+    let record = (epoch(), 1u128..8, 0u8..13).prop_map(|(epoch, run, which)| Happening::Record {
         epoch,
         run,
         which,
@@ -251,6 +257,11 @@ impl Happening {
             Self::StopRun { run: n } => {
                 Command::StopRun { run: run(n), stop, by: user(), grace: None }
             }
+            Self::Answer { ask: n, allow } => Command::Answer {
+                id: scene::ask(n).id,
+                answer: scene::answer(if allow { Decision::Allow } else { Decision::Deny }),
+                by: user(),
+            },
             Self::Withdraw { run: n } => Command::Withdraw { run: run(n), by: user() },
             Self::Resume { person } => Command::Resume { by: actor(person) },
             Self::Abandon => Command::Abandon { by: user(), reason: "gone".into() },
@@ -310,6 +321,10 @@ fn record(watch: &Watch, epoch: Epoch, n: u128, which: u8) -> Command {
         2 | 3 => RecordBody::RunStarted { run: watch.head_or(n) },
         4 => RecordBody::RunEnded { run: watch.head_or(n), outcome },
         5 => RecordBody::Closing { reason: EndReason::Exit },
+        6 => RecordBody::Conversation { id: format!("conversation {n}") },
+        7 | 8 => RecordBody::Asked { run: watch.head_or(n), ask: Box::new(scene::ask(n % 4)) },
+        9 => RecordBody::AnswerTaken { id: scene::ask(n % 4).id },
+        10 => RecordBody::AskOver { id: scene::ask(n % 4).id, reason: "…".into() },
         _ => RecordBody::Output { run: Some(run(n)), kind: OutputKind::Usage, data },
     };
     Command::Records(vec![scene::session().record(epoch, body)])

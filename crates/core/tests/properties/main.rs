@@ -30,9 +30,12 @@ proptest! {
     fn a_session_keeps_its_promises(
         persistent: bool,
         keeps_leftovers: bool,
+        cancels: bool,
         happenings in prop::collection::vec(happenings::any(), 0..60),
     ) {
-        let mut watch = Watch::new(scene::created(persistent, keeps_leftovers));
+        let mut created = scene::created(persistent, keeps_leftovers);
+        created.traits.cancels = cancels;
+        let mut watch = Watch::new(created);
         for happening in happenings {
             let command = happening.command(&watch);
             let before = watch.session.clone();
@@ -64,11 +67,13 @@ proptest! {
             epoch: Epoch(epoch),
             run: handed.map(run),
             stop: stopping.then(|| stop.clone()),
+            cancelled: None,
+            answered: Default::default(),
         });
         let local = Local { floor: Epoch(floor), seen: Generation(seen), live };
         let order = match which {
-            0 => Order::Up { run: None },
-            1 => Order::Up { run: Some(run(1)) },
+            0 => Order::Up { run: None, cancel: None, answers: Vec::new() },
+            1 => Order::Up { run: Some(run(1)), cancel: None, answers: Vec::new() },
             2 => Order::Down { stop },
             3 => Order::Closed,
             _ => Order::Gone,
@@ -91,6 +96,9 @@ proptest! {
                 prop_assert!(epoch <= local.floor);
             }
             Action::RemoveFiles => prop_assert!(local.live.is_none()),
+            Action::Cancel { .. } | Action::HandAnswer { .. } => {
+                prop_assert!(local.live.is_some_and(|live| live.epoch == epoch && live.stop.is_none()));
+            }
         }
     }
 }

@@ -13,8 +13,8 @@ fn orders(scene: &Scene) -> Vec<String> {
     let told = scene.session.assignments().into_iter().map(|(runner, assignment)| {
         assert_eq!(runner, HOME);
         let order = match assignment.order {
-            Order::Up { run: Some(run) } => format!("up {}", run.0.as_u128()),
-            Order::Up { run: None } => "up".into(),
+            Order::Up { run: Some(run), .. } => format!("up {}", run.0.as_u128()),
+            Order::Up { run: None, .. } => "up".into(),
             Order::Down { .. } => "down".into(),
             Order::Closed => "closed".into(),
             Order::Gone => "gone".into(),
@@ -89,7 +89,7 @@ fn told(epoch: u32, generation: u64, order: Order) -> Assignment {
 }
 
 fn up(n: u128) -> Order {
-    Order::Up { run: Some(run(n)) }
+    Order::Up { run: Some(run(n)), cancel: None, answers: Vec::new() }
 }
 
 fn down() -> Order {
@@ -101,7 +101,8 @@ fn local(floor: u32, live: Option<LocalCompute>) -> Local {
 }
 
 fn live(epoch: u32, run: Option<RunId>, stop: Option<StopOrder>) -> Option<LocalCompute> {
-    Some(LocalCompute { epoch: Epoch(epoch), run, stop })
+    let (cancelled, answered) = (None, Default::default());
+    Some(LocalCompute { epoch: Epoch(epoch), run, stop, cancelled, answered })
 }
 
 #[test]

@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use greenroom_core::agent::{AgentPin, Graces};
+use greenroom_core::approval::{Answer, Ask, AskKind, Decision};
 use greenroom_core::command::{Actor, Create, Mode, Now, Prompt, Stop};
 use greenroom_core::decide::create;
 use greenroom_core::fact::Created;
@@ -74,7 +75,12 @@ pub fn created(persistent: bool, keeps_leftovers: bool) -> Created {
             source: "file:/fixer.yaml".into(),
             digest: "0".into(),
         },
-        traits: AgentTraits { persistent, keeps_leftovers, graces: Graces::default() },
+        traits: AgentTraits {
+            persistent,
+            keeps_leftovers,
+            graces: Graces::default(),
+            cancels: false,
+        },
         limits: Limits::default(),
         parent: None,
         parent_id: None,
@@ -117,6 +123,24 @@ pub fn prompt(n: u128) -> Prompt {
         first: false,
         stop: StopId(Uuid::from_u128(0x6)),
     }
+}
+
+/// What an agent asks, with this number.
+pub fn ask(n: u128) -> Ask {
+    Ask {
+        id: ApprovalId(Uuid::from_u128(0xa00 + n)),
+        kind: AskKind::Permission,
+        title: format!("write file {n}"),
+        tool: Some("write".into()),
+        input: None,
+        options: Vec::new(),
+        schema: None,
+        url: None,
+    }
+}
+
+pub fn answer(decision: Decision) -> Answer {
+    Answer { decision, option: None, always: false, content: None, reason: None }
 }
 
 pub fn completed() -> Outcome {
@@ -244,6 +268,14 @@ impl Scene {
         Record { uid, epoch, writer, index, at: at(), body }
     }
 
+    pub fn asks(self, of: u128, n: u128) -> Self {
+        self.records(RecordBody::Asked { run: run(of), ask: Box::new(ask(n)) })
+    }
+
+    pub fn answers(self, n: u128, decision: Decision) -> Self {
+        self.does(Command::Answer { id: ask(n).id, answer: answer(decision), by: user() })
+    }
+
     pub fn ready(self) -> Self {
         self.records(RecordBody::Ready)
     }
@@ -299,7 +331,7 @@ impl Scene {
             let now = match fact {
                 Fact::RunQueued(_) | Fact::RunRequeued { .. } => "queued",
                 Fact::RunDispatched { .. } => "dispatched",
-                Fact::RunStarted { .. } => "running",
+                Fact::RunStarted { .. } | Fact::RunResumed { .. } => "running",
                 Fact::RunWaiting { .. } => "waiting",
                 Fact::RunCompleted { .. } => "completed",
                 Fact::RunFailed { .. } => "failed",

@@ -74,6 +74,10 @@ impl Setup {
             home,
             cgroups: capabilities.for_compute(uid, epoch),
             isolation: "none".to_owned(),
+            conversation: None,
+            resumed: false,
+            approvals: Default::default(),
+            output_schema: None,
         };
         let path = "/usr/local/bin:/usr/bin:/bin".to_owned();
         let env = BTreeMap::from([("PATH".to_owned(), path)]);
@@ -87,7 +91,7 @@ impl Setup {
 
     pub fn driven(self, change: impl FnOnce(&mut CommandSpec)) -> Self {
         self.with(|spec| {
-            let Driver::Command(command) = &mut spec.driver;
+            let Driver::Command(command) = &mut spec.driver else { panic!("another driver") };
             change(command);
         })
     }

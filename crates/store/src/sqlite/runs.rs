@@ -68,6 +68,7 @@ pub(super) fn project(writes: &mut Writes, sid: i64, fact: &Fact, mode: Mode, at
         Fact::RunDispatched { run, .. } => set_status(writes, sid, *run, RunStatus::Dispatched),
         Fact::RunRequeued { run } => set_status(writes, sid, *run, RunStatus::Queued),
         Fact::RunWaiting { run } => set_status(writes, sid, *run, RunStatus::Waiting),
+        Fact::RunResumed { run } => set_status(writes, sid, *run, RunStatus::Running),
         Fact::RunStarted { run } => {
             writes.sql(START).bind(at).bind(run.0).bind(sid);
         }

@@ -1,0 +1,93 @@
+//! The agent's process: piped, asked to end when its driver is, and never killed here.
+//! Force is the shim's, which sees the whole tree.
+
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+
+use rustix::process::{Pid, Signal};
+use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+
+use crate::Failure;
+
+/// An agent's process.
+#[derive(Debug)]
+pub struct Agent {
+    child: Child,
+    name: String,
+}
+
+/// What is started.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// The program and its arguments.
+    pub command: &'a [String],
+    /// Variables beside this process's own.
+    pub env: &'a [(String, String)],
+    /// The working directory.
+    pub workspace: &'a Path,
+}
+
+impl Agent {
+    /// Starts it with pipes for its input and answer; its complaints are this process's own.
+    pub fn start(start: &Start<'_>) -> Result<(Self, ChildStdin, ChildStdout), Failure> {
+        let [name, args @ ..] = start.command else {
+            return Err(Failure::new("start_error", "the agent's command is empty"));
+        };
+        let program = look_up(name, start.workspace).ok_or_else(|| {
+            let path = std::env::var("PATH").unwrap_or_default();
+            let text = format!("program {name:?} is not in the agent's PATH ({path})");
+            Failure::new("start_error", text)
+        })?;
+        let spawned = Command::new(&program)
+            .arg0(name)
+            .args(args)
+            .envs(start.env.iter().map(|(name, value)| (name, value)))
+            .current_dir(start.workspace)
+            .stdin(Stdio::piped())
+            .stdout(Stdio::piped())
+            .stderr(Stdio::inherit())
+            .kill_on_drop(false)
+            .spawn();
+        let mut child = spawned.map_err(|error| {
+            Failure::new("start_error", format!("program {name:?} cannot be executed: {error}"))
+        })?;
+        match (child.stdin.take(), child.stdout.take()) {
+            (Some(stdin), Some(stdout)) => Ok((Self { child, name: name.clone() }, stdin, stdout)),
+            _ => Err(Failure::new("start_error", format!("program {name:?} has no pipes"))),
+        }
+    }
+
+    /// Asks it to end.
+    pub fn terminate(&self) {
+        let pid = self.child.id().and_then(|pid| Pid::from_raw(pid as i32));
+        if let Some(pid) = pid {
+            // It is not reaped yet, so its number is its own.
+            let _ = rustix::process::kill_process(pid, Signal::TERM);
+        }
+    }
+
+    /// Waits until it has ended, and says how: `Ok` for exit code 0, else in words.
+    pub async fn ended(&mut self) -> Result<(), String> {
+        use std::os::unix::process::ExitStatusExt;
+        match self.child.wait().await {
+            Ok(status) if status.success() => Ok(()),
+            Ok(status) => Err(match (status.code(), status.signal()) {
+                (Some(code), _) => format!("{} exited with code {code}", self.name),
+                (None, Some(signal)) => format!("{} was ended by signal {signal}", self.name),
+                (None, None) => format!("{} ended: {status}", self.name),
+            }),
+            Err(error) => Err(format!("{}: {error}", self.name)),
+        }
+    }
+}
+
+/// Where the program is. A relative entry of PATH is relative to the workspace.
+fn look_up(program: &str, workspace: &Path) -> Option<PathBuf> {
+    if program.contains('/') {
+        return Some(workspace.join(program));
+    }
+    let path = std::env::var_os("PATH")?;
+    std::env::split_paths(&path).map(|dir| workspace.join(dir).join(program)).find(|found| {
+        found.is_file() && rustix::fs::access(found, rustix::fs::Access::EXEC_OK).is_ok()
+    })
+}
