@@ -82,6 +82,7 @@ impl Seeded {
                 persistent: false,
                 keeps_leftovers: false,
                 graces: Graces::default(),
+                cancels: false,
             },
             limits: Limits::default(),
             parent: None,

@@ -37,6 +37,7 @@ pub(crate) enum Command {
     Run(commands::run::Args),
     Sessions(commands::sessions::Args),
     Runs(commands::runs::Args),
+    Approvals(commands::approvals::Args),
     Agents(commands::agents::Args),
     Runners(commands::runners::Args),
     Token(commands::token::Args),

@@ -2,6 +2,7 @@
 
 pub(crate) mod admin;
 pub(crate) mod agents;
+pub(crate) mod approvals;
 pub(crate) mod asking;
 pub(crate) mod attach;
 pub(crate) mod completions;
@@ -32,6 +33,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Code, Cli
         Command::Run(args) => run::run(context, args).await,
         Command::Sessions(args) => sessions::run(context, args).await,
         Command::Runs(args) => runs::run(context, args).await,
+        Command::Approvals(args) => approvals::run(context, args).await,
         Command::Agents(args) => agents::run(context, args).await,
         Command::Runners(args) => runners::run(context, args).await,
         Command::Token(args) => token::run(context, args).await,

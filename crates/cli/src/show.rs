@@ -1,7 +1,7 @@
 //! Sessions, runs and events, as people read them.
 
 use greenroom_core::Event;
-use greenroom_protocol::v1::{Run, Session};
+use greenroom_protocol::v1::{Approval, Run, Session};
 use serde_json::Value;
 
 use crate::human::{ago, clean, count, moment, short, time_of_day};
@@ -112,6 +112,35 @@ pub(crate) fn run(run: &Run, paint: Paint) -> String {
     text
 }
 
+/// What an agent asks.
+pub(crate) fn approval(asked: &Approval, paint: Paint) -> String {
+    let mut text = String::new();
+    let mut add = |name: &str, value: String| text.push_str(&field(name, value));
+    add("Approval", paint.tint(Tone::Head, &asked.id.to_string()));
+    add("Session", asked.session_id.to_string());
+    add("Asks", clean(&asked.title));
+    if let Some(tool) = &asked.tool {
+        add("Tool", clean(tool));
+    }
+    if let Some(url) = &asked.url {
+        add("Page", clean(url));
+    }
+    for option in &asked.options {
+        add("Option", clean(&format!("{} ({}): {}", option.id, option.kind, option.name)));
+    }
+    add("Asked", moment(asked.requested_at));
+    for (name, value) in [("Input", &asked.input), ("Form", &asked.schema)] {
+        if let Some(value) = value {
+            let pretty = serde_json::to_string_pretty(value).unwrap_or_default();
+            text.push_str(&format!("\n{name}\n"));
+            for line in pretty.lines() {
+                text.push_str(&format!("{}\n", clean(line)));
+            }
+        }
+    }
+    text
+}
+
 /// The tone of a run.
 pub(crate) fn run_tone(run: &Run) -> Tone {
     use greenroom_core::run::RunStatus;
@@ -150,6 +179,7 @@ fn tone(kind: &str) -> Tone {
             Tone::Bad
         }
         "run.started" | "run.completed" | "session.ready" => Tone::Live,
+        "approval.requested" | "session.context_fresh" => Tone::Warn,
         "log" | "thought" => Tone::Dim,
         _ => Tone::Plain,
     }
@@ -161,6 +191,27 @@ pub(crate) fn summary(event: &Event) -> String {
     let text = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default();
     match event.kind.as_str() {
         "message" | "log" | "thought" => text("text").trim_end_matches('\n').to_owned(),
+        "approval.requested" => match text("tool") {
+            "" => text("title").to_owned(),
+            tool => format!("{tool}: {}", text("title")),
+        },
+        "approval.answered" => {
+            let verb = if text("decision") == "allow" { "allowed" } else { "denied" };
+            match text("reason") {
+                "" => format!("{verb} by {}", text("by")),
+                reason => format!("{verb} by {}: {reason}", text("by")),
+            }
+        }
+        "approval.withdrawn" => format!("no answer is needed: {}", text("reason")),
+        "approval.decided" => {
+            let verb = if text("decision") == "allow" { "allowed" } else { "denied" };
+            format!("{} {verb} ({})", text("tool"), text("by"))
+        }
+        "session.context_fresh" => {
+            format!("the agent begins without its earlier conversation: {}", text("reason"))
+        }
+        "session.conversation" => text("id").to_owned(),
+        "session.agent_info" => text("about").to_owned(),
         "session.created" => {
             let agent = data.pointer("/agent/name").and_then(Value::as_str).unwrap_or_default();
             format!("agent {agent}")

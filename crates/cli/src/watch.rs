@@ -127,6 +127,8 @@ impl<'a> Printer<'a> {
             // What an agent complains is its own, and keeps its colours.
             "log" => return Some(text("text").trim_end_matches('\n').to_owned()),
             "thought" => format!("… {}", short(text("text"), 400)),
+            // What a call that was told already has come to.
+            "tool_call" if event.data.get("update").is_some() => return None,
             "tool_call" => format!("→ {}", clean(&show::tool(&event.data))),
             "tool_result" => format!("← {}", clean(&show::tool(&event.data))),
             "session.status" => match (text("status"), text("reason")) {
@@ -141,7 +143,15 @@ impl<'a> Printer<'a> {
                 "" => return None,
                 reason => format!("waiting: {}", blocked(reason)),
             },
-            "run.waiting" => "the run waits for a person".to_owned(),
+            "approval.requested" => {
+                let asked = paint.tint(Tone::Warn, &format!("? {}", show::summary(event)));
+                return Some(format!("{asked}\n  greenroom approvals allow|deny {}", text("id")));
+            }
+            "approval.answered" | "approval.withdrawn" => format!("? {}", show::summary(event)),
+            "approval.decided" if text("decision") == "deny" => {
+                format!("? {}", show::summary(event))
+            }
+            "session.context_fresh" => format!("! {}", show::summary(event)),
             // Who follows one run knows what was asked, and is told its end otherwise.
             "run.queued" if self.only.is_none() => format!("» {}", show::summary(event)),
             "run.failed" if self.only.is_none() => {

@@ -1,6 +1,7 @@
 //! The calls, one file a noun.
 
 mod agents;
+mod approvals;
 mod files;
 mod runners;
 mod runs;

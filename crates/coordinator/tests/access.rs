@@ -25,7 +25,7 @@ enum Right {
 }
 
 /// Every operation of the API. One that is missing here fails the test below.
-const OPERATIONS: [(&str, &str, Right); 45] = [
+const OPERATIONS: [(&str, &str, Right); 49] = [
     ("get", "/", Right::Open),
     ("get", "/login", Right::Open),
     ("get", "/healthz", Right::Open),
@@ -36,6 +36,7 @@ const OPERATIONS: [(&str, &str, Right); 45] = [
     ("post", "/v1/agents", Right::Administer),
     ("get", "/v1/agents/{name}", Right::Read),
     ("delete", "/v1/agents/{name}", Right::Administer),
+    ("get", "/v1/approvals", Right::Read),
     ("get", "/v1/events", Right::Read),
     ("get", "/v1/runners", Right::Operate),
     ("get", "/v1/runners/{id}", Right::Operate),
@@ -53,6 +54,8 @@ const OPERATIONS: [(&str, &str, Right); 45] = [
     ("post", "/v1/sessions/{id}/resume", Right::Decide),
     ("post", "/v1/sessions/{id}/stop", Right::Use),
     ("get", "/v1/sessions/{id}/events", Right::Read),
+    ("get", "/v1/sessions/{id}/approvals", Right::Read),
+    ("post", "/v1/sessions/{id}/approvals/{approval}", Right::Decide),
     ("get", "/v1/sessions/{id}/runs", Right::Read),
     ("post", "/v1/sessions/{id}/runs", Right::Use),
     ("get", "/v1/sessions/{id}/files", Right::Read),
@@ -68,6 +71,7 @@ const OPERATIONS: [(&str, &str, Right); 45] = [
     ("post", "/v1/link/sync", Right::Link),
     ("post", "/v1/link/records", Right::Link),
     ("get", "/v1/link/computes/{uid}/{epoch}", Right::Link),
+    ("get", "/v1/link/computes/{uid}/{epoch}/answers/{id}", Right::Link),
     ("get", "/v1/link/runs/{run}", Right::Link),
     ("get", "/v1/link/streams/{id}", Right::Link),
     ("post", "/v1/link/streams/{id}", Right::Link),
@@ -81,6 +85,7 @@ fn body(method: &str, path: &str) -> Option<Value> {
         ("patch", _) => json!({"title": "x"}),
         ("post", "/v1/sessions/{id}/abandon") => json!({"reason": "x"}),
         ("post", "/v1/sessions/{id}/runs") => json!({"prompt": "x"}),
+        ("post", "/v1/sessions/{id}/approvals/{approval}") => json!({"decision": "allow"}),
         ("post", "/v1/sessions/{id}/files/mkdir") => json!({"path": "x"}),
         ("post", "/v1/tokens") => json!({"role": "viewer"}),
         _ => return None,

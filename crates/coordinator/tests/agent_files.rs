@@ -5,7 +5,9 @@ mod support;
 use std::path::Path;
 
 use greenroom_coordinator::sources::agent_file::parse;
-use greenroom_core::agent::{DirMode, Driver, Leftovers, Lifecycle, PromptVia, WorkspaceFrom};
+use greenroom_core::agent::{
+    DirMode, Driver, Leftovers, Lifecycle, Preset, PromptVia, WorkspaceFrom,
+};
 use greenroom_core::{Bytes, Ms};
 use proptest::prelude::*;
 use serde_json::json;
@@ -32,7 +34,7 @@ output_schema: { type: string }
 fn every_key_is_read() {
     let spec = parse(FULL, "fixer.yaml").expect("an agent");
     assert_eq!(spec.name.as_str(), "fixer");
-    let Driver::Command(command) = &spec.driver;
+    let Driver::Command(command) = &spec.driver else { panic!("another driver") };
     assert_eq!(command.command, ["python3", "fix.py"]);
     assert_eq!((command.prompt_via, command.lifecycle), (PromptVia::Env, Lifecycle::PerRun));
     assert_eq!(spec.env["PORT"], "8080");
@@ -52,6 +54,27 @@ fn little_is_required() {
     let spec = parse("name: a\ndriver: command\ncommand: [x]\n", "a.yaml").expect("an agent");
     assert_eq!(spec.stop.grace_ms, Ms::secs(10));
     assert_eq!(spec.limits, Default::default());
+}
+
+#[test]
+fn drivers_have_keys_of_their_own() {
+    let acp = "name: a\ndriver: acp\ncommand: [opencode, acp]\nmode: build\nauth: key\n\
+        config: { model: m }\n\
+        approvals: { mode: strict, headless: true, deny: [\"Bash(rm *)\"], timeout: 5m }\n";
+    let spec = parse(acp, "a.yaml").expect("an agent");
+    let Driver::Acp(driver) = &spec.driver else { panic!("it is {:?}", spec.driver) };
+    assert_eq!(driver.command, ["opencode", "acp"]);
+    assert_eq!((driver.mode.as_deref(), driver.auth.as_deref()), (Some("build"), Some("key")));
+    assert_eq!(driver.config["model"], "m");
+    assert!(spec.approvals.headless && spec.approvals.deny.len() == 1);
+    assert_eq!(spec.approvals.timeout_ms, Some(Ms::secs(300)));
+    assert_eq!((spec.lifecycle(), spec.driver.cancels()), (Lifecycle::Persistent, true));
+
+    let preset = "name: c\ndriver: command\npreset: claude\nargs: [--model, m]\n";
+    let spec = parse(preset, "c.yaml").expect("an agent");
+    let Driver::Preset(driver) = &spec.driver else { panic!("it is {:?}", spec.driver) };
+    assert_eq!((driver.preset, driver.program.as_deref()), (Preset::Claude, None));
+    assert_eq!((spec.driver.word(), spec.lifecycle()), ("command", Lifecycle::PerRun));
 }
 
 #[test]
@@ -87,6 +110,14 @@ fn errors_name_file_line_and_key() {
         &format!("{base}workspace: {{ from: empty, path: /x }}\n"),
         &format!("{base}input_schema: {{ type: 7 }}\n"),
         &format!("{base}leftovers: maybe\n"),
+        &format!("{base}preset: claude\nstdout: jsonl\n"),
+        &format!("{base}args: [-v]\n"),
+        &format!("{base}auth: key\n"),
+        &format!("{base}approvals: {{ mode: strict }}\n"),
+        "name: a\ndriver: command\npreset: emacs\n",
+        "name: a\ndriver: command\npreset: claude\ncommand: [claude, -p]\n",
+        "name: a\ndriver: acp\ncommand: [x]\nlifecycle: per_run\n",
+        "name: a\ndriver: acp\ncommand: [x]\napprovals: { timeout: soon }\n",
     ];
     let mut all = String::new();
     for case in cases {

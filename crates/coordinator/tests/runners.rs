@@ -216,9 +216,9 @@ async fn slots_are_kept() {
         (&second["status"], &second["status_reason"]),
         (&json!("queued"), &json!("runners_full"))
     );
-    let begin = |order: &Order| matches!(order, Order::Up { run: Some(_) });
+    let begin = |order: &Order| matches!(order, Order::Up { run: Some(_), .. });
     let up = runner.wait_for(uid(&first), begin).await;
-    let Order::Up { run: Some(run) } = up.order else { unreachable!("chosen above") };
+    let Order::Up { run: Some(run), .. } = up.order else { unreachable!("chosen above") };
     runner.complete(uid(&first), up.epoch, run, "x").await;
     room.wait_status("second", "starting").await;
 }

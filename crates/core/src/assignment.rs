@@ -48,6 +48,13 @@ pub enum Order {
     Gone,
 }
 
+impl Order {
+    /// It should live, and have begun this run.
+    pub fn up(run: Option<RunId>) -> Self {
+        Self::Up { run, cancel: None, answers: Vec::new() }
+    }
+}
+
 /// The one stop of a compute. Repeats change nothing; a later one only shortens it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct StopOrder {

@@ -297,9 +297,11 @@ impl FakeRunner {
 
     /// The next compute with a run.
     pub async fn wait_run(&mut self, uid: SessionUid) -> (Epoch, RunId) {
-        let up = |order: &Order| matches!(order, Order::Up { run: Some(_) });
+        let up = |order: &Order| matches!(order, Order::Up { run: Some(_), .. });
         let assignment = self.wait_for(uid, up).await;
-        let Order::Up { run: Some(run) } = assignment.order else { unreachable!("chosen above") };
+        let Order::Up { run: Some(run), .. } = assignment.order else {
+            unreachable!("chosen above")
+        };
         (assignment.epoch, run)
     }
 

@@ -89,7 +89,7 @@ fn told(epoch: u32, generation: u64, order: Order) -> Assignment {
 }
 
 fn up(n: u128) -> Order {
-    Order::Up { run: Some(run(n)), cancel: None, answers: Vec::new() }
+    Order::up(Some(run(n)))
 }
 
 fn down() -> Order {

@@ -123,6 +123,7 @@ pub(crate) fn agent(command: CommandSpec) -> AgentSpec {
         runner_labels: BTreeMap::new(),
         input_schema: None,
         output_schema: None,
+        approvals: Default::default(),
     }
 }
 
@@ -142,12 +143,14 @@ impl Session<'_> {
             agent: self.agent.clone(),
             limits: Limits::default(),
             env: BTreeMap::from([("GREENROOM_SESSION".into(), "the-session".into())]),
+            conversation: None,
+            resumed: false,
         };
         self.fixture.coordinator.change(|inner| {
             inner.bodies.insert((self.uid, Epoch(epoch)), body);
             inner.runs.insert(run, RunBody { prompt: Some(prompt.into()), input: None });
         });
-        self.fixture.coordinator.order(self.uid, epoch, generation, Order::Up { run: Some(run) });
+        self.fixture.coordinator.order(self.uid, epoch, generation, Order::up(Some(run)));
         run
     }
 

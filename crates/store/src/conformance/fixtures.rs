@@ -56,6 +56,7 @@ pub fn new_session(name: &str) -> NewSession {
                     persistent: false,
                     keeps_leftovers: false,
                     graces: Graces::default(),
+                    cancels: false,
                 },
                 limits: Limits::default(),
                 parent: None,

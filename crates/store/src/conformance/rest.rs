@@ -67,6 +67,7 @@ fn agent(name: &str, command: &str, source: &str) -> NewAgent {
             runner_labels: BTreeMap::new(),
             input_schema: None,
             output_schema: None,
+            approvals: Default::default(),
         },
         source: source.to_owned(),
         digest: format!("digest of {command}"),

@@ -1,0 +1,163 @@
+//! JSON-RPC with the agent. The one module that knows the protocol's crate.
+
+use std::sync::Arc;
+
+use agent_client_protocol as acp;
+use serde_json::{Value, json};
+use tokio::process::{ChildStdin, ChildStdout};
+use tokio::sync::mpsc;
+use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
+
+/// The version that is offered and spoken: 1 is what every agent answers.
+pub(super) const VERSION: u16 = 1;
+/// The agent wants somebody to log in.
+pub(super) const AUTH_REQUIRED: i32 = -32000;
+
+/// What the agent answers instead of a result.
+#[derive(Debug, Clone, PartialEq, thiserror::Error)]
+#[error("{message} ({code})")]
+pub(super) struct RpcError {
+    pub(super) code: i32,
+    pub(super) message: String,
+}
+
+impl From<acp::Error> for RpcError {
+    fn from(error: acp::Error) -> Self {
+        let mut message = error.message.clone();
+        // The short description is often "Internal error"; what happened is beside it.
+        match &error.data {
+            Some(Value::String(text)) => message = format!("{message}: {text}"),
+            Some(data) => {
+                let detail = ["details", "message", "error"];
+                let detail = detail.iter().find_map(|key| data.get(key)?.as_str());
+                let whole = data.to_string();
+                message = format!("{message}: {}", detail.unwrap_or(&whole));
+            }
+            None => {}
+        }
+        Self { code: i32::from(error.code), message }
+    }
+}
+
+/// What comes from the agent unasked.
+#[derive(Debug)]
+pub(super) enum Incoming {
+    /// It asks, and waits.
+    Request {
+        /// The method.
+        method: String,
+        /// Its parameters.
+        params: Value,
+        /// Where the answer goes.
+        reply: Reply,
+    },
+    /// It tells.
+    Notification {
+        /// The method.
+        method: String,
+        /// Its parameters.
+        params: Value,
+    },
+}
+
+/// Where an answer goes.
+pub(super) struct Reply(Box<dyn FnOnce(Result<Value, acp::Error>) + Send>);
+
+impl std::fmt::Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Reply")
+    }
+}
+
+impl Reply {
+    /// The result.
+    pub(super) fn ok(self, result: Value) {
+        (self.0)(Ok(result));
+    }
+
+    /// An error, by its JSON-RPC code.
+    pub(super) fn error(self, code: i32, message: impl Into<String>) {
+        (self.0)(Err(acp::Error::new(code, message)));
+    }
+
+    /// A result or an error.
+    pub(super) fn with(self, result: Result<Value, RpcError>) {
+        match result {
+            Ok(value) => self.ok(value),
+            Err(error) => self.error(error.code, error.message),
+        }
+    }
+}
+
+/// A connection with the agent.
+#[derive(Clone)]
+pub(super) struct Connection(Arc<acp::v1::ConnectionTo<acp::Agent>>);
+
+impl Connection {
+    /// Asks, and waits for the answer.
+    pub(super) async fn call(&self, method: &str, params: Value) -> Result<Value, RpcError> {
+        let message = acp::UntypedMessage::new(method, params)?;
+        Ok(self.0.send_request(message).block_task().await?)
+    }
+
+    /// Tells.
+    pub(super) fn tell(&self, method: &str, params: Value) -> Result<(), RpcError> {
+        let message = acp::UntypedMessage::new(method, params)?;
+        Ok(self.0.send_notification(message)?)
+    }
+}
+
+/// Speaks with the agent at these pipes as long as `main` runs.
+pub(super) async fn connect<T>(
+    stdin: ChildStdin,
+    stdout: ChildStdout,
+    main: impl AsyncFnOnce(Connection, mpsc::UnboundedReceiver<Incoming>) -> T,
+) -> Result<T, RpcError> {
+    let (say, said) = mpsc::unbounded_channel();
+    let (asked, told) = (say.clone(), say);
+    let done = acp::Client
+        .v1()
+        .on_receive_request(
+            async move |request: acp::UntypedMessage, responder: acp::v1::Responder, _to| {
+                let reply = Reply(Box::new(move |result| {
+                    // An agent that is gone needs no answer.
+                    let _ = responder.respond_with_result(result);
+                }));
+                let acp::UntypedMessage { method, params } = request;
+                let _ = asked.send(Incoming::Request { method, params, reply });
+                Ok(())
+            },
+            acp::on_receive_request!(),
+        )
+        .on_receive_notification(
+            async move |notification: acp::UntypedMessage, _to| {
+                let acp::UntypedMessage { method, params } = notification;
+                let _ = told.send(Incoming::Notification { method, params });
+                Ok(())
+            },
+            acp::on_receive_notification!(),
+        )
+        .connect_with(
+            acp::ByteStreams::new(stdin.compat_write(), stdout.compat()),
+            async |connection: acp::v1::ConnectionTo<acp::Agent>| {
+                Ok(main(Connection(Arc::new(connection)), said).await)
+            },
+        )
+        .await?;
+    Ok(done)
+}
+
+/// What we are, and what we can.
+pub(super) fn initialize() -> Value {
+    json!({
+        "protocolVersion": VERSION,
+        "clientInfo": {
+            "name": "greenroom", "title": "Greenroom", "version": env!("CARGO_PKG_VERSION"),
+        },
+        "clientCapabilities": {
+            "fs": { "readTextFile": true, "writeTextFile": true },
+            "terminal": true,
+            "elicitation": { "form": {}, "url": {} },
+        },
+    })
+}
