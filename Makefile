@@ -11,7 +11,7 @@ CARGO ?= cargo
 TEST_FEATURES := --features greenroom/failpoints
 ARGS ?=
 
-.PHONY: help build demo test test-tools schemathesis bench soak lint openapi
+.PHONY: help build demo test test-tools schemathesis bench leaks soak lint openapi
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -38,6 +38,11 @@ schemathesis: test-tools ## Fuzz the live API against its own document (EXAMPLES
 bench: build ## Measure the figures beside their floors (ARGS="--only stop --quick")
 	$(CARGO) build --release --locked -p greenroom-bench
 	target/release/bench --greenroom target/release/greenroom $(ARGS)
+
+leaks: build ## Count what real agents leave running, alone and under Greenroom; bench/leaks/ (ARGS="codex pi")
+	@tests/tools/install agents
+	$(CARGO) build --release --locked -p greenroom-tests --bin leaks
+	GREENROOM_BIN=target/release/greenroom target/release/leaks "$$(date +%F)" bench/leaks $(ARGS)
 
 soak: test-tools ## Run the tests with their full counts; the result goes to bench/soak/
 	$(CARGO) build --release --locked --workspace --bins --tests $(TEST_FEATURES)

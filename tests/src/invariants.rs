@@ -52,13 +52,21 @@ pub fn check_log(id: &str, log: &[Value]) {
                 "dispatched" => matches!(before, Some("queued" | "requeued")),
                 "requeued" => before == Some("dispatched"),
                 "started" => before == Some("dispatched"),
-                "waiting" => before == Some("started"),
+                "waiting" => matches!(before, Some("started" | "resumed")),
+                "resumed" => before == Some("waiting"),
                 "withdrawn" => matches!(before, Some("queued" | "requeued")),
-                "completed" => matches!(before, Some("started" | "waiting")),
+                "completed" => matches!(before, Some("started" | "waiting" | "resumed")),
                 "failed" | "stopped" => {
                     matches!(
                         before,
-                        Some("queued" | "requeued" | "dispatched" | "started" | "waiting")
+                        Some(
+                            "queued"
+                                | "requeued"
+                                | "dispatched"
+                                | "started"
+                                | "waiting"
+                                | "resumed"
+                        )
                     )
                 }
                 _ => false,

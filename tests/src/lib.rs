@@ -10,14 +10,18 @@
 pub mod agents;
 pub mod builder;
 pub mod cli;
+pub mod coding;
+pub mod endpoint;
 pub mod events;
 pub mod http;
 pub mod invariants;
+pub mod leaks;
 pub mod procs;
 pub mod proxy;
 pub mod room;
 pub mod session;
 pub mod sse;
+pub mod tools;
 
 pub use cli::Ran;
 pub use http::{Api, Reply};

