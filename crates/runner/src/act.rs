@@ -345,7 +345,7 @@ fn make_ready(
     cancel: &CancellationToken,
 ) -> Result<Environment, String> {
     let agent = &body.agent;
-    workspace::make(&host.folder, uid, &agent.workspace, cancel)
+    workspace::make(&host.folder, uid, &body.session, &agent.workspace, cancel)
         .map_err(|error| error.to_string())?;
     let home = workspace::paths(&host.folder, uid, &agent.workspace).home;
     let sources = env::Sources {

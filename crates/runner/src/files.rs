@@ -11,9 +11,11 @@ use greenroom_protocol::Problem;
 use greenroom_protocol::v1::{FileInfo, List};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, flock};
 use rustix::io::Errno;
+use tokio_util::sync::CancellationToken;
 
 use crate::beneath::{RelPath, Root, open_beneath, open_regular};
 use crate::folder::Folder;
+use crate::git;
 use crate::remove;
 
 /// Short for what an operation answers.
@@ -37,6 +39,24 @@ pub(crate) fn workspace(folder: &Folder, uid: SessionUid) -> Files<Root> {
         Ok(root) => Ok(root),
         Err(error) if error.kind() == io::ErrorKind::NotFound => Err(missing().into()),
         Err(error) => Err(broken(error).into()),
+    }
+}
+
+/// What a session has changed in its clone, as a patch.
+pub(crate) fn diff(folder: &Folder, uid: SessionUid) -> Files<Vec<u8>> {
+    // Says where nothing is yet.
+    workspace(folder, uid)?;
+    let place = folder.place(uid).ok().flatten().map(|place| place.path);
+    let patch = place.map(|path| git::diff(&path, &CancellationToken::new())).transpose();
+    match patch {
+        Ok(Some(Some(patch))) => Ok(patch),
+        Ok(_) => {
+            let text = "the session's workspace is no clone of a git repository";
+            Err(Problem::new(409, "no_repository", text)
+                .hint("an agent with `workspace: {from: git, url: …}` has one")
+                .into())
+        }
+        Err(error) => Err(Problem::new(409, "diff_failed", error.to_string()).into()),
     }
 }
 

@@ -20,6 +20,7 @@ mod error;
 mod files;
 mod floor;
 mod folder;
+mod git;
 mod host;
 mod http;
 mod identity;

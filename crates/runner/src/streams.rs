@@ -65,6 +65,7 @@ async fn answer(
     open: OpenStream,
 ) -> Files<(Option<u64>, Bytestream)> {
     let OpenStream { stream, uid, reply_to, kind } = open;
+    let diff_of = folder.clone();
     let root = move || files::workspace(&folder, uid);
     match kind {
         StreamKind::List { path } => {
@@ -85,6 +86,12 @@ async fn answer(
                 blocking(move || files::read(&root()?, &RelPath::parse(&path)?)).await?;
             let file = tokio::fs::File::from_std(file).take(length);
             Ok((Some(length), Box::pin(exactly(ReaderStream::with_capacity(file, CHUNK), length))))
+        }
+        StreamKind::Diff => {
+            let patch = blocking(move || files::diff(&diff_of, uid)).await?;
+            let length = patch.len() as u64;
+            let body = futures::stream::once(std::future::ready(Ok(Bytes::from(patch))));
+            Ok((Some(length), Box::pin(body)))
         }
         StreamKind::Write { path } => {
             let (upload, file) =

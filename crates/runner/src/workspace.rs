@@ -3,12 +3,13 @@
 use std::io;
 use std::path::{Path, PathBuf};
 
-use greenroom_core::SessionUid;
 use greenroom_core::agent::{DirMode, WorkspaceFrom};
+use greenroom_core::{SessionId, SessionUid};
 use tokio_util::sync::CancellationToken;
 
 use crate::copy;
 use crate::folder::{Folder, Place, make_private};
+use crate::git;
 use crate::remove;
 
 /// Why a workspace could not be made, in words for the one who started the session.
@@ -17,6 +18,9 @@ pub(crate) enum WorkspaceError {
     /// The folder the agent's file names is not to be had.
     #[error("the workspace folder {} cannot be used: {reason}", path.display())]
     Source { path: PathBuf, reason: String },
+    /// Git said no.
+    #[error("the workspace could not be cloned: {0}")]
+    Git(git::GitError),
     /// The disk said no.
     #[error("the workspace {} could not be made: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -34,7 +38,9 @@ pub(crate) fn paths(folder: &Folder, uid: SessionUid, from: &WorkspaceFrom) -> P
     let work = folder.work(uid);
     let workspace = match from {
         WorkspaceFrom::Dir { path, mode: DirMode::InPlace } => PathBuf::from(path),
-        WorkspaceFrom::Empty | WorkspaceFrom::Dir { .. } => work.join("workspace"),
+        WorkspaceFrom::Empty | WorkspaceFrom::Dir { .. } | WorkspaceFrom::Git { .. } => {
+            work.join("workspace")
+        }
     };
     Paths { workspace, home: work.join("home") }
 }
@@ -44,6 +50,7 @@ pub(crate) fn paths(folder: &Folder, uid: SessionUid, from: &WorkspaceFrom) -> P
 pub(crate) fn make(
     folder: &Folder,
     uid: SessionUid,
+    session: &SessionId,
     from: &WorkspaceFrom,
     cancel: &CancellationToken,
 ) -> Result<(), WorkspaceError> {
@@ -66,7 +73,12 @@ pub(crate) fn make(
             fill(source, &workspace, cancel)?;
             Place { path: workspace.clone(), in_place: false }
         }
-        WorkspaceFrom::Empty | WorkspaceFrom::Dir { .. } => {
+        WorkspaceFrom::Git { url, reference } if known.is_none() => {
+            let branch = format!("greenroom/{session}");
+            clone(url, reference.as_deref(), &branch, &workspace, cancel)?;
+            Place { path: workspace.clone(), in_place: false }
+        }
+        WorkspaceFrom::Empty | WorkspaceFrom::Dir { .. } | WorkspaceFrom::Git { .. } => {
             make_private(&workspace).map_err(fail(&workspace))?;
             Place { path: workspace.clone(), in_place: false }
         }
@@ -105,11 +117,34 @@ fn fill(source: &Path, workspace: &Path, cancel: &CancellationToken) -> Result<(
         .map_err(fail)
 }
 
+/// Clones into a folder beside the workspace, which becomes the workspace only when it is
+/// whole.
+fn clone(
+    url: &str,
+    reference: Option<&str>,
+    branch: &str,
+    workspace: &Path,
+    cancel: &CancellationToken,
+) -> Result<(), WorkspaceError> {
+    let part = workspace.with_file_name("workspace.part");
+    let fail = |source| WorkspaceError::Io { path: workspace.to_owned(), source };
+    make_private(&part).map_err(fail)?;
+    remove::empty(&part).map_err(fail)?;
+    git::clone(url, reference, branch, &part, cancel).map_err(WorkspaceError::Git)?;
+    std::fs::rename(&part, workspace)
+        .and_then(|()| greenroom_shim::control::sync_parent(workspace))
+        .map_err(fail)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
     use std::fs;
     use std::os::unix::fs::symlink;
+
+    fn name() -> SessionId {
+        "tidy".parse().unwrap()
+    }
 
     fn fixture() -> (tempfile::TempDir, Folder, SessionUid) {
         let temp = tempfile::tempdir().unwrap();
@@ -130,12 +165,12 @@ mod tests {
         symlink("/etc/passwd", source.join("out")).unwrap();
         let from = dir(&source, DirMode::Copy);
         let token = CancellationToken::new();
-        make(&folder, uid, &from, &token).unwrap();
+        make(&folder, uid, &name(), &from, &token).unwrap();
         let workspace = folder.work(uid).join("workspace");
         assert_eq!(fs::read_to_string(workspace.join("sub/file")).unwrap(), "text");
         assert_eq!(fs::read_link(workspace.join("out")).unwrap(), Path::new("/etc/passwd"));
         fs::write(workspace.join("sub/file"), "mine").unwrap();
-        make(&folder, uid, &from, &token).unwrap();
+        make(&folder, uid, &name(), &from, &token).unwrap();
         assert_eq!(fs::read_to_string(workspace.join("sub/file")).unwrap(), "mine");
     }
 
@@ -147,10 +182,11 @@ mod tests {
         fs::write(source.join("file"), "text").unwrap();
         let token = CancellationToken::new();
         token.cancel();
-        assert!(make(&folder, uid, &dir(&source, DirMode::Copy), &token).is_err());
+        assert!(make(&folder, uid, &name(), &dir(&source, DirMode::Copy), &token).is_err());
         assert!(!folder.work(uid).join("workspace").exists());
         assert_eq!(folder.place(uid).unwrap(), None);
-        make(&folder, uid, &dir(&source, DirMode::Copy), &CancellationToken::new()).unwrap();
+        make(&folder, uid, &name(), &dir(&source, DirMode::Copy), &CancellationToken::new())
+            .unwrap();
         assert!(folder.work(uid).join("workspace/file").exists());
     }
 
@@ -160,13 +196,14 @@ mod tests {
         let source = temp.path().join("source");
         fs::create_dir_all(&source).unwrap();
         fs::write(source.join("file"), "text").unwrap();
-        make(&folder, uid, &dir(&source, DirMode::InPlace), &CancellationToken::new()).unwrap();
+        make(&folder, uid, &name(), &dir(&source, DirMode::InPlace), &CancellationToken::new())
+            .unwrap();
         let place = folder.place(uid).unwrap().unwrap();
         assert!(place.in_place && place.path == source);
         assert!(remove::session(&folder, uid).unwrap().is_nothing());
         assert!(source.join("file").exists() && !folder.work(uid).exists());
         let missing = dir(&temp.path().join("missing"), DirMode::InPlace);
-        let error = make(&folder, uid, &missing, &CancellationToken::new()).unwrap_err();
+        let error = make(&folder, uid, &name(), &missing, &CancellationToken::new()).unwrap_err();
         assert!(error.to_string().contains("missing"), "{error}");
     }
 }

@@ -3,6 +3,7 @@
 mod abandon;
 mod create;
 mod delete;
+mod diff;
 mod files;
 mod logs;
 mod ls;
@@ -48,6 +49,7 @@ enum Command {
     Resume(resume::Args),
     Delete(delete::Args),
     Files(files::Args),
+    Diff(diff::Args),
     Abandon(abandon::Args),
 }
 
@@ -107,6 +109,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
         Command::Stop(args) => stop::run(context, &whose, args).await,
         Command::Resume(args) => resume::run(context, &whose, args).await,
         Command::Delete(args) => delete::run(context, &whose, args).await,
+        Command::Diff(args) => diff::run(context, &whose, args).await,
         Command::Files(args) => files::run(context, &whose, args).await,
         Command::Abandon(args) => abandon::run(context, &whose, args).await,
     }

@@ -83,6 +83,16 @@ impl Client {
         Ok(FileBody { response, client: self.clone() })
     }
 
+    /// What a session has changed in its clone, as a patch.
+    pub async fn diff(&self, session: &str) -> Result<FileBody, ClientError> {
+        let route = Route::to("v1/sessions").name("session", session)?.then("diff");
+        let request = self.request(Method::GET, &route, ANYTHING);
+        let silent = || ClientError::Silent { url: self.url().to_owned(), after: BEGIN };
+        let sent = tokio::time::timeout(BEGIN, self.accepted(request)).await;
+        let response = sent.unwrap_or_else(|_| Err(silent()))?;
+        Ok(FileBody { response, client: self.clone() })
+    }
+
     /// Writes a file.
     pub async fn put_file(
         &self,

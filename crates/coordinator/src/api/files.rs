@@ -24,6 +24,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(list))
         .routes(routes!(stat))
         .routes(routes!(mkdir))
+        .routes(routes!(diff))
         .routes(routes!(read, write, remove))
 }
 
@@ -121,6 +122,31 @@ async fn read(
     if let Some(length) = length {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
+    Ok(response)
+}
+
+/// Show what a session has changed
+///
+/// Since it began, in its clone of a git repository: committed or not, new files too. A
+/// patch that `git apply` takes.
+#[utoipa::path(get, path = "/v1/sessions/{id}/diff", tag = "files",
+    params(("id" = String, Path, description = "The session's name")),
+    responses(
+        (status = 200, description = "The patch", body = String, content_type = "text/x-diff"),
+        (status = 409, description = "`no_repository`", body = Problem, content_type = "application/problem+json"),
+        (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
+async fn diff(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToRead>,
+    Path(id): Path<String>,
+) -> ApiResult<Response> {
+    let kind = StreamKind::Diff;
+    let reply = files::transfer(&app, &caller, &id, Access::Read, kind, None).await?;
+    let mut response = Bytes::from_stream(reply.body).into_response();
+    let headers = response.headers_mut();
+    headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/x-diff"));
+    headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
     Ok(response)
 }
 
