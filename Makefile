@@ -42,7 +42,7 @@ bench: build ## Measure the figures beside their floors (ARGS="--only stop --qui
 leaks: build ## Count what real agents leave running, alone and under Greenroom; bench/leaks/ (ARGS="codex pi")
 	@tests/tools/install agents
 	$(CARGO) build --release --locked -p greenroom-tests --bin leaks
-	GREENROOM_BIN=target/release/greenroom target/release/leaks "$$(date +%F)" bench/leaks $(ARGS)
+	GREENROOM_BIN="$(CURDIR)/target/release/greenroom" target/release/leaks "$$(date +%F)" bench/leaks $(ARGS)
 
 soak: test-tools ## Run the tests with their full counts; the result goes to bench/soak/
 	$(CARGO) build --release --locked --workspace --bins --tests $(TEST_FEATURES)

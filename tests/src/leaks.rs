@@ -42,7 +42,7 @@ impl Scene {
         for folder in ["home", "work"] {
             fs::create_dir_all(root.join(folder)).expect("a folder");
         }
-        let script = format!("echo > '{}'; sleep 300", root.join("begun").display());
+        let script = format!("echo > '{}'; sleep 300; echo over", root.join("begun").display());
         let (tool, input) = agent.shell(&script);
         let mut fixtures = Vec::from(endpoint::uses("HOLD", tool, input, "It is over."));
         fixtures.push(endpoint::otherwise("A title."));
@@ -56,14 +56,15 @@ impl Scene {
 
     /// The agent on its own, in a session of its own, as a terminal would have it.
     fn start(&self, agent: Coding) -> Child {
-        let mut args: Vec<String> = bare(agent).iter().map(|word| (*word).to_owned()).collect();
-        args.extend(agent.args(&self.endpoint));
+        let (first, last) = bare(agent);
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let args: [Vec<String>; 3] = [words(first), agent.args(&self.endpoint), words(last)];
         let home = self.root.join("home");
         agent.prepare(&home, &self.endpoint);
         let log = fs::File::create(self.root.join("log")).expect("a log");
         let mut command = Command::new(agent.program());
         command
-            .args(args)
+            .args(args.concat())
             .arg("HOLD it")
             .env_clear()
             .envs(agent.env(&self.endpoint))
@@ -90,19 +91,20 @@ impl Drop for Scene {
     }
 }
 
-/// How each is told on its command line to do as it likes; the prompt comes last.
-fn bare(agent: Coding) -> &'static [&'static str] {
+/// How each is told on its command line to do as it likes: what comes before its other
+/// arguments, and what comes between them and the prompt.
+fn bare(agent: Coding) -> (&'static [&'static str], &'static [&'static str]) {
     match agent {
-        Coding::Claude => &["--allowedTools", "Bash", "-p", "--"],
+        Coding::Claude => (&["--allowedTools", "Bash"], &["-p", "--"]),
         Coding::Codex => {
-            &["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+            (&["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"], &[])
         }
-        Coding::Opencode => &["run", "--auto"],
-        Coding::Qwen => &["--yolo", "-p"],
-        Coding::Gemini => &["--yolo", "--skip-trust", "-p"],
-        Coding::Copilot => &["--allow-all-tools", "-p"],
-        Coding::Pi => &["-p"],
-        Coding::Cline => &["--json"],
+        Coding::Opencode => (&["run", "--auto"], &[]),
+        Coding::Qwen => (&["--yolo"], &["-p"]),
+        Coding::Gemini => (&["--yolo", "--skip-trust"], &["-p"]),
+        Coding::Copilot => (&["--allow-all-tools"], &["-p"]),
+        Coding::Pi => (&[], &["-p"]),
+        Coding::Cline => (&["--json"], &[]),
     }
 }
 
@@ -146,9 +148,9 @@ pub fn after_stop(agent: Coding) -> (Left, Value) {
     room.write_agent(agent.word(), description(agent, &scene.endpoint, &scene.root));
     room.served(agent.word());
     let session = room.api.create(agent.word(), json!({ "prompt": "HOLD it" }));
+    scene.wait_begun();
     let work = room.workspace(&uid_of(&session));
     let work = work.parent().expect("a folder").to_owned();
-    scene.wait_begun();
     let (before, begun) = (procs::about(&work), Instant::now());
     let receipt = room.api.stop(&id_of(&session))["receipt"].clone();
     let took = begun.elapsed();

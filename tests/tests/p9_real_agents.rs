@@ -13,7 +13,8 @@ use greenroom_tests::{Greenroom, Value, json, procs};
 fn script(agent: Coding, folder: &Path, mark: &Path) -> Vec<Value> {
     let (write, written) = agent.write(&folder.join("out.txt"), "hello from a tool");
     let begun = folder.join("begun");
-    let hold = format!("exec 9<'{}'; echo > '{}'; sleep 300", mark.display(), begun.display());
+    let hold =
+        format!("exec 9<'{}'; echo > '{}'; sleep 300; echo over", mark.display(), begun.display());
     let (shell, held) = agent.shell(&hold);
     // An interrupted prompt may be sent again together with the next one.
     let mut fixtures = vec![endpoint::says("RECALL", "I remember all of it.")];
