@@ -11,7 +11,7 @@ CARGO ?= cargo
 TEST_FEATURES := --features greenroom/failpoints
 ARGS ?=
 
-.PHONY: help build demo test test-tools schemathesis bench leaks soak lint openapi
+.PHONY: help build demo test test-agents test-tools schemathesis bench leaks soak lint openapi
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -30,6 +30,11 @@ test: test-tools ## Run every test: unit, model, conformance, end to end, docume
 	$(CARGO) nextest run --release --locked --workspace --no-fail-fast $(TEST_FEATURES)
 	$(CARGO) test --release --locked --workspace --doc $(TEST_FEATURES)
 	tests/schemathesis/run.sh
+
+test-agents: test-tools ## Run the presets whose agents are too large for every test run
+	@tests/tools/install agents
+	$(CARGO) build --release --locked -p greenroom --features failpoints
+	$(CARGO) nextest run --release --locked -p greenroom-tests --features agents --test all_agents
 
 schemathesis: test-tools ## Fuzz the live API against its own document (EXAMPLES=100, SEED=N)
 	$(CARGO) build --release --locked -p greenroom --features failpoints

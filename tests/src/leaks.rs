@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::coding::Coding;
 use crate::endpoint::{self, Endpoint};
 use crate::procs::{self, Proc};
 use crate::session::{id_of, uid_of};
-use crate::{Greenroom, Value, agents, json};
+use crate::{Greenroom, Value, json};
 
 /// How long what was asked to end has for it. Less is enough for whoever obeys.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -145,7 +145,7 @@ pub fn after_group_kill(agent: Coding) -> Left {
 pub fn after_stop(agent: Coding) -> (Left, Value) {
     let scene = Scene::new(agent);
     let room = Greenroom::up().start();
-    room.write_agent(agent.word(), description(agent, &scene.endpoint, &scene.root));
+    room.write_agent(agent.word(), agent.described(&scene.endpoint, &scene.root));
     room.served(agent.word());
     let session = room.api.create(agent.word(), json!({ "prompt": "HOLD it" }));
     scene.wait_begun();
@@ -160,35 +160,4 @@ pub fn after_stop(agent: Coding) -> (Left, Value) {
     after.dedup();
     room.api.check(&id_of(&session));
     (Left { before: before.len(), after, took }, receipt)
-}
-
-/// Its description for Greenroom. Without a preset, it is a command; what must be in its
-/// HOME is put there by a script before it.
-fn description(agent: Coding, endpoint: &Endpoint, root: &Path) -> Value {
-    let files = root.join("home");
-    agent.prepare(&files, endpoint);
-    let script = root.join("start");
-    let text = format!(
-        "#!/bin/sh\ncp -r '{}/.' \"$HOME\"\nexec '{}' \"$@\"\n",
-        files.display(),
-        agent.program()
-    );
-    fs::write(&script, text).expect("a script");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&script, mode).expect("a script");
-    let mut agent_file = agent.agent(endpoint, "autonomous");
-    match agent {
-        Coding::Cline => {
-            let env = agent_file["env"].clone();
-            agents::with(
-                json!({ "command": [script, "--json"], "prompt_via": "arg" }),
-                json!({ "env": env }),
-            )
-        }
-        Coding::Pi => {
-            agent_file["command"] = json!([script]);
-            agent_file
-        }
-        _ => agent_file,
-    }
 }
