@@ -11,7 +11,7 @@ CARGO ?= cargo
 TEST_FEATURES := --features greenroom/failpoints
 ARGS ?=
 
-.PHONY: help build demo test test-tools schemathesis bench leaks soak lint openapi
+.PHONY: help build demo test test-agents test-tools schemathesis bench leaks soak lint openapi
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -31,6 +31,11 @@ test: test-tools ## Run every test: unit, model, conformance, end to end, docume
 	$(CARGO) test --release --locked --workspace --doc $(TEST_FEATURES)
 	tests/schemathesis/run.sh
 
+test-agents: test-tools ## Run the presets whose agents are too large for every test run
+	@tests/tools/install agents
+	$(CARGO) build --release --locked -p greenroom --features failpoints
+	$(CARGO) nextest run --release --locked -p greenroom-tests --features agents --test all_agents
+
 schemathesis: test-tools ## Fuzz the live API against its own document (EXAMPLES=100, SEED=N)
 	$(CARGO) build --release --locked -p greenroom --features failpoints
 	tests/schemathesis/run.sh
@@ -42,7 +47,7 @@ bench: build ## Measure the figures beside their floors (ARGS="--only stop --qui
 leaks: build ## Count what real agents leave running, alone and under Greenroom; bench/leaks/ (ARGS="codex pi")
 	@tests/tools/install agents
 	$(CARGO) build --release --locked -p greenroom-tests --bin leaks
-	GREENROOM_BIN=target/release/greenroom target/release/leaks "$$(date +%F)" bench/leaks $(ARGS)
+	GREENROOM_BIN="$(CURDIR)/target/release/greenroom" target/release/leaks "$$(date +%F)" bench/leaks $(ARGS)
 
 soak: test-tools ## Run the tests with their full counts; the result goes to bench/soak/
 	$(CARGO) build --release --locked --workspace --bins --tests $(TEST_FEATURES)

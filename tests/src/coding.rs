@@ -216,4 +216,35 @@ impl Coding {
             _ => {}
         }
     }
+
+    /// Its description for Greenroom, free to do as it likes. Without a preset, it is a
+    /// command; what must be in its HOME is put there by a script in `root` before it.
+    pub fn described(self, endpoint: &Endpoint, root: &Path) -> Value {
+        let files = root.join("home-of-agents");
+        self.prepare(&files, endpoint);
+        let script = root.join("start");
+        let text = format!(
+            "#!/bin/sh\ncp -r '{}/.' \"$HOME\"\nexec '{}' \"$@\"\n",
+            files.display(),
+            self.program()
+        );
+        std::fs::write(&script, text).expect("a script");
+        let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
+        std::fs::set_permissions(&script, mode).expect("a script");
+        let mut agent_file = self.agent(endpoint, "autonomous");
+        match self {
+            Self::Cline => {
+                let env = agent_file["env"].clone();
+                agents::with(
+                    json!({ "command": [script, "--json"], "prompt_via": "arg" }),
+                    json!({ "env": env }),
+                )
+            }
+            Self::Pi => {
+                agent_file["command"] = json!([script]);
+                agent_file
+            }
+            _ => agent_file,
+        }
+    }
 }

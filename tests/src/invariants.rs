@@ -47,6 +47,11 @@ pub fn check_log(id: &str, log: &[Value]) {
         if let Some(step) = kind.strip_prefix("run.") {
             let run = event["run"].as_str().unwrap_or_else(|| panic!("{id}: no run: {event}"));
             let before = runs.get(run).copied();
+            if step == "stopping" {
+                let begun = matches!(before, Some("started" | "waiting" | "resumed"));
+                assert!(begun, "{id}: run {run} is stopped from {before:?}");
+                continue;
+            }
             let allowed = match step {
                 "queued" => before.is_none(),
                 "dispatched" => matches!(before, Some("queued" | "requeued")),

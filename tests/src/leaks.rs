@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::os::unix::process::CommandExt;
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
@@ -12,7 +12,7 @@ use crate::coding::Coding;
 use crate::endpoint::{self, Endpoint};
 use crate::procs::{self, Proc};
 use crate::session::{id_of, uid_of};
-use crate::{Greenroom, Value, agents, json};
+use crate::{Greenroom, Value, json};
 
 /// How long what was asked to end has for it. Less is enough for whoever obeys.
 const WINDOW: Duration = Duration::from_secs(5);
@@ -42,7 +42,7 @@ impl Scene {
         for folder in ["home", "work"] {
             fs::create_dir_all(root.join(folder)).expect("a folder");
         }
-        let script = format!("echo > '{}'; sleep 300", root.join("begun").display());
+        let script = format!("echo > '{}'; sleep 300; echo over", root.join("begun").display());
         let (tool, input) = agent.shell(&script);
         let mut fixtures = Vec::from(endpoint::uses("HOLD", tool, input, "It is over."));
         fixtures.push(endpoint::otherwise("A title."));
@@ -56,14 +56,15 @@ impl Scene {
 
     /// The agent on its own, in a session of its own, as a terminal would have it.
     fn start(&self, agent: Coding) -> Child {
-        let mut args: Vec<String> = bare(agent).iter().map(|word| (*word).to_owned()).collect();
-        args.extend(agent.args(&self.endpoint));
+        let (first, last) = bare(agent);
+        let words = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect();
+        let args: [Vec<String>; 3] = [words(first), agent.args(&self.endpoint), words(last)];
         let home = self.root.join("home");
         agent.prepare(&home, &self.endpoint);
         let log = fs::File::create(self.root.join("log")).expect("a log");
         let mut command = Command::new(agent.program());
         command
-            .args(args)
+            .args(args.concat())
             .arg("HOLD it")
             .env_clear()
             .envs(agent.env(&self.endpoint))
@@ -90,19 +91,20 @@ impl Drop for Scene {
     }
 }
 
-/// How each is told on its command line to do as it likes; the prompt comes last.
-fn bare(agent: Coding) -> &'static [&'static str] {
+/// How each is told on its command line to do as it likes: what comes before its other
+/// arguments, and what comes between them and the prompt.
+fn bare(agent: Coding) -> (&'static [&'static str], &'static [&'static str]) {
     match agent {
-        Coding::Claude => &["--allowedTools", "Bash", "-p", "--"],
+        Coding::Claude => (&["--allowedTools", "Bash"], &["-p", "--"]),
         Coding::Codex => {
-            &["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"]
+            (&["exec", "--skip-git-repo-check", "--dangerously-bypass-approvals-and-sandbox"], &[])
         }
-        Coding::Opencode => &["run", "--auto"],
-        Coding::Qwen => &["--yolo", "-p"],
-        Coding::Gemini => &["--yolo", "--skip-trust", "-p"],
-        Coding::Copilot => &["--allow-all-tools", "-p"],
-        Coding::Pi => &["-p"],
-        Coding::Cline => &["--json"],
+        Coding::Opencode => (&["run", "--auto"], &[]),
+        Coding::Qwen => (&["--yolo"], &["-p"]),
+        Coding::Gemini => (&["--yolo", "--skip-trust"], &["-p"]),
+        Coding::Copilot => (&["--allow-all-tools"], &["-p"]),
+        Coding::Pi => (&[], &["-p"]),
+        Coding::Cline => (&["--json"], &[]),
     }
 }
 
@@ -143,12 +145,12 @@ pub fn after_group_kill(agent: Coding) -> Left {
 pub fn after_stop(agent: Coding) -> (Left, Value) {
     let scene = Scene::new(agent);
     let room = Greenroom::up().start();
-    room.write_agent(agent.word(), description(agent, &scene.endpoint, &scene.root));
+    room.write_agent(agent.word(), agent.described(&scene.endpoint, &scene.root));
     room.served(agent.word());
     let session = room.api.create(agent.word(), json!({ "prompt": "HOLD it" }));
+    scene.wait_begun();
     let work = room.workspace(&uid_of(&session));
     let work = work.parent().expect("a folder").to_owned();
-    scene.wait_begun();
     let (before, begun) = (procs::about(&work), Instant::now());
     let receipt = room.api.stop(&id_of(&session))["receipt"].clone();
     let took = begun.elapsed();
@@ -158,35 +160,4 @@ pub fn after_stop(agent: Coding) -> (Left, Value) {
     after.dedup();
     room.api.check(&id_of(&session));
     (Left { before: before.len(), after, took }, receipt)
-}
-
-/// Its description for Greenroom. Without a preset, it is a command; what must be in its
-/// HOME is put there by a script before it.
-fn description(agent: Coding, endpoint: &Endpoint, root: &Path) -> Value {
-    let files = root.join("home");
-    agent.prepare(&files, endpoint);
-    let script = root.join("start");
-    let text = format!(
-        "#!/bin/sh\ncp -r '{}/.' \"$HOME\"\nexec '{}' \"$@\"\n",
-        files.display(),
-        agent.program()
-    );
-    fs::write(&script, text).expect("a script");
-    let mode = std::os::unix::fs::PermissionsExt::from_mode(0o755);
-    fs::set_permissions(&script, mode).expect("a script");
-    let mut agent_file = agent.agent(endpoint, "autonomous");
-    match agent {
-        Coding::Cline => {
-            let env = agent_file["env"].clone();
-            agents::with(
-                json!({ "command": [script, "--json"], "prompt_via": "arg" }),
-                json!({ "env": env }),
-            )
-        }
-        Coding::Pi => {
-            agent_file["command"] = json!([script]);
-            agent_file
-        }
-        _ => agent_file,
-    }
 }

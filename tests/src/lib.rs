@@ -21,6 +21,7 @@ pub mod proxy;
 pub mod room;
 pub mod session;
 pub mod sse;
+pub mod story;
 pub mod tools;
 
 pub use cli::Ran;
