@@ -7,7 +7,7 @@ use greenroom_client::Answer;
 use greenroom_coordinator::sources::agent_file;
 use greenroom_protocol::v1::Agent;
 
-use crate::commands::{each, gravest};
+use crate::commands::{agent_key, each, gravest};
 use crate::context::Context;
 use crate::error::{CliError, Code};
 use crate::human::{ago, clean, moment, short};
@@ -54,6 +54,8 @@ enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Print a source's key and its stable identity as JSON, without any coordinator
+    Key(agent_key::Args),
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError> {
@@ -96,6 +98,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
             let codes: Result<Vec<_>, _> = files.iter().map(|file| check(context, file)).collect();
             Ok(gravest(codes?))
         }
+        Command::Key(args) => agent_key::run(context, &args),
     }
 }
 
