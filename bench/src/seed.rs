@@ -83,6 +83,7 @@ impl Seeded {
                 keeps_leftovers: false,
                 graces: Graces::default(),
             },
+            agent_policy: Default::default(),
             limits: Limits::default(),
             parent: None,
             parent_id: None,

@@ -18,6 +18,7 @@ pub mod proxy;
 pub mod room;
 pub mod session;
 pub mod sse;
+pub mod web;
 
 pub use cli::Ran;
 pub use http::{Api, Reply};

@@ -1,6 +1,7 @@
 //! `greenroom sessions`.
 
 mod abandon;
+mod agent;
 mod create;
 mod delete;
 mod files;
@@ -46,6 +47,7 @@ enum Command {
     Logs(logs::Args),
     Stop(stop::Args),
     Resume(resume::Args),
+    Agent(agent::Args),
     Delete(delete::Args),
     Files(files::Args),
     Abandon(abandon::Args),
@@ -106,6 +108,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
         Command::Logs(args) => logs::run(context, &whose, args).await,
         Command::Stop(args) => stop::run(context, &whose, args).await,
         Command::Resume(args) => resume::run(context, &whose, args).await,
+        Command::Agent(args) => agent::run(context, &whose, args).await,
         Command::Delete(args) => delete::run(context, &whose, args).await,
         Command::Files(args) => files::run(context, &whose, args).await,
         Command::Abandon(args) => abandon::run(context, &whose, args).await,

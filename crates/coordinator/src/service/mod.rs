@@ -2,6 +2,7 @@
 
 pub(crate) mod agents;
 pub(crate) mod files;
+pub(crate) mod following;
 pub(crate) mod link;
 pub(crate) mod reports;
 pub(crate) mod runners;

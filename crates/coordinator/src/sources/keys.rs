@@ -28,6 +28,42 @@ pub fn of(reference: &[u8]) -> (Vec<u8>, Vec<u8>) {
     (key.clone(), key)
 }
 
+/// What a source is known by.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Identity {
+    /// Its key.
+    pub key: String,
+    /// Its stable identity, of a URL; nothing else has more than its key.
+    pub stable: Option<String>,
+    /// As people may see it, as `kind:key`.
+    pub shown: String,
+}
+
+impl Identity {
+    /// Of a source, as it is kept. What is shown has no password, and a session's log has
+    /// only what is shown.
+    pub fn of(source: &str) -> Self {
+        let lossy = |bytes: Vec<u8>| String::from_utf8_lossy(&bytes).into_owned();
+        let url = source.strip_prefix("url:").map(|url| (url, false));
+        let url = url.or_else(|| source.strip_prefix("url+query:").map(|url| (url, true)));
+        let Some((url, with_query)) = url else {
+            let key = lossy(of_local(source.as_bytes()));
+            return Self { key, stable: None, shown: source.to_owned() };
+        };
+        let key = source_key::of_url(url.as_bytes());
+        let stable = match with_query {
+            true => source_key::stable_with_query(key.as_bytes()),
+            false => source_key::stable(key.as_bytes()),
+        };
+        Self { key, stable: Some(lossy(stable)), shown: source_key::redacted(source) }
+    }
+
+    /// As people may see it.
+    pub fn of_shown(source: &str) -> Self {
+        Self::of(&source_key::redacted(source))
+    }
+}
+
 fn of_local(reference: &[u8]) -> Vec<u8> {
     for kind in ["file:", "dir:"] {
         if let Some(path) = reference.strip_prefix(kind.as_bytes()) {

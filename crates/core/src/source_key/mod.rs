@@ -14,7 +14,7 @@ pub fn is_url(reference: &[u8]) -> bool {
 
 /// The key of a source that was named by a URL.
 pub fn of_url(url: &[u8]) -> String {
-    text(query_escape(url))
+    ascii(query_escape(url))
 }
 
 /// The key of a file: its name without what is behind the last dot.
@@ -57,20 +57,23 @@ fn reduced(key: &[u8], with_query: bool) -> Vec<u8> {
     }
 }
 
-/// A URL as people may see it: user name and password are hidden.
-pub fn redacted(url: &str) -> String {
-    let Some((scheme, rest)) = url.split_once("://") else { return url.to_owned() };
+/// A URL, or a text that ends with one, as people may see it: user name and password are
+/// hidden.
+pub fn redacted(text: &str) -> String {
+    let begins = ["http://", "https://"].iter().filter_map(|scheme| text.find(scheme)).min();
+    let (before, url) = text.split_at(begins.unwrap_or(0));
+    let Some((scheme, rest)) = url.split_once("://") else { return text.to_owned() };
     let refused = matches!(Url::parse(url.as_bytes()), Some(Err(_)) | None);
     // Where it does not parse, nobody knows where its user name and password end.
     let end = if refused { rest.len() } else { rest.find(['/', '?', '#']).unwrap_or(rest.len()) };
     match rest[..end].rfind('@') {
-        Some(at) => format!("{scheme}://***@{}", &rest[at + 1..]),
-        None => url.to_owned(),
+        Some(at) => format!("{before}{scheme}://***@{}", &rest[at + 1..]),
+        None => text.to_owned(),
     }
 }
 
-fn text(ascii: Vec<u8>) -> String {
-    match String::from_utf8(ascii) {
+fn ascii(bytes: Vec<u8>) -> String {
+    match String::from_utf8(bytes) {
         Ok(text) => text,
         Err(_) => unreachable!("what is escaped is ASCII"),
     }

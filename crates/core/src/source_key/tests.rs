@@ -186,6 +186,7 @@ fn user_names_and_passwords_are_hidden() {
         // It does not parse: the password has a slash.
         ("https://u:p/w@ex.com/a", "https://***@ex.com/a"),
         ("HTTPS://u:p@ex.com/a", "HTTPS://***@ex.com/a"),
+        ("url:https://u:p@ex.com/a@b", "url:https://***@ex.com/a@b"),
         ("/etc/a@b", "/etc/a@b"),
     ] {
         assert_eq!(redacted(url), shown);

@@ -230,6 +230,7 @@ impl World {
                 keeps_leftovers: false,
                 graces: Graces::default(),
             },
+            agent_policy: Default::default(),
             limits: Limits::default(),
             parent: None,
             parent_id: None,

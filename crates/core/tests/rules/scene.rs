@@ -75,6 +75,7 @@ pub fn created(persistent: bool, keeps_leftovers: bool) -> Created {
             digest: "0".into(),
         },
         traits: AgentTraits { persistent, keeps_leftovers, graces: Graces::default() },
+        agent_policy: Default::default(),
         limits: Limits::default(),
         parent: None,
         parent_id: None,

@@ -57,6 +57,7 @@ pub fn new_session(name: &str) -> NewSession {
                     keeps_leftovers: false,
                     graces: Graces::default(),
                 },
+                agent_policy: Default::default(),
                 limits: Limits::default(),
                 parent: None,
                 parent_id: None,
