@@ -15,6 +15,7 @@ pub mod http;
 pub mod invariants;
 pub mod procs;
 pub mod proxy;
+pub mod registry;
 pub mod room;
 pub mod session;
 pub mod sse;

@@ -152,7 +152,7 @@ fn p7_agents_are_added_and_removed() {
     room.api.get("/v1/agents/extra").refused(404);
     room.api.delete("/v1/agents/extra").refused(404);
     room.api.post("/v1/agents", json!({"source": "/nonexistent.yaml"})).refused(404);
-    room.api.post("/v1/agents", json!({"source": "oci://example/agent"})).refused(422);
+    room.api.post("/v1/agents", json!({"source": "git://example/agent"})).refused(422);
     // Its sessions go on.
     let run = room.api.prompt(&id, "again");
     assert_eq!(room.api.wait_run(&id, &run["id"])["status"], "completed");

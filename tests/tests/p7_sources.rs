@@ -256,7 +256,7 @@ fn p7_a_source_that_never_answered_is_waited_for() {
     assert!(problem["detail"].as_str().expect("words").contains("500"), "{problem:#}");
     assert!(refused.header("retry-after").is_some());
     web.body("/a.yaml?tag=v2", says("v2"));
-    room.served("a");
+    room.wait_agent("a", |agent| agent["health"] == "ok");
     assert_eq!(asks(&room, &id), "v2\n");
 }
 
@@ -394,6 +394,24 @@ fn p7_a_file_cannot_pass_for_a_url() {
     room.api.wait_status(&fresh, "finished");
     assert_eq!(room.api.said(&fresh), "from a file\n");
     assert!(room.api.session(&fresh)["agent"]["stable_key"].is_null());
+}
+
+#[test]
+fn p7_keys_are_printed_without_a_server() {
+    let room = Greenroom::up().start();
+    let key = |args: &[&str]| {
+        let all = [&["agents", "key"], args].concat();
+        room.bare_cli(&all).exits(0).json()
+    };
+    for (args, key_is, stable) in [
+        (vec![""], "", ""),
+        (vec!["--received", ""], "", ""),
+        (vec!["http://u:p@h/?"], "http%3A%2F%2Fu%3Ap%40h%2F%3F", "http://u:p@h/?"),
+        (vec!["--received", "http%3A%2F%2Fh%2Fa%3Fb"], "http%3A%2F%2Fh%2Fa%3Fb", "http://h/a"),
+        (vec!["http://h/%zz"], "http%3A%2F%2Fh%2F%25zz", "http%3A%2F%2Fh%2F%25zz"),
+    ] {
+        assert_eq!(key(&args), json!({"key": key_is, "stable": stable}), "{args:?}");
+    }
 }
 
 /// A file of the test's own with this text.

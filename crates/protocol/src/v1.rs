@@ -353,8 +353,8 @@ pub struct Agent {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddAgent {
-    /// A file or folder on the coordinator's machine, or a URL; `with-query:URL` where the
-    /// query is part of what the source is.
+    /// A file or folder on the coordinator's machine, a URL, or `oci://IMAGE`;
+    /// `with-query:URL` where the query is part of what the source is.
     pub source: String,
 }
 

@@ -39,10 +39,10 @@ enum Command {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Add a file, a folder or a URL as a source of agents
+    /// Add a file, a folder, a URL or an image as a source of agents
     Add {
-        /// File or folder on the coordinator's machine, or a URL; with-query:URL where the
-        /// query is part of what the source is
+        /// File or folder on the coordinator's machine, URL, or oci://IMAGE; with-query:URL
+        /// where the query is part of what the source is
         source: String,
     },
     /// Take agents out of service; their sessions keep what they have

@@ -22,13 +22,14 @@ pub(crate) struct Options {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7070", value_parser = address)]
     listen: SocketAddr,
-    /// Agent files, folders of them, or URLs; may be repeated
+    /// Agent files, folders of them, URLs, or oci://IMAGE; may be repeated
     #[arg(long, value_name = "REF", num_args = 1..)]
     agents: Vec<String>,
-    /// How often URLs of agents are asked again
+    /// How often URLs and registries are asked for agents again
     #[arg(long, value_name = "TIME", default_value = "30s", value_parser = refresh)]
     agents_refresh: Ms,
-    /// File with the token that this host of agents is sent, and no other; may be repeated
+    /// File with the token (or user:password, of a registry) that this host is sent, and no
+    /// other; may be repeated
     #[arg(long = "agents-token", value_name = "HOST=FILE")]
     agents_tokens: Vec<Label>,
     /// Ask for no token; on loopback only

@@ -36,13 +36,13 @@ pub(crate) enum Fetched {
 pub(crate) struct Fetcher {
     /// Files with the tokens of hosts. Nobody else gets any.
     tokens: BTreeMap<String, PathBuf>,
-    loopback: OnceLock<Result<Client, String>>,
-    public: OnceLock<Result<Client, String>>,
+    /// For `http:` to this machine, `https:` to it, `https:` to the Internet.
+    clients: [OnceLock<Result<Client, String>>; 3],
 }
 
 impl Fetcher {
     pub(crate) fn new(tokens: BTreeMap<String, PathBuf>) -> Self {
-        Self { tokens, loopback: OnceLock::new(), public: OnceLock::new() }
+        Self { tokens, clients: Default::default() }
     }
 
     /// Fetches, unless the server says that nothing has changed since `tag`.
@@ -79,7 +79,7 @@ impl Fetcher {
     /// One request, to where it may go. `near` is whether the operator has named this machine.
     async fn send(&self, url: Url, near: bool, tag: Option<&str>) -> Result<Response, String> {
         let reach = reach(&url, near)?;
-        let client = self.client(reach)?;
+        let client = self.client(reach, url.scheme() == "https")?;
         let mut request = client.get(url.clone());
         if let Some(tag) = tag {
             request = request.header(header::IF_NONE_MATCH, tag);
@@ -104,28 +104,44 @@ impl Fetcher {
             Some(port) => format!("{host}:{port}"),
             None => host.to_owned(),
         };
-        let Some(file) = self.tokens.get(&named) else { return Ok(None) };
+        let Some(file) = self.secret(&named) else { return Ok(None) };
         let token = std::fs::read_to_string(file)
             .map_err(|error| format!("the token for {named} cannot be read: {error}"))?;
         Ok(Some(token.trim().to_owned()))
     }
 
-    fn client(&self, reach: Reach) -> Result<&Client, String> {
-        let kept = match reach {
-            Reach::Loopback => &self.loopback,
-            Reach::Public => &self.public,
+    /// The file with what a host, named as in its URLs, is sent.
+    pub(super) fn secret(&self, host: &str) -> Option<&PathBuf> {
+        self.tokens.get(host)
+    }
+
+    fn client(&self, reach: Reach, tls: bool) -> Result<&Client, String> {
+        let kept = match (reach, tls) {
+            (Reach::Loopback, false) => &self.clients[0],
+            (Reach::Loopback, true) => &self.clients[1],
+            (Reach::Public, _) => &self.clients[2],
         };
-        kept.get_or_init(|| client(reach)).as_ref().map_err(String::clone)
+        kept.get_or_init(|| client(reach, tls)).as_ref().map_err(String::clone)
     }
 }
 
-fn client(reach: Reach) -> Result<Client, String> {
+/// The process's TLS, chosen once.
+pub(super) fn choose_tls() {
     static TLS: Once = Once::new();
     TLS.call_once(|| {
         // An error says that the program has chosen already.
         let _ = rustls::crypto::ring::default_provider().install_default();
     });
-    Client::builder()
+}
+
+fn client(reach: Reach, tls: bool) -> Result<Client, String> {
+    choose_tls();
+    let mut builder = Client::builder();
+    if !tls {
+        // Nothing to verify, so it works where the system has no roots.
+        builder = builder.tls_certs_only([]);
+    }
+    builder
         .user_agent(concat!("greenroom/", env!("CARGO_PKG_VERSION")))
         // Each is checked, and a proxy would resolve names by itself.
         .redirect(reqwest::redirect::Policy::none())

@@ -1,4 +1,4 @@
-//! Where agents come from: built in, a file, a folder of files, a URL.
+//! Where agents come from: built in, a file, a folder of files, a URL, a registry.
 
 pub mod agent_file;
 pub(crate) mod dial;
@@ -6,6 +6,7 @@ pub(crate) mod drift;
 mod fetch;
 pub mod keys;
 mod local;
+mod oci;
 mod reference;
 mod remote;
 pub(crate) mod resolve;
@@ -141,7 +142,9 @@ impl Sources {
                 !path.is_dir()
                     && source.split_once(':').map(|(_, key)| Path::new(key)) == Some(path)
             }
-            Reference::Url { .. } => reference.remote().as_deref() == Some(source),
+            Reference::Url { .. } | Reference::Oci(_) => {
+                reference.remote().as_deref() == Some(source)
+            }
         };
         let found = references.iter().find(|(reference, by_api)| **by_api && is_it(reference));
         found.map(|(reference, _)| reference.clone())
@@ -437,7 +440,7 @@ type Served = Result<((AgentName, u32), bool, Option<AgentFileError>), AgentFile
 
 /// Whether a source, as it is kept, is one that is not on this machine.
 pub(crate) fn is_remote(source: &str) -> bool {
-    source.starts_with("url:") || source.starts_with("url+query:")
+    ["url:", "url+query:", "oci:"].iter().any(|kind| source.starts_with(kind))
 }
 
 async fn documents(source: impl Source) -> Result<Vec<Document>, String> {

@@ -1,4 +1,4 @@
-//! What an operator names: a file, a folder, a URL.
+//! What an operator names: a file, a folder, a URL, an image of a registry.
 
 use std::path::{Path, PathBuf};
 
@@ -18,6 +18,8 @@ pub enum Reference {
         /// Its query is part of its identity.
         with_query: bool,
     },
+    /// An image of a registry, without `oci://`.
+    Oci(String),
 }
 
 impl Reference {
@@ -30,9 +32,14 @@ impl Reference {
         }
         let path = match text.split_once(':') {
             Some(("file" | "dir", path)) => path,
-            Some((scheme, rest)) if rest.starts_with("//") || scheme == "oci" => {
+            Some(("oci", image)) => {
+                let image = image.strip_prefix("//").unwrap_or(image);
+                super::oci::registry(image)?;
+                return Ok(Self::Oci(image.to_owned()));
+            }
+            Some((scheme, rest)) if rest.starts_with("//") => {
                 return Err(format!(
-                    "sources of kind {scheme:?} are not supported by this build: use a file, a folder, or a URL that begins with https://"
+                    "sources of kind {scheme:?} are not supported: use a file, a folder, a URL that begins with https://, or oci://"
                 ));
             }
             _ => text,
@@ -52,6 +59,7 @@ impl Reference {
             Self::Path(path) => path.to_string_lossy().into_owned(),
             Self::Url { url, with_query: false } => url.clone(),
             Self::Url { url, with_query: true } => format!("{WITH_QUERY}{url}"),
+            Self::Oci(image) => format!("oci://{image}"),
         }
     }
 
@@ -64,7 +72,7 @@ impl Reference {
     pub fn path(&self) -> Option<&Path> {
         match self {
             Self::Path(path) => Some(path),
-            Self::Url { .. } => None,
+            Self::Url { .. } | Self::Oci(_) => None,
         }
     }
 
@@ -74,6 +82,7 @@ impl Reference {
             Self::Path(_) => None,
             Self::Url { url, with_query: false } => Some(format!("url:{url}")),
             Self::Url { url, with_query: true } => Some(format!("url+query:{url}")),
+            Self::Oci(image) => Some(format!("oci:{image}")),
         }
     }
 
@@ -112,6 +121,7 @@ mod tests {
             "http://localhost/a.yaml",
             "http://[::1]:80/a.yaml",
             "/nowhere/at/all.yaml",
+            "oci://ex.com/org/a:v1",
         ] {
             let read = Reference::parse(text).expect("a reference");
             assert_eq!(read.text(), text);
@@ -129,8 +139,8 @@ mod tests {
             "http://10.0.0.1/a.yaml",
             "http://localhost.ex.com/a.yaml",
             "https://",
-            "oci:ex.com/a",
-            "oci://ex.com/a",
+            "oci:",
+            "oci://UPPER/case",
             "git://ex.com/a",
             "HTTPS://ex.com/a",
             "",

@@ -11,6 +11,8 @@ use greenroom_store::SourceCopy;
 
 use super::fetch::{Fetched, Fetcher};
 use super::keys::Identity;
+use super::local::Local;
+use super::oci::{self, Oci};
 use super::{Content, Document, Loaded, Reading, Reference, Source, Sources, file_error};
 use crate::app::App;
 use crate::error::ApiResult;
@@ -76,12 +78,9 @@ impl Sources {
 
     /// Asks a source elsewhere, and keeps what it says. `false` where it could not be asked.
     pub(crate) async fn ask(&self, app: &App, reference: &Reference) -> ApiResult<bool> {
-        let (Reference::Url { url, .. }, Some(source)) = (reference, reference.remote()) else {
-            return Ok(true);
-        };
+        let Some(source) = reference.remote() else { return Ok(true) };
         let known = lock(&self.remotes).get(&source).cloned().unwrap_or_default();
-        let http = Http { fetcher: &self.fetcher, url, source: &source };
-        let reading = http.read(known.copy.as_ref()).await;
+        let reading = self.elsewhere(reference, &source).read(known.copy.as_ref()).await;
         let at = app.clock.wall();
         let next = match reading {
             Ok(Reading::Same) => {
@@ -115,6 +114,18 @@ impl Sources {
         let reached = next.error.is_none();
         self.keep(app, &source, next).await?;
         Ok(reached)
+    }
+
+    fn elsewhere<'a>(&'a self, reference: &'a Reference, source: &'a str) -> Box<dyn Source + 'a> {
+        match reference {
+            Reference::Path(path) => Box::new(Local(path)),
+            Reference::Url { url, .. } => Box::new(Http { fetcher: &self.fetcher, url, source }),
+            Reference::Oci(image) => {
+                let host = oci::registry(image).unwrap_or_default();
+                let secret = self.fetcher.secret(&host).cloned();
+                Box::new(Oci { image, source, secret })
+            }
+        }
     }
 
     async fn keep(&self, app: &App, source: &str, mut next: Known) -> ApiResult<()> {

@@ -5,7 +5,7 @@
 use greenroom_core::AgentName;
 
 use super::keys::Identity;
-use super::{Sources, is_remote};
+use super::{Reference, Sources};
 
 /// A source that is named now.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -43,9 +43,14 @@ impl Sources {
 
     /// The source that a session had, or the one that stands for it now.
     pub(crate) fn of_session(&self, source: &str) -> Resolved {
-        match is_remote(source) {
-            true => choose(self.live(), &Identity::of(source)),
-            false => Resolved::None,
+        let identity = Identity::of(source);
+        match identity.stable {
+            Some(_) => choose(self.live(), &identity),
+            // It is itself and nothing else, whatever its key looks like.
+            None => {
+                let same = self.live().into_iter().find(|live| live.source == source);
+                same.map_or(Resolved::None, Resolved::One)
+            }
         }
     }
 
@@ -61,7 +66,8 @@ impl Sources {
 }
 
 fn choose(live: Vec<Live>, wanted: &Identity) -> Resolved {
-    if let Some(exact) = live.iter().find(|one| one.identity.key == wanted.key) {
+    let exact = |one: &&Live| one.identity.stable.is_some() && one.identity.key == wanted.key;
+    if let Some(exact) = live.iter().find(exact) {
         return Resolved::One(exact.clone());
     }
     let mut fitting: Vec<Live> = live
@@ -89,7 +95,10 @@ fn find(live: Vec<Live>, received: &str) -> Resolved {
         source_key::is_url(received.as_bytes()).then(|| source_key::of_url(received.as_bytes()));
     let forms: Vec<String> =
         [Some(received.to_owned()), once, twice, escaped].into_iter().flatten().collect();
-    if let Some(exact) = live.iter().find(|one| forms.contains(&one.identity.key)) {
+    let source = Reference::parse(received).ok().and_then(|reference| reference.remote());
+    let exact =
+        |one: &&Live| source.as_ref() == Some(&one.source) || forms.contains(&one.identity.key);
+    if let Some(exact) = live.iter().find(exact) {
         return Resolved::One(exact.clone());
     }
     for form in forms {
