@@ -103,8 +103,7 @@ fn find(live: Vec<Live>, received: &str) -> Resolved {
     }
     for form in forms {
         let stable = source_key::stable(form.as_bytes());
-        // A key that has no identity beside itself fits nothing but itself.
-        if !source_key::is_url(&stable) || stable == form.as_bytes() && form != received {
+        if !source_key::is_url(&stable) {
             continue;
         }
         let stable = String::from_utf8_lossy(&stable).into_owned();
