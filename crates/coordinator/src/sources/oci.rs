@@ -124,7 +124,7 @@ mod tests {
         assert_eq!(registry("localhost:5000/a:v1").as_deref(), Ok("localhost:5000"));
         assert_eq!(registry("ghcr.io/org/a@sha256:0").ok(), None);
         assert_eq!(registry("ghcr.io/org/a").as_deref(), Ok("ghcr.io"));
-        assert!(registry("").is_err() && registry("UPPER/case").is_err());
+        assert!(registry("").is_err() && registry("ex.com/UPPER").is_err());
     }
 
     #[test]

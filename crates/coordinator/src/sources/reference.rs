@@ -140,7 +140,7 @@ mod tests {
             "http://localhost.ex.com/a.yaml",
             "https://",
             "oci:",
-            "oci://UPPER/case",
+            "oci://ex.com/UPPER",
             "git://ex.com/a",
             "HTTPS://ex.com/a",
             "",
