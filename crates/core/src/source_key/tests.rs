@@ -229,7 +229,8 @@ proptest! {
     fn passwords_never_show(before in "[a-z/:?#%]{0,6}", after in "[a-z/?#]{0,6}") {
         let url = format!("https://{before}s3cret@h{after}");
         let parses = matches!(Url::parse(url.as_bytes()), Some(Ok(_)));
-        let in_authority = !before.contains(['/', '?', '#']);
-        prop_assert!(!(in_authority || !parses) || !redacted(&url).contains("s3cret"));
+        // Behind a slash it is no password, as long as the URL parses.
+        let harmless = parses && before.contains(['/', '?', '#']);
+        prop_assert!(harmless || !redacted(&url).contains("s3cret"));
     }
 }
