@@ -84,6 +84,7 @@ impl Seeded {
                 graces: Graces::default(),
                 cancels: false,
             },
+            agent_policy: Default::default(),
             limits: Limits::default(),
             parent: None,
             parent_id: None,

@@ -64,6 +64,11 @@ impl Builder {
         self
     }
 
+    /// With these arguments, and no others, of the server from its next start on.
+    pub fn set_args(&mut self, args: &[&str]) {
+        self.args = args.iter().map(|arg| (*arg).to_owned()).collect();
+    }
+
     /// With further arguments of each runner.
     #[must_use]
     pub fn runner_args(mut self, args: &[&str]) -> Self {

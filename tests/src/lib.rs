@@ -18,11 +18,13 @@ pub mod invariants;
 pub mod leaks;
 pub mod procs;
 pub mod proxy;
+pub mod registry;
 pub mod room;
 pub mod session;
 pub mod sse;
 pub mod story;
 pub mod tools;
+pub mod web;
 
 pub use cli::Ran;
 pub use http::{Api, Reply};

@@ -9,12 +9,15 @@ fn says(word: &str) -> Value {
 }
 
 #[test]
-fn p7_a_changed_file_is_served_and_old_sessions_keep_theirs() {
+fn p7_a_changed_file_is_served_and_sessions_follow_unless_they_are_pinned() {
     let room = Greenroom::up().agent("one", says("first")).start();
     let before = room.api.get("/v1/agents/one").expect(200);
     assert_eq!(before["version"], 1, "{before:#}");
     let old = room.api.begin("one", "go");
     room.api.wait_status(&old, "finished");
+    let pinned = room.api.create("one", json!({"prompt": "go", "agent_policy": "pin"}));
+    let pinned = pinned["id"].as_str().expect("an id").to_owned();
+    room.api.wait_status(&pinned, "finished");
 
     room.write_agent("one", says("second"));
     let after = room.wait_agent("one", |agent| agent["version"] == 2);
@@ -24,12 +27,31 @@ fn p7_a_changed_file_is_served_and_old_sessions_keep_theirs() {
     assert_eq!(room.api.said(&fresh), "second\n");
     assert_eq!(room.api.session(&fresh)["agent"]["version"], 2);
 
-    let run = room.api.prompt(&old, "again");
-    room.api.wait_run(&old, &run["id"]);
-    assert_eq!(room.api.said(&old), "first\nfirst\n", "its own description");
-    let session = room.api.session(&old);
+    let run = room.api.prompt(&pinned, "again");
+    room.api.wait_run(&pinned, &run["id"]);
+    assert_eq!(room.api.said(&pinned), "first\nfirst\n", "its own description");
+    let session = room.api.session(&pinned);
     assert_eq!(session["agent"]["version"], 1);
     assert_eq!(session["agent"]["digest"], before["digest"]);
+    assert_eq!(session["agent_policy"], "pin");
+    assert_eq!(room.api.events(&pinned, "session.agent_changed").len(), 0);
+
+    assert_eq!(room.api.session(&old)["agent"]["version"], 1, "until it is asked");
+    let run = room.api.prompt(&old, "again");
+    room.api.wait_run(&old, &run["id"]);
+    assert_eq!(room.api.said(&old), "first\nsecond\n");
+    let session = room.api.session(&old);
+    assert_eq!(
+        (&session["agent"]["version"], &session["agent_policy"]),
+        (&json!(2), &json!("follow"))
+    );
+    let changed = room.api.events(&old, "session.agent_changed");
+    assert_eq!(changed.len(), 1);
+    let data = &changed[0]["data"];
+    assert_eq!(data["class"], "content");
+    assert_eq!((&data["from"]["version"], &data["to"]["version"]), (&json!(1), &json!(2)));
+    let diff = data["diff"].to_string();
+    assert!(diff.contains("/driver/command/2") && diff.contains("echo second"), "{diff}");
 }
 
 #[test]
@@ -130,7 +152,7 @@ fn p7_agents_are_added_and_removed() {
     room.api.get("/v1/agents/extra").refused(404);
     room.api.delete("/v1/agents/extra").refused(404);
     room.api.post("/v1/agents", json!({"source": "/nonexistent.yaml"})).refused(404);
-    room.api.post("/v1/agents", json!({"source": "oci://example/agent"})).refused(422);
+    room.api.post("/v1/agents", json!({"source": "git://example/agent"})).refused(422);
     // Its sessions go on.
     let run = room.api.prompt(&id, "again");
     assert_eq!(room.api.wait_run(&id, &run["id"])["status"], "completed");

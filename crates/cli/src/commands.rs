@@ -1,6 +1,7 @@
 //! The commands, one file each.
 
 pub(crate) mod admin;
+pub(crate) mod agent_key;
 pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod asking;

@@ -172,7 +172,7 @@ impl From<StartError> for CliError {
             }
             StartError::Store(error) => error.into(),
             StartError::Source { .. } => {
-                Self::failed(error.to_string()).hint("name agent files, or folders of them")
+                Self::failed(error.to_string()).hint("name agent files, folders of them, or URLs")
             }
             StartError::TokenFile { .. } => Self::failed(error.to_string())
                 .hint("use the user whose data folder it is, or another folder with --data DIR"),

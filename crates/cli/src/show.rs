@@ -236,6 +236,14 @@ pub(crate) fn summary(event: &Event) -> String {
         "run.completed" => {
             data.get("result").filter(|r| !r.is_null()).map(Value::to_string).unwrap_or_default()
         }
+        "session.agent_changed" => {
+            let side = |key| data.get(key).and_then(|pin| pin.get("source")?.as_str());
+            let class = data.get("class").and_then(Value::as_str).unwrap_or_default();
+            match (side("from"), side("to")) {
+                (Some(from), Some(to)) => clean(&format!("{class}: {from} → {to}")),
+                _ => rest(data),
+            }
+        }
         "run.dispatched" | "run.started" | "run.requeued" | "run.waiting" => {
             event.run.map(|run| run.to_string()).unwrap_or_default()
         }

@@ -58,6 +58,8 @@ pub struct App {
     pub address: SocketAddr,
     /// How long a runner may be silent.
     pub runner_ttl: Duration,
+    /// How often sources that are not on this machine are asked again.
+    pub agents_refresh: Duration,
     /// Cancelled when it ends.
     pub ending: CancellationToken,
     /// The API's own description, as it is served.
@@ -79,8 +81,10 @@ pub struct Wakes {
     pub runners: Notify,
     /// A session with a time to live has changed.
     pub ttl: Notify,
-    /// References of agents have changed.
+    /// References of agents, or files beneath them, have changed.
     pub sources: Notify,
+    /// References of agents have changed.
+    pub remotes: Notify,
 }
 
 impl App {

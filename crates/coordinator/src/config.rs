@@ -1,5 +1,6 @@
 //! What a coordinator is started with, and why it may refuse to start.
 
+use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
@@ -13,8 +14,12 @@ pub struct Config {
     pub listen: SocketAddr,
     /// The data folder, for `token`.
     pub data: PathBuf,
-    /// Files and folders with agents.
+    /// Sources of agents: files, folders, URLs.
     pub agents: Vec<String>,
+    /// How often a source that is not on this machine is asked again.
+    pub agents_refresh: Ms,
+    /// Files with the tokens that the hosts of sources are sent; nobody else gets any.
+    pub agents_tokens: BTreeMap<String, PathBuf>,
     /// No token is asked for. On loopback only.
     pub no_auth: bool,
     /// Names under which it is reached besides its own address: `name` or `name:port`.
@@ -29,6 +34,8 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             data: PathBuf::from("."),
             agents: Vec::new(),
+            agents_refresh: Ms::secs(30),
+            agents_tokens: BTreeMap::new(),
             no_auth: false,
             allowed_hosts: Vec::new(),
             runner_ttl: Ms::secs(20),

@@ -32,6 +32,9 @@ use crate::{api, figures, secret, tasks};
 /// Open requests get this long to end after a shutdown has begun.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
 
+/// Sources that are not on this machine get this long to answer before it serves.
+const FIRST_ANSWERS: Duration = Duration::from_secs(3);
+
 /// A coordinator that serves.
 pub struct Coordinator {
     app: Arc<App>,
@@ -70,13 +73,14 @@ pub async fn start_with(
         streams: Streams::default(),
         auth: Auth::default(),
         agents: Agents::default(),
-        sources: Sources::default(),
+        sources: Sources::new(config.agents_tokens),
         deadlines: Deadlines::default(),
         idle: IdleLimits::default(),
         wakes: Default::default(),
         no_auth: config.no_auth,
         address,
         runner_ttl: config.runner_ttl.into(),
+        agents_refresh: config.agents_refresh.into(),
         ending: CancellationToken::new(),
         openapi: api::spec::document().to_string().into(),
         enrolling: tokio::sync::Mutex::new(()),
@@ -113,9 +117,9 @@ fn failed(error: ApiError) -> StartError {
 /// that is supported.
 fn references(config: &Config) -> Result<Vec<Reference>, StartError> {
     let read = |text: &String| {
-        let bad = |reason| StartError::Source { reference: text.clone(), reason };
+        let bad = |reason| StartError::Source { reference: sources::shown(text), reason };
         let reference = Reference::parse(text).map_err(bad)?;
-        if !reference.exists() {
+        if reference.is_missing() {
             return Err(bad("there is no such file or folder".to_owned()));
         }
         Ok(reference)
@@ -124,7 +128,7 @@ fn references(config: &Config) -> Result<Vec<Reference>, StartError> {
 }
 
 async fn load_agents(app: &App, references: Vec<Reference>) -> Result<(), StartError> {
-    sources::load_builtin(app).await.map_err(failed)?;
+    app.sources.load_builtin(app).await.map_err(failed)?;
     for reference in references {
         app.sources.add(reference, false);
     }
@@ -132,10 +136,15 @@ async fn load_agents(app: &App, references: Vec<Reference>) -> Result<(), StartE
         match Reference::parse(&text) {
             Ok(reference) => app.sources.add(reference, true),
             Err(reason) => {
-                tracing::warn!(source = %text, %reason, "a source is not usable any more")
+                tracing::warn!(source = %sources::shown(&text), %reason, "a source is not usable any more")
             }
         }
     }
+    for reference in app.sources.references() {
+        app.sources.recall(app, &reference).await.map_err(failed)?;
+    }
+    // Those that take longer are asked again in the background, and their copies serve.
+    let _ = tokio::time::timeout(FIRST_ANSWERS, app.sources.ask_all(app)).await;
     app.sources.load_all(app).await.map_err(failed)?;
     Ok(())
 }

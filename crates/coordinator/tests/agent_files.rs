@@ -225,8 +225,8 @@ async fn a_name_belongs_to_the_first_that_has_it() {
         room.post("/v1/agents", json!({"source": folder.join("nothing")})).await.refused(404),
         "source_not_found"
     );
-    for later in ["https://example.com/a.yaml", "oci:example.com/a"] {
-        room.post("/v1/agents", json!({"source": later})).await.refused(422);
+    for other in ["http://example.com/a.yaml", "git://example.com/a", "oci:UPPER"] {
+        room.post("/v1/agents", json!({"source": other})).await.refused(422);
     }
 }
 

@@ -295,6 +295,26 @@ pub enum Leftovers {
     Keep,
 }
 
+/// What a resume does when the source of the description says something else by now.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum AgentPolicy {
+    /// Takes what the source says now.
+    #[default]
+    Follow,
+    /// Keeps the description it has, also when its source is gone.
+    Pin,
+    /// Is refused until a person has chosen.
+    Ask,
+}
+
+impl AgentPolicy {
+    /// Whether it is the usual one, which is not written down.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+}
+
 /// The description a session was created with: what a resume must find again.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct AgentPin {

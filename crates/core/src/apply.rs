@@ -21,6 +21,7 @@ impl Session {
             title: created.title.clone(),
             labels: created.labels.clone(),
             agent: created.agent.clone(),
+            agent_policy: created.agent_policy,
             traits: created.traits,
             limits: created.limits.clone(),
             parent: created.parent,
@@ -115,6 +116,9 @@ impl Session {
         if let Some(shared) = changes.shared {
             self.shared = shared;
         }
+        if let Some(policy) = changes.agent_policy {
+            self.agent_policy = policy;
+        }
     }
 
     fn count(&mut self, output: &Output) {
@@ -144,6 +148,10 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
         Fact::Created(_) | Fact::Status { .. } | Fact::LogGap { .. } | Fact::Unmatched { .. } => {}
         Fact::Output(output) => s.count(output),
         Fact::Updated(changes) => s.update(changes),
+        Fact::AgentChanged(changed) => {
+            s.agent = changed.to.clone();
+            s.traits = changed.traits;
+        }
         Fact::Blocked { reason } => s.blocked = *reason,
         Fact::Placed { epoch, runner } | Fact::EpochAdopted { epoch, runner } => {
             s.last_epoch = *epoch;

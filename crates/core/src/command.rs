@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde_json::Value;
 
 use crate::approval::Answer;
-use crate::fact::{Changes, Output};
+use crate::fact::{AgentChanged, Changes, Output};
 use crate::ids::*;
 use crate::receipt::{Receipt, StopReason};
 use crate::record::Record;
@@ -39,6 +39,8 @@ impl Actor {
 pub enum Command {
     /// Change title, labels, limits, sharing.
     Update(Changes),
+    /// The next compute is to be of the description that the agent's source has now.
+    Rebind(Rebind),
     /// Accept a run.
     Prompt(Prompt),
     /// A place is free: take it, if one is still needed. Refused as `NotNeeded` otherwise.
@@ -205,6 +207,17 @@ pub enum Command {
     Say(Output),
 }
 
+/// What has become of the source of a session's agent.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Rebind {
+    /// It has this description. A compute that is up goes on with the one it has.
+    Follow(Box<AgentChanged>),
+    /// A person has chosen this one; refused while a compute is up.
+    Choose(Box<AgentChanged>),
+    /// It is not known which it is. Refused, unless a compute is up, which has its own.
+    Unresolved,
+}
+
 /// A run to accept.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Prompt {
@@ -344,6 +357,12 @@ pub enum Refusal {
     /// The place is not needed any more.
     #[error("no place is needed")]
     NotNeeded,
+    /// Nobody knows which description to go on with.
+    #[error("the session's agent cannot be found by its source")]
+    AgentUnresolved,
+    /// A compute goes on with the description it has.
+    #[error("the session has a live compute of its agent; stop it before you choose another")]
+    AgentInUse,
 }
 
 impl Refusal {
@@ -362,6 +381,8 @@ impl Refusal {
             Self::TooDeep(_) => "tree_too_deep",
             Self::TooManyChildren(_) => "too_many_children",
             Self::NotNeeded => "not_needed",
+            Self::AgentUnresolved => "agent_unresolved",
+            Self::AgentInUse => "agent_in_use",
         }
     }
 }

@@ -4,6 +4,7 @@
 //! sees what the one before it has made true. When the status has changed at the end,
 //! a `session.status` fact says so.
 
+mod agent;
 mod approval;
 mod life;
 mod prompt;
@@ -71,6 +72,7 @@ impl Plan {
                 self.refuse_deleting()?;
                 self.emit(Fact::Updated(changes));
             }
+            Command::Rebind(rebind) => self.rebind(rebind)?,
             Command::Prompt(prompt) => self.prompt(prompt)?,
             Command::Grant { runner } => self.grant(runner)?,
             Command::Block(reason) => {

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
-use crate::agent::AgentPin;
+use crate::agent::{AgentPin, AgentPolicy};
 use crate::approval::{Answer, Ask};
 use crate::assignment::StopOrder;
 use crate::ids::*;
@@ -30,6 +30,9 @@ pub enum Fact {
     /// Said after every change of status; it changes nothing itself.
     #[serde(rename = "session.status")]
     Status { status: Status, reason: Option<String>, from: Status },
+    /// The next compute is of another description.
+    #[serde(rename = "session.agent_changed")]
+    AgentChanged(Box<AgentChanged>),
     #[serde(rename = "session.blocked")]
     Blocked { reason: Option<Blocked> },
     #[serde(rename = "session.placed")]
@@ -179,6 +182,8 @@ pub struct Created {
     pub labels: BTreeMap<String, String>,
     pub agent: AgentPin,
     pub traits: AgentTraits,
+    #[serde(default, skip_serializing_if = "AgentPolicy::is_default")]
+    pub agent_policy: AgentPolicy,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
@@ -204,6 +209,52 @@ pub struct Changes {
     pub limits: Option<Limits>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<bool>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_policy: Option<AgentPolicy>,
+}
+
+/// A session goes on with another description than it had.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
+pub struct AgentChanged {
+    /// The description it had.
+    pub from: AgentPin,
+    /// The one it has now.
+    pub to: AgentPin,
+    /// Key of the source it had.
+    pub old_key: String,
+    /// Key of the source it has now.
+    pub new_key: String,
+    /// What of the new description decides its life.
+    pub traits: AgentTraits,
+    /// What kind of change it is.
+    pub class: Drift,
+    /// What is different in the description.
+    pub diff: Vec<Difference>,
+    /// Who asked for the run or the resume that it came with.
+    pub by: String,
+}
+
+/// What kind of change a description went through.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Drift {
+    /// It comes from elsewhere, and says the same.
+    Mechanical,
+    /// It says something else.
+    Content,
+}
+
+/// One place of a description that is different.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Difference {
+    /// Where, as a JSON pointer.
+    pub path: String,
+    /// What was there, as JSON, shortened; absent where nothing was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub from: Option<String>,
+    /// What is there, as JSON, shortened; absent where nothing is.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub to: Option<String>,
 }
 
 /// A compute is over, and this is the evidence.

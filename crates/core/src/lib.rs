@@ -26,6 +26,7 @@ pub mod receipt;
 pub mod record;
 pub mod run;
 pub mod session;
+pub mod source_key;
 pub mod status;
 pub mod value;
 

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, VecDeque};
 
 use serde::{Deserialize, Serialize};
 
-use crate::agent::{AgentPin, Graces};
+use crate::agent::{AgentPin, AgentPolicy, Graces};
 use crate::assignment::{Assignment, Order, StopOrder};
 use crate::ids::*;
 use crate::limits::Limits;
@@ -13,7 +13,7 @@ use crate::run::{Head, HeadState, PendingRun, RunStatus};
 use crate::value::Timestamp;
 
 /// Number of the folded form. A stored session of another number is folded anew.
-pub const FORMAT: u32 = 1;
+pub const FORMAT: u32 = 2;
 
 /// One piece of work by one agent, as its log says it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -30,8 +30,12 @@ pub struct Session {
     pub title: Option<String>,
     /// Labels for people and filters.
     pub labels: BTreeMap<String, String>,
-    /// The description it was created with.
+    /// The description its next compute is of: the one it was created with, until a resume
+    /// has taken another.
     pub agent: AgentPin,
+    /// What a resume does when its source says something else.
+    #[serde(default)]
+    pub agent_policy: AgentPolicy,
     /// What of that description decides the session's life.
     pub traits: AgentTraits,
     /// Limits in force.

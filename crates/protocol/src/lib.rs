@@ -1,6 +1,7 @@
 //! What travels: the bodies of `/v1`, the runner link, and how errors look.
 #![forbid(unsafe_code)]
 
+pub mod candidate;
 pub mod link;
 pub mod problem;
 pub mod token;

@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::candidate::Candidate;
+
 /// What went wrong, with what, and what to do about it.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema, thiserror::Error)]
 #[error("{detail}")]
@@ -24,6 +26,9 @@ pub struct Problem {
     /// Seconds after which a retry can help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
+    /// What could have been meant, where that is not one thing alone.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub candidates: Vec<Candidate>,
 }
 
 impl Problem {
@@ -56,6 +61,7 @@ impl Problem {
             hint: None,
             path: None,
             retry_after: None,
+            candidates: Vec::new(),
         }
     }
 

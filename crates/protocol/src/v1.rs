@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 
+use greenroom_core::agent::AgentPolicy;
 use greenroom_core::approval::{AskKind, AskOption, Decision};
 use greenroom_core::command::Mode;
 use greenroom_core::run::RunStatus;
@@ -32,15 +33,22 @@ impl<T> List<T> {
     }
 }
 
-/// The agent a session was created with.
+/// The description that a session has of its agent.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AgentRef {
     /// Its name.
     pub name: AgentName,
     /// Which description of that name.
     pub version: u32,
-    /// Where it came from.
+    /// Where it came from, as `kind:key`; without user and password.
     pub source: String,
+    /// Key of that source, as `greenroom agents key` prints it; without user and password.
+    #[serde(default)]
+    pub source_key: String,
+    /// What stays of the key of a URL when its query changes; `null` for any other source,
+    /// which is found by its key alone.
+    #[serde(default)]
+    pub stable_key: Option<String>,
     /// SHA-256 of the description.
     pub digest: String,
 }
@@ -58,6 +66,9 @@ pub struct Session {
     pub shared: bool,
     /// Its agent.
     pub agent: AgentRef,
+    /// What a resume does when the agent's source says something else by then.
+    #[serde(default)]
+    pub agent_policy: AgentPolicy,
     /// A line for people.
     pub title: Option<String>,
     /// Labels.
@@ -244,7 +255,7 @@ pub struct AcceptedRun {
 #[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct CreateSession {
-    /// Name of the agent.
+    /// Name of the agent, the key of its source, or its URL.
     pub agent: String,
     /// A name for the session; made up if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -273,6 +284,10 @@ pub struct CreateSession {
     /// Every operator may use it, every viewer see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<bool>,
+    /// What a resume does when the agent's source says something else by then: `follow`
+    /// (default), `pin`, `ask`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_policy: Option<AgentPolicy>,
 }
 
 /// Body of `PATCH /v1/sessions/{id}`; what is absent stays.
@@ -291,6 +306,12 @@ pub struct PatchSession {
     /// Every operator may use it, every viewer see it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub shared: Option<bool>,
+    /// What a resume does when the agent's source says something else by then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_policy: Option<AgentPolicy>,
+    /// Go on with this agent: a name, the key of a source, or a URL. Not while a compute is up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent: Option<String>,
 }
 
 /// Body of `POST /v1/sessions/{id}/runs`: one of `prompt` and `input`.
@@ -369,8 +390,14 @@ pub struct Agent {
     pub driver: String,
     /// `per_run` or `persistent`.
     pub lifecycle: String,
-    /// Where its description comes from, as `kind:key`.
+    /// Where its description comes from, as `kind:key`; without user and password.
     pub source: String,
+    /// Key of that source, as `greenroom agents key` prints it; without user and password.
+    #[serde(default)]
+    pub source_key: String,
+    /// What stays of the key of a URL when its query changes; `null` for any other source.
+    #[serde(default)]
+    pub stable_key: Option<String>,
     /// Which description of that name.
     pub version: u32,
     /// SHA-256 of the description.
@@ -383,13 +410,17 @@ pub struct Agent {
     pub input_schema: Option<Value>,
     /// When this version was first seen.
     pub updated_at: Timestamp,
+    /// When a source that is not on the coordinator's machine last said so.
+    #[serde(default)]
+    pub fetched_at: Option<Timestamp>,
 }
 
 /// Body of `POST /v1/agents`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct AddAgent {
-    /// A file or folder on the coordinator's machine; later a URL or an OCI reference.
+    /// A file or folder on the coordinator's machine, a URL, or `oci://IMAGE`;
+    /// `with-query:URL` where the query is part of what the source is.
     pub source: String,
 }
 

@@ -61,6 +61,8 @@ pub const CHECKS: &[Check] = checks![
     parents::a_parent_that_is_gone_is_told_nothing,
     rest::runners_join_and_leave,
     rest::agents_have_versions,
+    rest::variants_are_kept_beside,
+    rest::copies_of_sources_are_kept,
     rest::tokens_are_found_by_hash,
     rest::sources_are_kept,
     rest::spans_keep_their_order,

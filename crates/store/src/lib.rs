@@ -158,6 +158,8 @@ pub trait Store: Send + Sync + 'static {
 
     /// Keeps a description. The same digest from the same source is the same version.
     async fn put_agent(&self, agent: NewAgent) -> Result<AgentRow>;
+    /// Keeps a description without putting it in service: another one has its name.
+    async fn keep_agent(&self, agent: NewAgent) -> Result<AgentRow>;
     /// What is wrong with the source of an agent, or that nothing is.
     async fn agent_health(
         &self,
@@ -179,6 +181,11 @@ pub trait Store: Send + Sync + 'static {
     async fn add_source(&self, reference: &str) -> Result<()>;
     /// Removes a reference.
     async fn remove_source(&self, reference: &str) -> Result<()>;
+
+    /// What a source elsewhere said when it was last reached.
+    async fn source_copy(&self, source: &str) -> Result<Option<SourceCopy>>;
+    /// Keeps what it says now, in the place of what it said before.
+    async fn keep_source_copy(&self, copy: SourceCopy) -> Result<()>;
 
     // Tokens. Only hashes are kept.
 

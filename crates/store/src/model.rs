@@ -338,6 +338,19 @@ pub struct NewAgent {
     pub at: Timestamp,
 }
 
+/// What a source elsewhere said when it was last reached.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct SourceCopy {
+    /// The source, as `kind:key`.
+    pub source: String,
+    /// How it names this state of itself: an ETag, a digest.
+    pub tag: Option<String>,
+    /// What it said.
+    pub text: String,
+    /// When it was last reached and said so.
+    pub fetched_at: Timestamp,
+}
+
 /// A version of an agent as it is kept.
 #[derive(Debug, Clone)]
 pub struct AgentRow {

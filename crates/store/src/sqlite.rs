@@ -3,6 +3,7 @@
 mod agents;
 mod append;
 mod cache;
+mod copies;
 mod cursor;
 mod draft;
 mod fault;

@@ -69,6 +69,8 @@ suite! {
     rest {
         runners_join_and_leave
         agents_have_versions
+        variants_are_kept_beside
+        copies_of_sources_are_kept
         tokens_are_found_by_hash
         sources_are_kept
         spans_keep_their_order

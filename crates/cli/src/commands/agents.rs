@@ -5,9 +5,10 @@ use std::path::{Path, PathBuf};
 use clap::Subcommand;
 use greenroom_client::Answer;
 use greenroom_coordinator::sources::agent_file;
+use greenroom_core::source_key::redacted;
 use greenroom_protocol::v1::Agent;
 
-use crate::commands::{each, gravest};
+use crate::commands::{agent_key, each, gravest};
 use crate::context::Context;
 use crate::error::{CliError, Code};
 use crate::human::{ago, clean, moment, short};
@@ -19,6 +20,7 @@ use crate::ui::{Output, Row, Table, Tone};
 Examples:
   greenroom agents ls
   greenroom agents add ./agents/fixer.yaml
+  greenroom agents add https://example.com/fixer.yaml
   greenroom agents check ./agents/*.yaml")]
 pub(crate) struct Args {
     #[command(subcommand)]
@@ -37,9 +39,10 @@ enum Command {
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
     },
-    /// Add a file or folder as a source of agents
+    /// Add a file, a folder, a URL or an image as a source of agents
     Add {
-        /// File or folder on the coordinator's machine
+        /// File or folder on the coordinator's machine, URL, or oci://IMAGE; with-query:URL
+        /// where the query is part of what the source is
         source: String,
     },
     /// Take agents out of service; their sessions keep what they have
@@ -54,6 +57,8 @@ enum Command {
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
+    /// Print a source's key and its stable identity as JSON, without any coordinator
+    Key(agent_key::Args),
 }
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError> {
@@ -80,7 +85,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
                 false => source,
             };
             let answer = context.client()?.add_agent(&source).await?;
-            ui.one(&answer, |value| added(value, &source))?;
+            ui.one(&answer, |value| added(value, &redacted(&source)))?;
             Ok(Code::Done)
         }
         Command::Rm { names } => {
@@ -96,6 +101,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
             let codes: Result<Vec<_>, _> = files.iter().map(|file| check(context, file)).collect();
             Ok(gravest(codes?))
         }
+        Command::Key(args) => agent_key::run(context, &args),
     }
 }
 
@@ -130,6 +136,13 @@ fn show(agent: &Agent) -> String {
     }
     add("Driver", &format!("{}, {}", agent.driver, agent.lifecycle));
     add("Source", &agent.source);
+    add("Key", &agent.source_key);
+    if let Some(stable) = &agent.stable_key {
+        add("Identity", stable);
+    }
+    if let Some(at) = agent.fetched_at {
+        add("Fetched", &format!("{} ({} ago)", moment(at), ago(at)));
+    }
     add("Version", &agent.version.to_string());
     add("Digest", &agent.digest);
     add("Health", &agent.health);

@@ -3,6 +3,7 @@
 
 use std::str::FromStr;
 
+use greenroom_core::agent::AgentPolicy;
 use greenroom_core::{Bytes, Limits, Ms};
 use serde_json::Value;
 
@@ -109,6 +110,14 @@ pub(crate) struct Traits {
     /// Let every operator use it and every viewer see it
     #[arg(long)]
     pub(crate) shared: bool,
+    /// What a prompt does when the agent's source says something else by then: follow, pin or ask
+    #[arg(long, value_name = "POLICY", value_parser = policy)]
+    pub(crate) agent_policy: Option<AgentPolicy>,
+}
+
+/// What a resume does with a description that has changed.
+pub(crate) fn policy(word: &str) -> Result<AgentPolicy, String> {
+    serde_json::from_value(Value::from(word)).map_err(|_| "it is follow, pin or ask".to_owned())
 }
 
 impl Traits {
@@ -127,6 +136,7 @@ impl Traits {
             input: asked.input,
             limits: Limit::all(&self.limits),
             shared: self.shared.then_some(true),
+            agent_policy: self.agent_policy,
             ..Default::default()
         }
     }
@@ -144,6 +154,14 @@ mod tests {
         assert_eq!(asked.input, Some(serde_json::json!({"a": 1})));
         assert!(Asked::read(None, Some("{")).is_err());
         assert!(Asked::read(Some("a".into()), Some("{}")).is_err());
+    }
+
+    #[test]
+    fn policies_are_words() {
+        assert_eq!(policy("pin"), Ok(AgentPolicy::Pin));
+        assert_eq!(policy("follow"), Ok(AgentPolicy::Follow));
+        assert_eq!(policy("ask"), Ok(AgentPolicy::Ask));
+        assert!(policy("Pin").is_err());
     }
 
     #[test]

@@ -8,6 +8,7 @@ use greenroom_core::Ms;
 use greenroom_store::{SqliteStore, Store};
 use tracing_subscriber::EnvFilter;
 
+use crate::args::Label;
 use crate::context::Context;
 use crate::data::{DataDir, ServerFile, ServerLock};
 use crate::error::CliError;
@@ -21,9 +22,16 @@ pub(crate) struct Options {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7070", value_parser = address)]
     listen: SocketAddr,
-    /// Agent files, or folders of them; may be repeated
+    /// Agent files, folders of them, URLs, or oci://IMAGE; may be repeated
     #[arg(long, value_name = "REF", num_args = 1..)]
     agents: Vec<String>,
+    /// How often URLs and registries are asked for agents again
+    #[arg(long, value_name = "TIME", default_value = "30s", value_parser = refresh)]
+    agents_refresh: Ms,
+    /// File with the token (or user:password, of a registry) that this host is sent, and no
+    /// other; may be repeated
+    #[arg(long = "agents-token", value_name = "HOST=FILE")]
+    agents_tokens: Vec<Label>,
     /// Ask for no token; on loopback only
     #[arg(long)]
     no_auth: bool,
@@ -38,6 +46,14 @@ pub(crate) struct Options {
 fn address(text: &str) -> Result<SocketAddr, String> {
     let failed = || "write it like 127.0.0.1:7070, or localhost:0".to_owned();
     text.to_socket_addrs().map_err(|_| failed())?.next().ok_or_else(failed)
+}
+
+fn refresh(text: &str) -> Result<Ms, String> {
+    let refresh: Ms = text.parse().map_err(|error| format!("{error}"))?;
+    match refresh < Ms(100) {
+        true => Err("that is too often: 100ms at least".to_owned()),
+        false => Ok(refresh),
+    }
 }
 
 /// A coordinator that serves a data folder.
@@ -98,6 +114,11 @@ impl Serving {
             listen: options.listen,
             data: data.path().to_owned(),
             agents: options.agents,
+            agents_refresh: options.agents_refresh,
+            agents_tokens: Label::map(&options.agents_tokens)
+                .into_iter()
+                .map(|(host, file)| (host, file.into()))
+                .collect(),
             no_auth,
             allowed_hosts: options.allowed_hosts,
             runner_ttl: options.runner_ttl,
@@ -157,6 +178,8 @@ mod tests {
         assert_eq!(address("127.0.0.1:0").expect("one").port(), 0);
         assert!(address("localhost:70").expect("one").ip().is_loopback());
         assert!(address("7070").is_err());
+        assert_eq!(refresh("1m"), Ok(Ms::secs(60)));
+        assert!(refresh("99ms").is_err() && refresh("often").is_err());
         let all = "0.0.0.0:70".parse().expect("one");
         assert_eq!(dial(all).to_string(), "127.0.0.1:70");
         let all = "[::]:70".parse().expect("one");

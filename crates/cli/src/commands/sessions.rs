@@ -1,6 +1,7 @@
 //! `greenroom sessions`.
 
 mod abandon;
+mod agent;
 mod create;
 mod delete;
 mod diff;
@@ -47,6 +48,7 @@ enum Command {
     Logs(logs::Args),
     Stop(stop::Args),
     Resume(resume::Args),
+    Agent(agent::Args),
     Delete(delete::Args),
     Files(files::Args),
     Diff(diff::Args),
@@ -108,6 +110,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
         Command::Logs(args) => logs::run(context, &whose, args).await,
         Command::Stop(args) => stop::run(context, &whose, args).await,
         Command::Resume(args) => resume::run(context, &whose, args).await,
+        Command::Agent(args) => agent::run(context, &whose, args).await,
         Command::Delete(args) => delete::run(context, &whose, args).await,
         Command::Diff(args) => diff::run(context, &whose, args).await,
         Command::Files(args) => files::run(context, &whose, args).await,

@@ -17,6 +17,7 @@ use crate::error::{CliError, Code};
 Examples:
   greenroom up
   greenroom up --agents ./agents ~/more/fixer.yaml --slots 4
+  greenroom up --agents 'https://example.com/fixer.yaml?tag=v1'
   greenroom up --listen 127.0.0.1:0 --data ./data --on-exit stop")]
 pub(crate) struct Args {
     #[command(flatten)]

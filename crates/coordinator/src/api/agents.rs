@@ -29,7 +29,7 @@ async fn list(State(app): State<Arc<App>>, _: Allowed<ToRead>) -> ApiResult<Resp
 
 /// Add a source of agents
 ///
-/// A file or folder on the coordinator's machine. Answers the agents that it has.
+/// A file or folder on the coordinator's machine, a URL, or an image of a registry. Answers the agents that it has.
 #[utoipa::path(post, path = "/v1/agents", tag = "agents",
     request_body = v1::AddAgent,
     responses(

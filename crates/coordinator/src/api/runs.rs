@@ -38,7 +38,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     request_body = v1::CreateRun,
     responses(
         (status = 202, description = "The run, and what is before it", body = v1::AcceptedRun),
-        (status = 409, description = "`session_busy`, `session_deleting`, `idempotency_conflict`, `no_parent`", body = Problem, content_type = "application/problem+json")))]
+        (status = 404, description = "`session_not_found`; `agent_not_found`: no source serves the session's agent", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`source_unavailable`: the source of the session's agent has not answered yet", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`session_busy`, `session_deleting`, `idempotency_conflict`, `no_parent`; `agent_ambiguous`, `agent_drifted`, with `candidates`", body = Problem, content_type = "application/problem+json")))]
 async fn create(
     State(app): State<Arc<App>>,
     Allowed { caller, .. }: Allowed<ToUse>,

@@ -36,7 +36,8 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     responses(
         (status = 201, description = "The session", body = v1::Session),
         (status = 404, description = "No such agent or parent", body = Problem, content_type = "application/problem+json"),
-        (status = 409, description = "`session_exists`, `idempotency_conflict`, `parent_stopping`, `tree_too_deep`, `too_many_children`, `session_deleting`, `no_parent`", body = Problem, content_type = "application/problem+json")))]
+        (status = 503, description = "`source_unavailable`: the source of the agent has not answered yet", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`agent_ambiguous`, with `candidates`; `session_exists`, `idempotency_conflict`, `parent_stopping`, `tree_too_deep`, `too_many_children`, `session_deleting`, `no_parent`", body = Problem, content_type = "application/problem+json")))]
 async fn create(
     State(app): State<Arc<App>>,
     Allowed { caller, .. }: Allowed<ToUse>,
@@ -186,13 +187,15 @@ async fn get(
     Ok(json(StatusCode::OK, &views::session(&session, &app.lives)))
 }
 
-/// Change title, labels, limits, sharing
+/// Change title, labels, limits, sharing, agent
 #[utoipa::path(patch, path = "/v1/sessions/{id}", tag = "sessions",
     params(("id" = String, Path, description = "The session's name")),
     request_body = v1::PatchSession,
     responses(
         (status = 200, description = "The session", body = v1::Session),
-        (status = 409, description = "`session_deleting`", body = Problem, content_type = "application/problem+json")))]
+        (status = 404, description = "`session_not_found`, `agent_not_found`", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`source_unavailable`: the source of the chosen agent has not answered yet", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`session_deleting`, `agent_in_use`; `agent_ambiguous`, with `candidates`", body = Problem, content_type = "application/problem+json")))]
 async fn patch(
     State(app): State<Arc<App>>,
     Allowed { caller, .. }: Allowed<ToDecide>,

@@ -49,7 +49,9 @@ async fn stop(
     params(("id" = String, Path, description = "The session's name")),
     responses(
         (status = 200, description = "The session", body = v1::Session),
-        (status = 409, description = "`nothing_to_resume`, `session_deleting`", body = Problem, content_type = "application/problem+json")))]
+        (status = 404, description = "`session_not_found`; `agent_not_found`: no source serves the session's agent", body = Problem, content_type = "application/problem+json"),
+        (status = 503, description = "`source_unavailable`: the source of the session's agent has not answered yet", body = Problem, content_type = "application/problem+json"),
+        (status = 409, description = "`nothing_to_resume`, `session_deleting`; `agent_ambiguous`, `agent_drifted`, with `candidates`", body = Problem, content_type = "application/problem+json")))]
 async fn resume(
     State(app): State<Arc<App>>,
     Allowed { caller, .. }: Allowed<ToDecide>,

@@ -18,6 +18,7 @@ use crate::hub::lock;
 use crate::schema;
 use crate::service::views;
 use crate::sources::Reference;
+use crate::sources::keys::Identity;
 
 /// A version of an agent with its schemas.
 pub struct Pinned {
@@ -45,7 +46,7 @@ impl Pinned {
         AgentPin {
             name: self.row.name.clone(),
             version: self.row.version,
-            source: self.row.source.clone(),
+            source: Identity::of(&self.row.source).shown,
             digest: self.row.digest.clone(),
         }
     }
@@ -104,11 +105,20 @@ impl Agents {
         store: &dyn Store,
         pin: &AgentPin,
     ) -> ApiResult<Option<Arc<Pinned>>> {
-        let key = (pin.name.clone(), pin.version);
-        if let Some(known) = lock(&self.pinned).get(&key) {
+        self.version(store, &pin.name, pin.version).await
+    }
+
+    /// A version, in service or not.
+    pub async fn version(
+        &self,
+        store: &dyn Store,
+        name: &AgentName,
+        version: u32,
+    ) -> ApiResult<Option<Arc<Pinned>>> {
+        if let Some(known) = lock(&self.pinned).get(&(name.clone(), version)) {
             return Ok(Some(Arc::clone(known)));
         }
-        let row = store.agent_version(&pin.name, pin.version).await?;
+        let row = store.agent_version(name, version).await?;
         Ok(row.map(|row| self.keep(row)))
     }
 
@@ -136,25 +146,23 @@ impl Agents {
     }
 }
 
-/// The agent a new session names.
-pub(crate) async fn for_session(app: &App, name: &str) -> ApiResult<Arc<Pinned>> {
-    let found = match name.parse::<AgentName>() {
-        Ok(parsed) => app.agents.in_service(&*app.store, &parsed).await?,
-        Err(_) => None,
-    };
-    found.ok_or_else(|| not_found(name).into())
-}
-
-fn not_found(name: &str) -> Problem {
-    let shown: String = name.chars().take(80).collect();
+/// An agent that isn't there. The name may be a URL.
+pub(crate) fn not_found(name: &str) -> Problem {
+    let shown: String = greenroom_core::source_key::redacted(name).chars().take(200).collect();
     Problem::not_found("agent", &shown).hint("greenroom agents ls shows what there is")
 }
 
-/// All agents, and sources that never were good.
+/// All agents, variants of them, and sources that never were good.
 pub(crate) async fn list(app: &App) -> ApiResult<Vec<v1::Agent>> {
     let rows = app.store.agents().await?;
-    let mut all: Vec<v1::Agent> = rows.iter().map(views::agent).collect();
+    let view = |row: &AgentRow| views::agent(row, app.sources.fetched_at(&row.source));
+    let mut all: Vec<v1::Agent> = rows.iter().map(view).collect();
+    for (row, error) in app.sources.variants(app).await? {
+        let health = if error.is_some() { "stale" } else { "ok" };
+        all.push(v1::Agent { health: health.to_owned(), error, ..view(&row) });
+    }
     all.extend(app.sources.broken(&all));
+    // The one that has the name comes before its variants.
     all.sort_by(|a, b| a.name.cmp(&b.name));
     Ok(all)
 }
@@ -165,24 +173,30 @@ pub(crate) async fn get(app: &App, name: &str) -> ApiResult<v1::Agent> {
     all.into_iter().find(|agent| agent.name.as_str() == name).ok_or_else(|| not_found(name).into())
 }
 
-/// Adds a file or folder as a source, and loads it at once.
+/// Adds a file, a folder or a URL as a source, and loads it at once.
 pub(crate) async fn add(app: &App, source: &str) -> ApiResult<Vec<v1::Agent>> {
     let reference = Reference::parse(source)
         .map_err(|reason| Problem::invalid(format!("/source: {reason}")).at("/source"))?;
-    if !reference.exists() {
+    if reference.is_missing() {
         let detail = format!(
             "/source: there is no file or folder {:?} on the coordinator's machine",
             reference.text()
         );
         return Err(Problem::new(404, "source_not_found", detail).into());
     }
+    app.sources.recall(app, &reference).await?;
+    app.sources.ask(app, &reference).await?;
     let loaded = app.sources.load_reference(app, &reference).await?;
     if let (true, Some(error)) = (loaded.agents.is_empty(), loaded.errors.first()) {
+        if !app.sources.has(&reference) {
+            app.sources.remove(&reference);
+        }
         return Err(Problem::new(409, "source_broken", error.to_string()).at("/source").into());
     }
     app.store.add_source(&reference.text()).await?;
     app.sources.add(reference, true);
     app.wakes.sources.notify_one();
+    app.wakes.remotes.notify_one();
     let all = list(app).await?;
     Ok(all.into_iter().filter(|agent| loaded.agents.contains(&agent.name)).collect())
 }
@@ -191,10 +205,10 @@ pub(crate) async fn add(app: &App, source: &str) -> ApiResult<Vec<v1::Agent>> {
 pub(crate) async fn remove(app: &App, name: &str) -> ApiResult<()> {
     let parsed: AgentName = name.parse().map_err(|_| not_found(name))?;
     let row = app.store.agent(&parsed).await?.ok_or_else(|| not_found(name))?;
-    let path = row.source.split_once(':').map_or("", |(_, key)| key);
-    let added = app.sources.added_file(path);
+    let added = app.sources.added(&row.source);
     if added.is_none() && row.health != AgentHealth::Missing {
-        let detail = format!("agent {name:?} comes from {}, which is still a source", row.source);
+        let shown = Identity::of(&row.source).shown;
+        let detail = format!("agent {name:?} comes from {shown}, which is still a source");
         return Err(Problem::new(409, "agent_has_source", detail)
             .hint("remove its file, or start without that reference")
             .into());

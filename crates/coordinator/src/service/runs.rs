@@ -1,5 +1,6 @@
 //! Runs: accepting, finding, stopping, taking them back.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -12,6 +13,8 @@ use greenroom_store::{Idempotency, RunRow, StoreError, Submission, Submitted};
 use crate::app::{App, fresh};
 use crate::auth::{Caller, Right};
 use crate::error::ApiResult;
+use crate::service::agents::Pinned;
+use crate::service::following::following;
 use crate::service::sessions::{self, Answered};
 use crate::service::views;
 use crate::service::wait::Waiter;
@@ -37,9 +40,8 @@ pub(crate) async fn create(
     if request.callback == Some(true) && session.parent.is_none() {
         return Err(sessions::no_parent().into());
     }
-    if let Some(input) = &request.input
-        && let Some(agent) = app.agents.pinned(&*app.store, &session.agent).await?
-    {
+    let next = following(app, &session, &caller.actor().name).await?;
+    if let (Some(input), Some(agent)) = (&request.input, &next.agent) {
         agent.check_input(input)?;
     }
     let at = app.clock.wall();
@@ -64,8 +66,9 @@ pub(crate) async fn create(
         first: request.first.unwrap_or(false),
         stop: fresh::stop(),
     };
-    let labels = app.runner_labels(&session).await;
+    let labels = labels(next.agent.as_deref());
     let render = shown.clone();
+    let commands = [Some(Command::Prompt(prompt)), next.command.clone()];
     let submission = Submission {
         mode,
         place: app.runners.candidates(session.home, &labels),
@@ -75,9 +78,9 @@ pub(crate) async fn create(
             body,
             render: Box::new(move |session| sessions::answer(202, &render.view(session))),
         }),
-        ..Submission::new(session.uid, at, vec![Command::Prompt(prompt)])
+        ..Submission::new(session.uid, at, commands.into_iter().flatten().collect())
     };
-    let submitted = app.store.submit(submission).await?;
+    let submitted = app.store.submit(submission).await.map_err(|error| next.refused(error))?;
     fail::fail_point!("coordinator_after_commit_before_reply");
     Ok(match submitted {
         Submitted::Done { answer: Some(answer), .. } | Submitted::Replay(answer) => {
@@ -85,6 +88,11 @@ pub(crate) async fn create(
         }
         Submitted::Done { commit, answer: None } => Answered::Now(shown.view(&commit.session)),
     })
+}
+
+/// Labels a runner must have.
+fn labels(agent: Option<&Pinned>) -> BTreeMap<String, String> {
+    agent.map(|agent| agent.row.spec.runner_labels.clone()).unwrap_or_default()
 }
 
 fn scope(caller: &Caller, session: &Session) -> String {
@@ -229,16 +237,15 @@ pub(crate) async fn withdraw(app: &App, caller: &Caller, id: &str) -> ApiResult<
 pub(crate) async fn resume(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Session> {
     let session = sessions::find(app, caller, id).await?;
     caller.require(Right::Decide)?;
-    let labels = app.runner_labels(&session).await;
+    let next = following(app, &session, &caller.actor().name).await?;
+    let labels = labels(next.agent.as_deref());
+    // What is to resume depends on the agent.
+    let commands = [next.command.clone(), Some(Command::Resume { by: caller.actor() })];
     let submission = Submission {
         place: app.runners.candidates(session.home, &labels),
-        ..Submission::new(
-            session.uid,
-            app.clock.wall(),
-            vec![Command::Resume { by: caller.actor() }],
-        )
+        ..Submission::new(session.uid, app.clock.wall(), commands.into_iter().flatten().collect())
     };
-    match app.store.submit(submission).await? {
+    match app.store.submit(submission).await.map_err(|error| next.refused(error))? {
         Submitted::Done { commit, .. } => Ok(views::session(&commit.session, &app.lives)),
         Submitted::Replay(_) => unreachable!("a submission without a key replays nothing"),
     }

@@ -16,7 +16,7 @@ use crate::app::{App, fresh};
 use crate::auth::{Caller, Right, Who};
 use crate::error::ApiResult;
 use crate::service::wait::Waiter;
-use crate::service::{agents, views};
+use crate::service::{following, views};
 
 /// How far and wide a tree of sessions may grow.
 pub(crate) const BOUNDS: TreeBounds = TreeBounds { depth: 8, children: 100 };
@@ -87,7 +87,7 @@ pub(crate) async fn create(
     if request.prompt.is_some() && request.input.is_some() {
         return Err(both().into());
     }
-    let agent = agents::for_session(app, &request.agent).await?;
+    let agent = following::named(app, &request.agent).await?;
     if let Some(input) = &request.input {
         agent.check_input(input)?;
     }
@@ -128,6 +128,7 @@ pub(crate) async fn create(
         labels,
         agent: agent.pin(),
         traits: agent.traits(),
+        agent_policy: request.agent_policy.unwrap_or_default(),
         limits,
         parent: parent.as_ref().map(|parent| parent.uid),
         parent_id: parent.as_ref().map(|parent| parent.id.clone()),
@@ -199,7 +200,7 @@ fn short_id() -> SessionId {
     }
 }
 
-/// Changes title, labels, limits, sharing.
+/// Changes title, labels, limits, sharing, agent.
 pub(crate) async fn update(
     app: &App,
     caller: &Caller,
@@ -220,11 +221,19 @@ pub(crate) async fn update(
         labels: patch.labels,
         limits: patch.limits,
         shared: patch.shared,
+        agent_policy: patch.agent_policy,
     };
-    if changes == Changes::default() {
+    let mut commands = Vec::new();
+    if changes != Changes::default() {
+        commands.push(Command::Update(changes));
+    }
+    if let Some(name) = &patch.agent {
+        commands.push(following::chosen(app, &session, name, &caller.actor().name).await?);
+    }
+    if commands.is_empty() {
         return Ok(views::session(&session, &app.lives));
     }
-    let session = submit(app, session.uid, vec![Command::Update(changes)]).await?;
+    let session = submit(app, session.uid, commands).await?;
     Ok(views::session(&session, &app.lives))
 }
 

@@ -1,14 +1,15 @@
 //! From what is kept to what is shown.
 
-use greenroom_core::agent::Lifecycle;
+use greenroom_core::agent::{AgentPin, Lifecycle};
 use greenroom_core::run::RunStatus;
 use greenroom_core::session::Wanted;
-use greenroom_core::{RunId, Session};
+use greenroom_core::{AgentName, RunId, Session, Timestamp};
 use greenroom_protocol::v1;
 use greenroom_store::{AgentHealth, AgentRow, RunRow, RunnerRow, TokenRow};
 
 use crate::lives::Lives;
 use crate::presence::Runner;
+use crate::sources::keys::Identity;
 
 /// A session as it is shown.
 pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
@@ -23,12 +24,8 @@ pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
         uid: session.uid,
         owner: session.owner.0.clone(),
         shared: session.shared,
-        agent: v1::AgentRef {
-            name: session.agent.name.clone(),
-            version: session.agent.version,
-            source: session.agent.source.clone(),
-            digest: session.agent.digest.clone(),
-        },
+        agent: agent_ref(&session.agent),
+        agent_policy: session.agent_policy,
         title: session.title.clone(),
         labels: session.labels.clone(),
         status: standing.status,
@@ -53,6 +50,19 @@ pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
         last_active_at: session.last_active_at,
         expires_at: lives.expires_at(session),
         receipt: session.ended.as_ref().map(|ended| (*ended.receipt).clone()),
+    }
+}
+
+/// The description that a session has.
+pub(crate) fn agent_ref(pin: &AgentPin) -> v1::AgentRef {
+    let identity = Identity::of_shown(&pin.source);
+    v1::AgentRef {
+        name: pin.name.clone(),
+        version: pin.version,
+        source: pin.source.clone(),
+        source_key: identity.key,
+        stable_key: identity.stable,
+        digest: pin.digest.clone(),
     }
 }
 
@@ -101,8 +111,31 @@ pub(crate) fn run_status(session: &Session, run: RunId) -> RunStatus {
     }
 }
 
+/// An agent whose source never had a good description of it.
+pub(crate) fn broken_agent(name: AgentName, source: &str, error: String) -> v1::Agent {
+    let identity = Identity::of(source);
+    let shown = Identity::of_shown(source);
+    v1::Agent {
+        name,
+        description: None,
+        driver: "unknown".to_owned(),
+        lifecycle: "unknown".to_owned(),
+        source: identity.shown,
+        source_key: shown.key,
+        stable_key: shown.stable,
+        version: 0,
+        digest: String::new(),
+        health: "broken".to_owned(),
+        error: Some(error),
+        input_schema: None,
+        updated_at: Timestamp::from_unix_ms(0),
+        fetched_at: None,
+    }
+}
+
 /// An agent as it is shown.
-pub(crate) fn agent(row: &AgentRow) -> v1::Agent {
+pub(crate) fn agent(row: &AgentRow, fetched_at: Option<Timestamp>) -> v1::Agent {
+    let shown = Identity::of_shown(&row.source);
     let driver = row.spec.driver.word();
     let lifecycle = match row.spec.lifecycle() {
         Lifecycle::PerRun => "per_run",
@@ -118,13 +151,16 @@ pub(crate) fn agent(row: &AgentRow) -> v1::Agent {
         description: row.spec.description.clone(),
         driver: driver.to_owned(),
         lifecycle: lifecycle.to_owned(),
-        source: row.source.clone(),
+        source: shown.shown,
+        source_key: shown.key,
+        stable_key: shown.stable,
         version: row.version,
         digest: row.digest.clone(),
         health: health.to_owned(),
         error: row.error.clone(),
         input_schema: row.spec.input_schema.clone(),
         updated_at: row.updated_at,
+        fetched_at,
     }
 }
 

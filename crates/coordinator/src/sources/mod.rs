@@ -1,85 +1,69 @@
-//! Where agents come from: built in, a file, or a folder of files.
+//! Where agents come from: built in, a file, a folder of files, a URL, a registry.
 
 pub mod agent_file;
+pub(crate) mod dial;
+pub(crate) mod drift;
+mod fetch;
+pub mod keys;
+mod local;
+mod oci;
+mod reference;
+mod remote;
+pub(crate) mod resolve;
 mod template;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
-use greenroom_core::agent::{CommandSpec, Driver, PromptVia};
+use async_trait::async_trait;
 use greenroom_core::{AgentName, AgentSpec};
 use greenroom_protocol::v1;
-use greenroom_store::{AgentHealth, NewAgent};
+use greenroom_store::{AgentHealth, AgentRow, NewAgent, SourceCopy};
 
 pub use agent_file::{AgentFileError, parse};
+pub use reference::Reference;
+pub(crate) use reference::shown;
 
 use crate::app::App;
 use crate::error::ApiResult;
 use crate::hub::lock;
+use crate::service::views;
+use fetch::Fetcher;
+use keys::Identity;
 
-/// What an operator names: a file or a folder.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
-pub struct Reference {
-    path: PathBuf,
+/// Where descriptions come from, whatever it takes to get at them.
+#[async_trait]
+trait Source: Send + Sync {
+    /// What is there now. `known` is what was there when it was last asked.
+    async fn read(&self, known: Option<&SourceCopy>) -> Result<Reading, String>;
 }
 
-impl Reference {
-    /// Reads a reference. The path is made absolute, so that it is the same one later.
-    pub fn parse(text: &str) -> Result<Self, String> {
-        let path = match text.split_once(':') {
-            Some(("file" | "dir", path)) => path,
-            Some((scheme @ ("http" | "https" | "oci" | "git" | "docker"), _)) => {
-                return Err(format!(
-                    "sources of kind {scheme:?} are not supported by this build: use a file or a folder"
-                ));
-            }
-            _ => text,
-        };
-        if path.is_empty() || path.contains('\0') {
-            return Err("a source is the path of a file or a folder".to_owned());
-        }
-        let absolute =
-            std::path::absolute(path).map_err(|e| format!("{path:?} is not a path: {e}"))?;
-        // The real path, where there is one: a folder may be reached in many ways.
-        Ok(Self { path: absolute.canonicalize().unwrap_or(absolute) })
-    }
+/// What a source says.
+enum Reading {
+    /// What it said before.
+    Same,
+    /// These.
+    Documents(Vec<Document>),
+}
 
-    /// As it is kept and shown.
-    pub fn text(&self) -> String {
-        self.path.to_string_lossy().into_owned()
-    }
+/// One description.
+struct Document {
+    /// Its source, as `kind:key`. It may hold a password.
+    source: String,
+    /// What errors call it.
+    name: String,
+    content: Result<Content, String>,
+    /// How the source names this state of itself.
+    tag: Option<String>,
+}
 
-    /// The path.
-    pub fn path(&self) -> &Path {
-        &self.path
-    }
-
-    /// Whether something is there.
-    pub fn exists(&self) -> bool {
-        self.path.exists()
-    }
-
-    /// The agent files beneath it now, with the source key of each.
-    fn files(&self) -> std::io::Result<Vec<(PathBuf, String)>> {
-        if !self.path.is_dir() {
-            std::fs::metadata(&self.path)?;
-            return Ok(vec![(self.path.clone(), format!("file:{}", self.text()))]);
-        }
-        let mut files = Vec::new();
-        for entry in std::fs::read_dir(&self.path)? {
-            let path = entry?.path();
-            let name = path.file_name().unwrap_or_default().to_string_lossy();
-            let yaml = matches!(path.extension().and_then(|e| e.to_str()), Some("yaml" | "yml"));
-            // Editors leave half-written files under hidden names.
-            if yaml && !name.starts_with('.') && path.is_file() {
-                let key = format!("dir:{}", path.to_string_lossy());
-                files.push((path, key));
-            }
-        }
-        files.sort();
-        Ok(files)
-    }
+/// What a description is made of.
+enum Content {
+    /// An agent file.
+    Text(String),
+    /// Nothing is left to be checked.
+    Checked(Box<AgentSpec>),
 }
 
 /// What loading a reference has come to.
@@ -93,23 +77,40 @@ pub struct Loaded {
     pub changed: bool,
 }
 
-/// What is known of one file.
+/// What is known of one source.
 #[derive(Debug, Clone, PartialEq)]
-struct FileState {
+struct Found {
     text: Option<String>,
-    agent: Option<AgentName>,
+    /// The last good description.
+    agent: Option<(AgentName, u32)>,
+    /// Whether the agent's name is its own, and not another source's.
+    named: bool,
     error: Option<AgentFileError>,
 }
 
 /// All references, and what was last found beneath them.
-#[derive(Default)]
 pub struct Sources {
     /// Each reference, and whether the API has added it.
     references: Mutex<BTreeMap<Reference, bool>>,
-    files: Mutex<BTreeMap<String, FileState>>,
+    found: Mutex<BTreeMap<String, Found>>,
+    remotes: remote::Remotes,
+    fetcher: Fetcher,
+    /// One at a time puts descriptions into service: a name has one owner.
+    loading: tokio::sync::Mutex<()>,
 }
 
 impl Sources {
+    /// Without any reference. `tokens` are files with the tokens of hosts.
+    pub fn new(tokens: BTreeMap<String, PathBuf>) -> Self {
+        Self {
+            references: Mutex::default(),
+            found: Mutex::default(),
+            remotes: Mutex::default(),
+            fetcher: Fetcher::new(tokens),
+            loading: tokio::sync::Mutex::default(),
+        }
+    }
+
     /// Adds a reference.
     pub fn add(&self, reference: Reference, by_api: bool) {
         lock(&self.references).entry(reference).or_insert(by_api);
@@ -118,7 +119,9 @@ impl Sources {
     /// Forgets a reference and what was found beneath it.
     pub fn remove(&self, reference: &Reference) {
         lock(&self.references).remove(reference);
-        lock(&self.files).remove(&format!("file:{}", reference.text()));
+        let source = reference.remote().unwrap_or_else(|| format!("file:{}", reference.text()));
+        lock(&self.found).remove(&source);
+        lock(&self.remotes).remove(&source);
     }
 
     /// All references.
@@ -126,21 +129,50 @@ impl Sources {
         lock(&self.references).keys().cloned().collect()
     }
 
-    /// The reference of a file that the API has added.
-    pub fn added_file(&self, path: &str) -> Option<Reference> {
+    /// Whether a reference is still one.
+    pub(crate) fn has(&self, reference: &Reference) -> bool {
+        lock(&self.references).contains_key(reference)
+    }
+
+    /// The reference of a single source that the API has added.
+    pub fn added(&self, source: &str) -> Option<Reference> {
         let references = lock(&self.references);
-        let found =
-            references.iter().find(|(r, by_api)| **by_api && r.text() == path && !r.path.is_dir());
+        let is_it = |reference: &Reference| match reference {
+            Reference::Path(path) => {
+                !path.is_dir()
+                    && source.split_once(':').map(|(_, key)| Path::new(key)) == Some(path)
+            }
+            Reference::Url { .. } | Reference::Oci(_) => {
+                reference.remote().as_deref() == Some(source)
+            }
+        };
+        let found = references.iter().find(|(reference, by_api)| **by_api && is_it(reference));
         found.map(|(reference, _)| reference.clone())
     }
 
-    /// Files that never were good, as agents that cannot be used, so that a typing error is
+    /// Descriptions whose agent's name is another source's: variants, which sessions find by
+    /// their keys.
+    pub(crate) async fn variants(&self, app: &App) -> ApiResult<Vec<(AgentRow, Option<String>)>> {
+        let found: Vec<Found> =
+            lock(&self.found).values().filter(|found| !found.named).cloned().collect();
+        let mut rows = Vec::new();
+        for found in found {
+            let Some((name, version)) = &found.agent else { continue };
+            if let Some(row) = app.store.agent_version(name, *version).await? {
+                rows.push((row, found.error.map(|error| error.to_string())));
+            }
+        }
+        Ok(rows)
+    }
+
+    /// Sources that never were good, as agents that cannot be used, so that a typing error is
     /// seen where one looks for the agent.
     pub fn broken(&self, known: &[v1::Agent]) -> Vec<v1::Agent> {
-        let files = lock(&self.files);
-        let broken = files.iter().filter_map(|(source, file)| {
-            let error = file.error.as_ref()?;
-            if file.agent.is_some() || known.iter().any(|agent| agent.source == *source) {
+        let found = lock(&self.found);
+        let broken = found.iter().filter_map(|(source, found)| {
+            let error = found.error.as_ref()?;
+            let shown = Identity::of(source).shown;
+            if found.agent.is_some() || known.iter().any(|agent| agent.source == shown) {
                 return None;
             }
             let stem = Path::new(&error.file).file_stem()?.to_str()?;
@@ -148,56 +180,58 @@ impl Sources {
             if known.iter().any(|agent| agent.name == name) {
                 return None;
             }
-            Some(v1::Agent {
-                name,
-                description: None,
-                driver: "unknown".to_owned(),
-                lifecycle: "unknown".to_owned(),
-                source: source.clone(),
-                version: 0,
-                digest: String::new(),
-                health: "broken".to_owned(),
-                error: Some(error.to_string()),
-                input_schema: None,
-                updated_at: greenroom_core::Timestamp::from_unix_ms(0),
-            })
+            Some(views::broken_agent(name, source, error.to_string()))
         });
         broken.collect()
     }
 
     /// Loads one reference.
     pub async fn load_reference(&self, app: &App, reference: &Reference) -> ApiResult<Loaded> {
+        let _one = self.loading.lock().await;
         let mut loaded = Loaded::default();
-        let files = match reference.files() {
-            Ok(files) => files,
-            Err(error) => {
-                loaded
-                    .errors
-                    .push(file_error(&reference.text(), format!("cannot be read: {error}")));
-                Vec::new()
+        match (reference.path(), reference.remote()) {
+            (Some(path), _) => {
+                let documents = documents(local::Local(path)).await.unwrap_or_else(|error| {
+                    loaded.errors.push(file_error(&reference.text(), error));
+                    Vec::new()
+                });
+                for document in documents {
+                    self.load_document(app, document, None, &mut loaded).await?;
+                }
             }
-        };
-        for (path, source) in files {
-            self.load_file(app, &path, &source, &mut loaded).await?;
+            (None, Some(source)) => self.load_remote(app, &source, &mut loaded).await?,
+            (None, None) => {}
         }
         Ok(loaded)
     }
 
     /// Loads everything anew; what has not changed costs a read of its file. Agents whose
-    /// source is gone are marked, and go on serving their last version.
+    /// file is gone are marked, and go on serving their last version; those of a source
+    /// elsewhere that is not named any more are served no longer.
     pub async fn load_all(&self, app: &App) -> ApiResult<Loaded> {
+        let _one = self.loading.lock().await;
         let mut all = Loaded::default();
         let mut seen = BTreeSet::new();
         for reference in self.references() {
-            for (path, source) in reference.files().unwrap_or_default() {
+            if let Some(source) = reference.remote() {
                 seen.insert(source.clone());
-                self.load_file(app, &path, &source, &mut all).await?;
+                self.load_remote(app, &source, &mut all).await?;
+            }
+            let Some(path) = reference.path() else { continue };
+            for document in documents(local::Local(path)).await.unwrap_or_default() {
+                seen.insert(document.source.clone());
+                self.load_document(app, document, None, &mut all).await?;
             }
         }
-        lock(&self.files).retain(|source, _| seen.contains(source));
+        lock(&self.found).retain(|source, _| seen.contains(source));
         for row in app.store.agents().await? {
-            let builtin = row.source.starts_with("builtin:");
-            if !builtin && !seen.contains(&row.source) && row.health != AgentHealth::Missing {
+            if row.source.starts_with("builtin:") || seen.contains(&row.source) {
+                continue;
+            }
+            if is_remote(&row.source) {
+                app.store.retire_agent(&row.name).await?;
+                all.changed = true;
+            } else if row.health != AgentHealth::Missing {
                 let error =
                     Some(format!("{} is gone; the last version goes on serving", row.source));
                 app.store.agent_health(&row.name, AgentHealth::Missing, error).await?;
@@ -210,59 +244,76 @@ impl Sources {
         Ok(all)
     }
 
-    async fn load_file(
+    /// Puts the agents into service that need no file.
+    pub async fn load_builtin(&self, app: &App) -> ApiResult<()> {
+        for document in documents(local::Builtin).await.unwrap_or_default() {
+            if let Ok(Content::Checked(spec)) = document.content {
+                app.store.put_agent(new_agent(app, *spec, &document.source)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Loads one description. `trouble` is what is wrong with its source beside it.
+    async fn load_document(
         &self,
         app: &App,
-        path: &Path,
-        source: &str,
+        document: Document,
+        trouble: Option<AgentFileError>,
         loaded: &mut Loaded,
     ) -> ApiResult<()> {
-        let name = path.to_string_lossy();
-        let text = read_text(path).map_err(|message| file_error(&name, message));
-        let known = lock(&self.files).get(source).cloned();
+        let Document { source, name, content, .. } = document;
+        let known = lock(&self.found).get(&source).cloned();
+        let (text, parsed) = match content {
+            Ok(Content::Text(text)) => (Some(text), None),
+            Ok(Content::Checked(spec)) => (None, Some(Ok(*spec))),
+            Err(error) => (None, Some(Err(file_error(&name, error)))),
+        };
         if let Some(known) = &known
-            && known.text.is_some()
-            && known.text == text.as_ref().ok().cloned()
+            && text.is_some()
+            && known.text == text
         {
-            loaded.agents.extend(known.agent.clone().filter(|_| known.error.is_none()));
+            if known.error == trouble {
+                loaded.agents.extend(known.agent.as_ref().map(|(name, _)| name.clone()));
+            }
             loaded.errors.extend(known.error.clone());
-            // Another source may have given up the name since.
-            if known.error.is_none() {
+            if self.stands(app, known, &trouble, &source, &name).await? {
                 return Ok(());
             }
         }
-        let last = known.as_ref().and_then(|known| known.agent.clone());
-        let parsed = match &text {
-            Ok(text) => parse(text, &name),
-            Err(error) => Err(error.clone()),
+        let parsed = match (parsed, &text) {
+            (Some(parsed), _) => parsed,
+            (None, Some(text)) => parse(text, &name),
+            (None, None) => return Ok(()),
         };
-        let result = match parsed {
-            Ok(spec) => match self.claim(app, &spec, source, &name).await? {
-                Ok(()) => Ok(spec),
-                Err(error) => Err(error),
-            },
+        let served = match parsed {
+            Ok(spec) => self.serve(app, spec, &source, &name).await?,
             Err(error) => Err(error),
         };
-        let state = match result {
-            Ok(spec) => {
-                let name = spec.name.clone();
-                put(app, spec, source).await?;
-                loaded.agents.insert(name.clone());
-                FileState { text: text.ok(), agent: Some(name), error: None }
+        let state = match served {
+            Ok((agent, named, beside)) => {
+                let error = beside.or(trouble);
+                if let (true, Some(error)) = (named, &error) {
+                    let error = Some(error.to_string());
+                    app.store.agent_health(&agent.0, AgentHealth::Stale, error).await?;
+                }
+                loaded.agents.insert(agent.0.clone());
+                Found { text, agent: Some(agent), named, error }
             }
             Err(error) if known.as_ref().and_then(|known| known.error.as_ref()) == Some(&error) => {
                 loaded.errors.push(error);
                 return Ok(());
             }
             Err(error) => {
-                let of_row = self.serving(app, source, last).await?;
-                if let Some(agent) = &of_row {
-                    app.store
-                        .agent_health(agent, AgentHealth::Stale, Some(error.to_string()))
-                        .await?;
+                let last = known.as_ref().and_then(|known| known.agent.clone());
+                let agent = self.serving(app, &source, last).await?;
+                let named = known.as_ref().is_none_or(|known| known.named);
+                if let (Some((agent, _)), true) = (&agent, named) {
+                    let error = Some(error.to_string());
+                    app.store.agent_health(agent, AgentHealth::Stale, error).await?;
                 }
                 loaded.errors.push(error.clone());
-                FileState { text: text.ok(), agent: of_row, error: Some(error) }
+                Found { text, agent, named, error: Some(error) }
             }
         };
         if known.as_ref() != Some(&state) {
@@ -271,9 +322,52 @@ impl Sources {
                 Some(error) => tracing::warn!(%error, "an agent file is broken"),
                 None => tracing::info!(file = %name, "an agent file was loaded"),
             }
-            lock(&self.files).insert(source.to_owned(), state);
+            lock(&self.found).insert(source, state);
         }
         Ok(())
+    }
+
+    /// Whether a description that has not changed is in service as it should be. Another
+    /// source may have given up the name since.
+    async fn stands(
+        &self,
+        app: &App,
+        known: &Found,
+        trouble: &Option<AgentFileError>,
+        source: &str,
+        file: &str,
+    ) -> ApiResult<bool> {
+        match &known.agent {
+            Some((agent, _)) if !known.named => {
+                let taken = self.taken(app, agent, source, file).await?;
+                Ok(taken.is_some_and(|by| known.error == by.beside(source).or(trouble.clone())))
+            }
+            _ => Ok(known.error == *trouble),
+        }
+    }
+
+    /// Puts a description into service: under its agent's name, where that is free. One from
+    /// elsewhere whose name is taken is kept as a variant, which sessions find by its key.
+    async fn serve(
+        &self,
+        app: &App,
+        spec: AgentSpec,
+        source: &str,
+        file: &str,
+    ) -> ApiResult<Served> {
+        let taken = self.taken(app, &spec.name, source, file).await?;
+        let new = new_agent(app, spec, source);
+        Ok(match taken {
+            None => {
+                let row = app.store.put_agent(new).await?;
+                Ok(((row.name, row.version), true, None))
+            }
+            Some(taken) if is_remote(source) => {
+                let row = app.store.keep_agent(new).await?;
+                Ok(((row.name, row.version), false, taken.beside(source)))
+            }
+            Some(taken) => Err(taken.error),
+        })
     }
 
     /// The agent whose last good version came from this source.
@@ -281,44 +375,78 @@ impl Sources {
         &self,
         app: &App,
         source: &str,
-        last: Option<AgentName>,
-    ) -> ApiResult<Option<AgentName>> {
+        last: Option<(AgentName, u32)>,
+    ) -> ApiResult<Option<(AgentName, u32)>> {
         if last.is_some() {
             return Ok(last);
         }
         let rows = app.store.agents().await?;
-        Ok(rows.into_iter().find(|row| row.source == source).map(|row| row.name))
+        let row = rows.into_iter().find(|row| row.source == source);
+        Ok(row.map(|row| (row.name, row.version)))
     }
 
-    /// A name belongs to the first source that has it, for as long as it does.
-    async fn claim(
+    /// Who has the name: it belongs to the first source that has it, for as long as it does.
+    async fn taken(
         &self,
         app: &App,
-        spec: &AgentSpec,
+        name: &AgentName,
         source: &str,
         file: &str,
-    ) -> ApiResult<Result<(), AgentFileError>> {
-        let holder = app.store.agent(&spec.name).await?.filter(|row| row.source != source);
-        let Some(holder) = holder else { return Ok(Ok(())) };
-        let alive = holder.source.starts_with("builtin:") || {
-            let path = holder.source.split_once(':').map_or("", |(_, path)| path);
-            let listed = self.references().iter().any(|r| Path::new(path).starts_with(r.path()));
-            listed
-                && Path::new(path).exists()
-                && lock(&self.files)
-                    .get(&holder.source)
-                    .is_none_or(|f| f.agent.as_ref() == Some(&spec.name))
-        };
-        if !alive || holder.health == AgentHealth::Missing {
-            return Ok(Ok(()));
+    ) -> ApiResult<Option<Taken>> {
+        let holder = app.store.agent(name).await?.filter(|row| row.source != source);
+        let Some(holder) = holder else { return Ok(None) };
+        if holder.health == AgentHealth::Missing || !self.holds(&holder) {
+            return Ok(None);
         }
-        Ok(Err(AgentFileError {
+        let by = Identity::of(&holder.source).shown;
+        let error = AgentFileError {
             key: Some("name".to_owned()),
-            ..file_error(
-                file,
-                format!("the name {} is taken by the agent of {}", spec.name, holder.source),
-            )
-        }))
+            ..file_error(file, format!("the name {name} is taken by the agent of {by}"))
+        };
+        Ok(Some(Taken { by: holder.source, error }))
+    }
+
+    /// Whether the source of an agent still has it.
+    fn holds(&self, holder: &AgentRow) -> bool {
+        if holder.source.starts_with("builtin:") {
+            return true;
+        }
+        let key = holder.source.split_once(':').map_or("", |(_, key)| key);
+        let listed = self.references().iter().any(|reference| match reference.path() {
+            Some(path) => Path::new(key).starts_with(path) && Path::new(key).exists(),
+            None => reference.remote().as_ref() == Some(&holder.source),
+        });
+        let still = |found: &Found| found.agent.as_ref().is_some_and(|(n, _)| *n == holder.name);
+        listed && lock(&self.found).get(&holder.source).is_none_or(still)
+    }
+}
+
+/// A name that is another source's.
+struct Taken {
+    by: String,
+    error: AgentFileError,
+}
+
+impl Taken {
+    /// What is odd about a variant: nothing, where it is one of the same URL.
+    fn beside(self, source: &str) -> Option<AgentFileError> {
+        let (ours, theirs) = (Identity::of(source), Identity::of(&self.by));
+        Some(self.error).filter(|_| ours.stable != theirs.stable)
+    }
+}
+
+/// The agent and its version, whether the name is its own, and what is odd about that.
+type Served = Result<((AgentName, u32), bool, Option<AgentFileError>), AgentFileError>;
+
+/// Whether a source, as it is kept, is one that is not on this machine.
+pub(crate) fn is_remote(source: &str) -> bool {
+    ["url:", "url+query:", "oci:"].iter().any(|kind| source.starts_with(kind))
+}
+
+async fn documents(source: impl Source) -> Result<Vec<Document>, String> {
+    match source.read(None).await? {
+        Reading::Same => Ok(Vec::new()),
+        Reading::Documents(documents) => Ok(documents),
     }
 }
 
@@ -326,48 +454,9 @@ fn file_error(file: &str, message: String) -> AgentFileError {
     AgentFileError { file: file.to_owned(), line: None, key: None, message }
 }
 
-fn read_text(path: &Path) -> Result<String, String> {
-    let size = std::fs::metadata(path).map_err(|e| format!("cannot be read: {e}"))?.len();
-    if size > agent_file::MAX_BYTES as u64 {
-        return Err("an agent file has 1 MiB at most".to_owned());
-    }
-    std::fs::read_to_string(path).map_err(|e| format!("cannot be read: {e}"))
-}
-
-/// Puts a description into service.
-async fn put(app: &App, spec: AgentSpec, source: &str) -> ApiResult<()> {
-    let name = spec.name.clone();
+fn new_agent(app: &App, spec: AgentSpec, source: &str) -> NewAgent {
     let document = serde_json::to_value(&spec).unwrap_or_default();
     let digest =
         crate::schema::digest(&document).iter().map(|byte| format!("{byte:02x}")).collect();
-    let new = NewAgent { spec, source: source.to_owned(), digest, at: app.clock.wall() };
-    app.store.put_agent(new).await?;
-    app.store.agent_health(&name, AgentHealth::Ok, None).await?;
-    Ok(())
-}
-
-/// Puts the agents into service that need no file.
-pub async fn load_builtin(app: &App) -> ApiResult<()> {
-    let Ok(name) = "shell".parse() else { unreachable!("the name is valid") };
-    let spec = AgentSpec {
-        name,
-        description: Some("Runs the prompt as a shell script".to_owned()),
-        driver: Driver::Command(CommandSpec {
-            command: vec!["sh".to_owned(), "-c".to_owned()],
-            // As an argument, so that the script's own commands do not read it as input.
-            prompt_via: PromptVia::Arg,
-            stdout: Default::default(),
-            lifecycle: Default::default(),
-        }),
-        env: BTreeMap::new(),
-        workspace: Default::default(),
-        stop: Default::default(),
-        leftovers: Default::default(),
-        limits: Default::default(),
-        runner_labels: BTreeMap::new(),
-        input_schema: None,
-        output_schema: None,
-        approvals: Default::default(),
-    };
-    put(app, spec, "builtin:shell").await
+    NewAgent { spec, source: source.to_owned(), digest, at: app.clock.wall() }
 }

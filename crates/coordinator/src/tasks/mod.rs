@@ -5,6 +5,7 @@ mod completions;
 mod idle;
 mod place;
 mod purge;
+mod remotes;
 mod runner_silence;
 mod sources;
 mod stop_deadlines;
@@ -57,6 +58,7 @@ pub(crate) fn start(app: &Arc<App>) -> JoinSet<()> {
     tasks.spawn(completions::run(Arc::clone(app)));
     tasks.spawn(purge::run(Arc::clone(app)));
     tasks.spawn(sources::run(Arc::clone(app)));
+    tasks.spawn(remotes::run(Arc::clone(app)));
     tasks
 }
 

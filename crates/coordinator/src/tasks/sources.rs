@@ -59,7 +59,7 @@ fn may_have_changed(event: &notify::Result<Event>) -> bool {
 /// folder: editors replace files instead of writing them.
 fn watch(app: &App, watcher: &mut notify::RecommendedWatcher, paths: &mut Vec<std::path::PathBuf>) {
     for reference in app.sources.references() {
-        let path = reference.path();
+        let Some(path) = reference.path() else { continue };
         let folder = if path.is_dir() { Some(path) } else { path.parent() };
         let Some(folder) = folder.filter(|folder| !paths.iter().any(|p| p == folder)) else {
             continue;

@@ -231,6 +231,7 @@ impl World {
                 graces: Graces::default(),
                 cancels: false,
             },
+            agent_policy: Default::default(),
             limits: Limits::default(),
             parent: None,
             parent_id: None,

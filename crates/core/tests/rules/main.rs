@@ -1,6 +1,7 @@
 //! The rules of a session, one test each, told in the words of `scene`.
 #![allow(unreachable_pub, reason = "the modules of a test are its own")]
 
+mod agents;
 mod approvals;
 mod hold;
 mod life;

@@ -81,6 +81,7 @@ pub fn created(persistent: bool, keeps_leftovers: bool) -> Created {
             graces: Graces::default(),
             cancels: false,
         },
+        agent_policy: Default::default(),
         limits: Limits::default(),
         parent: None,
         parent_id: None,

@@ -58,6 +58,7 @@ pub fn new_session(name: &str) -> NewSession {
                     graces: Graces::default(),
                     cancels: false,
                 },
+                agent_policy: Default::default(),
                 limits: Limits::default(),
                 parent: None,
                 parent_id: None,

@@ -8,7 +8,7 @@ use greenroom_core::{AgentName, Command, Principal, RunnerId, Timestamp, TokenId
 use greenroom_protocol::token::Role;
 
 use super::fixtures::*;
-use crate::{AgentHealth, NewAgent, RunnerUpdate, Span, Store, StoreError, TokenRow};
+use crate::{AgentHealth, NewAgent, RunnerUpdate, SourceCopy, Span, Store, StoreError, TokenRow};
 
 /// A runner joins, changes, is never taken back by an older process of its own, and goes.
 pub async fn runners_join_and_leave(store: Arc<dyn Store>) {
@@ -104,6 +104,39 @@ pub async fn agents_have_versions(store: Arc<dyn Store>) {
     assert_eq!((kept.version, kept.digest.as_str()), (2, "digest of two"));
     assert!(store.agent_version(&name, 4).await.expect("reads").is_none());
     assert_eq!(put("new", "file:/a").await.version, 4, "numbers go on");
+}
+
+/// A description can be kept without taking the name from the one that has it.
+pub async fn variants_are_kept_beside(store: Arc<dyn Store>) {
+    let name: AgentName = "fixer".parse().expect("a name");
+    store.put_agent(agent("fixer", "one", "url:http://h/a?1")).await.expect("is kept");
+    for _ in 0..2 {
+        let variant = store.keep_agent(agent("fixer", "two", "url:http://h/a?2")).await;
+        let variant = variant.expect("is kept");
+        assert_eq!((variant.version, variant.source.as_str()), (2, "url:http://h/a?2"));
+        assert_eq!((variant.health, variant.error), (AgentHealth::Ok, None));
+    }
+    let served = store.agent(&name).await.expect("reads").expect("exists");
+    assert_eq!(served.version, 1, "the name is the first one's");
+    let kept = store.agent_version(&name, 2).await.expect("reads").expect("is kept");
+    assert_eq!(kept.digest, "digest of two");
+}
+
+/// A copy is the last one that was kept.
+pub async fn copies_of_sources_are_kept(store: Arc<dyn Store>) {
+    let copy = |source: &str, tag: Option<&str>, time| SourceCopy {
+        source: source.to_owned(),
+        tag: tag.map(str::to_owned),
+        text: format!("of {time}"),
+        fetched_at: at(time),
+    };
+    let (one, two) = ("url:http://h/a?1", "url:http://h/a?2");
+    assert_eq!(store.source_copy(one).await.expect("reads"), None);
+    for kept in [copy(one, Some("\"e\""), 1), copy(two, None, 2), copy(one, None, 3)] {
+        store.keep_source_copy(kept.clone()).await.expect("is kept");
+        assert_eq!(store.source_copy(&kept.source).await.expect("reads"), Some(kept));
+    }
+    assert_eq!(store.source_copy(two).await.expect("reads"), Some(copy(two, None, 2)));
 }
 
 /// A token is found by its hash until it is revoked, which happens once.

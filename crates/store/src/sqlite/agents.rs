@@ -86,24 +86,43 @@ impl Work for Put {
     type Output = AgentRow;
 
     async fn run(self, unit: &mut Unit<'_>) -> Do<AgentRow> {
-        let NewAgent { spec, source, digest, at } = self.0;
-        let name = spec.name.clone();
-        let same = sqlx::query(SELECT_SAME).bind(name.as_str().to_owned());
-        let same = same.bind(source.clone()).bind(digest.clone());
-        let version: u32 = match same.fetch_optional(unit.conn().await?).await? {
-            Some(row) => row.try_get("version")?,
-            None => {
-                let next = sqlx::query(NEXT_VERSION).bind(name.as_str().to_owned());
-                let version = next.fetch_one(unit.conn().await?).await?.try_get("version")?;
-                let writes = unit.writes.sql(INSERT_VERSION).bind(name.as_str()).bind(version);
-                writes.bind(source).bind(digest).bind(json(&spec)?).bind(at);
-                version
-            }
-        };
+        let name = self.0.spec.name.clone();
+        let version = keep(self.0, unit).await?;
         unit.writes.sql(SERVE).bind(name.as_str()).bind(version);
         let served = sqlx::query(ONE).bind(name.as_str().to_owned());
         Ok(row(&served.fetch_one(unit.conn().await?).await?)?)
     }
+}
+
+/// Keeps a description, in service or not.
+pub(super) struct Keep(pub(super) NewAgent);
+
+#[async_trait]
+impl Work for Keep {
+    type Output = AgentRow;
+
+    async fn run(self, unit: &mut Unit<'_>) -> Do<AgentRow> {
+        let name = self.0.spec.name.clone();
+        let version = keep(self.0, unit).await?;
+        let kept = sqlx::query(VERSION).bind(name.as_str().to_owned()).bind(version);
+        Ok(row(&kept.fetch_one(unit.conn().await?).await?)?)
+    }
+}
+
+/// The version of a description: the one it had before, or the next.
+async fn keep(agent: NewAgent, unit: &mut Unit<'_>) -> Do<u32> {
+    let NewAgent { spec, source, digest, at } = agent;
+    let name = spec.name.clone();
+    let same = sqlx::query(SELECT_SAME).bind(name.as_str().to_owned());
+    let same = same.bind(source.clone()).bind(digest.clone());
+    if let Some(row) = same.fetch_optional(unit.conn().await?).await? {
+        return Ok(row.try_get("version")?);
+    }
+    let next = sqlx::query(NEXT_VERSION).bind(name.as_str().to_owned());
+    let version = next.fetch_one(unit.conn().await?).await?.try_get("version")?;
+    let writes = unit.writes.sql(INSERT_VERSION).bind(name.as_str()).bind(version);
+    writes.bind(source).bind(digest).bind(json(&spec)?).bind(at);
+    Ok(version)
 }
 
 /// How the source of an agent is.

@@ -25,6 +25,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0001_first.sql"),
     include_str!("migrations/0002_outbox_awaits.sql"),
     include_str!("migrations/0003_spans.sql"),
+    include_str!("migrations/0004_source_copy.sql"),
 ];
 
 /// Marks the file as ours.

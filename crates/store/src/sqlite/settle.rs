@@ -20,8 +20,8 @@ const INSERT_SESSION: &str = "INSERT INTO session (sid, uid, name, owner, shared
     status, life, parent, home, live_runner, slot_runner, needs_since, stopping, idle_limited, \
     ttl_limited, last_seq, active_at, input_tokens, output_tokens, cost_micro_usd) \
     VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
-const UPDATE_SESSION: &str = "UPDATE session SET shared = ?, title = ?, status = ?, life = ?, \
-    home = ?, live_runner = ?, slot_runner = ?, needs_since = ?, stopping = ?, idle_limited = ?, \
+const UPDATE_SESSION: &str = "UPDATE session SET shared = ?, title = ?, agent = ?, status = ?, \
+    life = ?, home = ?, live_runner = ?, slot_runner = ?, needs_since = ?, stopping = ?, idle_limited = ?, \
     ttl_limited = ?, last_seq = ?, active_at = ?, input_tokens = ?, output_tokens = ?, \
     cost_micro_usd = ? WHERE sid = ?";
 const UPDATE_TAIL: &str = "UPDATE session SET last_seq = ?, active_at = ?, input_tokens = ?, \
@@ -145,10 +145,7 @@ fn put_row(unit: &mut Unit<'_>, sid: i64, session: &Session, new: bool) -> Resul
     } else {
         writes.sql(UPDATE_SESSION);
     }
-    writes.bind(session.shared).bind(session.title.clone());
-    if new {
-        writes.bind(session.agent.name.as_str());
-    }
+    writes.bind(session.shared).bind(session.title.clone()).bind(session.agent.name.as_str());
     let status = session.status();
     let idle = status == greenroom_core::Status::Idle && session.limits.idle_ms.is_some();
     let ttl = session.life == Life::Kept && session.limits.ttl_ms.is_some();

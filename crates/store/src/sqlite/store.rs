@@ -14,7 +14,9 @@ use crate::*;
 
 use super::list::Reader;
 use super::writer::{Lane, Probe};
-use super::{agents, append, list, outbox, purge, runners, runs, sessions, spans, tokens, upkeep};
+use super::{
+    agents, append, copies, list, outbox, purge, runners, runs, sessions, spans, tokens, upkeep,
+};
 
 impl SqliteStore {
     fn reader(&self) -> Reader<'_> {
@@ -150,6 +152,18 @@ impl Store for SqliteStore {
         place: Vec<Candidate>,
     ) -> Result<()> {
         self.lanes.ask(Lane::Control, outbox::Deliver { completion, as_run, place }).await
+    }
+
+    async fn keep_agent(&self, agent: NewAgent) -> Result<AgentRow> {
+        self.lanes.ask(Lane::Control, agents::Keep(agent)).await
+    }
+
+    async fn source_copy(&self, source: &str) -> Result<Option<SourceCopy>> {
+        copies::one(&self.readers, source).await
+    }
+
+    async fn keep_source_copy(&self, copy: SourceCopy) -> Result<()> {
+        self.lanes.ask(Lane::Control, copies::Keep(copy)).await
     }
 
     async fn put_agent(&self, agent: NewAgent) -> Result<AgentRow> {
