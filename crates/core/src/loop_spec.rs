@@ -25,6 +25,11 @@ pub struct LoopSpec {
     /// Agents it may hand work to, each in a session of its own.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub sub_agents: Vec<AgentName>,
+    /// Agents that are described with it: a sub-agent of this name is one of these, in a
+    /// session of the same agent.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    #[schema(no_recursion)]
+    pub team: BTreeMap<AgentName, LoopSpec>,
     /// Calls of the model that one run may take; 0 for any number.
     pub max_iterations: u32,
     /// How long a call of the model is tried again before its fault counts.
@@ -66,6 +71,7 @@ impl LoopSpec {
             tools: Vec::new(),
             mcp: BTreeMap::new(),
             sub_agents: Vec::new(),
+            team: BTreeMap::new(),
             max_iterations: Self::MAX_ITERATIONS,
             retry_ms: Self::RETRY,
             compact_at: None,

@@ -1,6 +1,7 @@
 //! Agent files: YAML with checked keys, defaults, and errors that say where they are.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use greenroom_core::AgentSpec;
 use greenroom_core::agent::*;
@@ -10,6 +11,7 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use serde_json::Value;
 
+use super::docker_yaml;
 use super::loop_file::LoopFile;
 use super::template;
 
@@ -58,6 +60,15 @@ pub fn parse(text: &str, file: &str) -> Result<AgentSpec, AgentFileError> {
     let word: DriverOnly = read(text).map_err(placed)?;
     let raw = match word.driver {
         Some(DriverWord::Loop) => read::<LoopFile>(text).map_err(placed)?.agent(),
+        // Only docker-agent's files have agents, and none of them has a driver.
+        None if word.agents.is_some() => {
+            let stem = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
+            let name = stem.parse().map_err(|_| {
+                let message = format!("the file's name is the agent's, and {stem:?} is no name");
+                fail(None, None, message)
+            })?;
+            docker_yaml::read(read::<Value>(text).map_err(placed)?, name)
+        }
         _ => Ok(read::<AgentFile>(text).map_err(placed)?),
     };
     raw.and_then(AgentFile::check)
@@ -121,6 +132,7 @@ fn line_of(text: &str, key: &str) -> Option<u64> {
 #[derive(Debug, Deserialize)]
 struct DriverOnly {
     driver: Option<DriverWord>,
+    agents: Option<de::IgnoredAny>,
 }
 
 #[derive(Debug, Deserialize)]
@@ -184,16 +196,16 @@ enum WorkspaceWord {
 #[serde(deny_unknown_fields)]
 pub(super) struct ApprovalsFile {
     #[serde(default)]
-    mode: approval::Mode,
+    pub(super) mode: approval::Mode,
     #[serde(default)]
-    headless: bool,
+    pub(super) headless: bool,
     #[serde(default)]
-    allow: Vec<Rule>,
+    pub(super) allow: Vec<Rule>,
     #[serde(default)]
-    ask: Vec<Rule>,
+    pub(super) ask: Vec<Rule>,
     #[serde(default)]
-    deny: Vec<Rule>,
-    timeout: Option<Text<Ms>>,
+    pub(super) deny: Vec<Rule>,
+    pub(super) timeout: Option<Text<Ms>>,
 }
 
 #[derive(Debug, Deserialize)]

@@ -191,6 +191,7 @@ impl LoopFile {
             tools,
             mcp,
             sub_agents: self.sub_agents,
+            team: BTreeMap::new(),
             max_iterations: self.max_iterations.unwrap_or(LoopSpec::MAX_ITERATIONS),
             retry_ms: self.retry.map_or(LoopSpec::RETRY, |t| t.0),
             compact_at: self.compaction.map(|c| c.at),

@@ -1,6 +1,7 @@
 //! Where agents come from: built in, a file, or a folder of files.
 
 pub mod agent_file;
+mod docker_yaml;
 mod loop_file;
 mod template;
 

@@ -3,12 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
+use greenroom_core::AgentName;
 use greenroom_core::approval::{Decision, Policy};
+use greenroom_core::drive::Open;
 use greenroom_core::loop_spec::{LoopSpec, LoopTool};
 use greenroom_core::record::OutputKind;
 use serde_json::{Value, json};
 
-use super::api::Api;
+use super::api::{Api, Worker};
 use super::history::History;
 use super::mcp::Mcp;
 use super::model::{Call, Form, Model, Tool};
@@ -27,6 +29,8 @@ pub struct Agent {
     pub shim: Shim,
     /// Its description.
     pub spec: LoopSpec,
+    /// Agents that are described with it.
+    pub team: Arc<BTreeMap<AgentName, LoopSpec>>,
     /// What it may do without being asked.
     pub policy: Policy,
     /// The form of its answers.
@@ -49,9 +53,18 @@ pub struct Agent {
     pub partial: Arc<Mutex<String>>,
     /// Children nobody waits for any more.
     pub forsaken: Arc<Mutex<Vec<String>>>,
+    /// What it was opened with.
+    pub open: Open,
+    /// Its variables.
+    pub variables: Variables,
+    /// Whether it is a member of the team already, rather than its head.
+    pub joined: bool,
     /// What this compute's calls are known by, so that making a child twice is once.
     pub scope: String,
 }
+
+/// Where variables are looked up.
+pub type Variables = Arc<dyn Fn(&str) -> Option<String> + Send + Sync>;
 
 /// Forgets a child that has ended; dropped before, it remembers to have it stopped.
 struct Waiting {
@@ -179,7 +192,11 @@ impl Agent {
         }
         let api = self.api.as_ref().ok_or("this session has no coordinator to ask")?;
         let key = format!("{}-{}", self.scope, call.id);
-        let child = api.create_child(agent, task, &key).await?;
+        let worker = match self.team.contains_key(agent) {
+            true => Worker::Member(agent),
+            false => Worker::Agent(agent),
+        };
+        let child = api.create_child(&worker, task, &key).await?;
         let mut waiting =
             Waiting { child: Some(child.clone()), forsaken: Arc::clone(&self.forsaken) };
         let end = api.follow_child(&child).await?;

@@ -28,6 +28,15 @@ pub struct Api {
     session: SessionId,
 }
 
+/// Who is to work in a child session.
+#[derive(Debug, Clone, Copy)]
+pub enum Worker<'a> {
+    /// Another agent.
+    Agent(&'a AgentName),
+    /// A member of this agent's own team.
+    Member(&'a AgentName),
+}
+
 /// How a child's run ended.
 #[derive(Debug, Clone, PartialEq)]
 pub struct ChildEnd {
@@ -122,18 +131,39 @@ impl Api {
         }
     }
 
+    /// The name of the agent whose session this is.
+    async fn own_agent(&self) -> Result<String, String> {
+        let session = self
+            .ask("this session cannot be read", || {
+                self.request(Method::GET, &["v1", "sessions", self.session.as_str()])
+            })
+            .await?;
+        let name = session.get("agent").and_then(|agent| agent.get("name")).and_then(Value::as_str);
+        name.map(str::to_owned).ok_or_else(|| "this session has no agent's name".to_owned())
+    }
+
     /// Makes a child session that works on a task. `key` makes asking twice the same as once.
     pub async fn create_child(
         &self,
-        agent: &AgentName,
+        agent: &Worker<'_>,
         task: &str,
         key: &str,
     ) -> Result<String, String> {
         let title: String = task.lines().next().unwrap_or_default().chars().take(80).collect();
-        let body = json!({
-            "agent": agent, "prompt": task, "title": title, "parent": self.session,
-        });
-        let what = format!("no session of agent {agent} could be made");
+        let mut body = json!({ "title": title, "parent": self.session });
+        let name = match agent {
+            Worker::Agent(name) => {
+                body["agent"] = json!(name);
+                body["prompt"] = json!(task);
+                name
+            }
+            Worker::Member(name) => {
+                body["agent"] = json!(self.own_agent().await?);
+                body["input"] = json!({ "agent": name, "task": task });
+                name
+            }
+        };
+        let what = format!("no session of agent {name} could be made");
         let made = self
             .ask(&what, || {
                 let request = self.request(Method::POST, &["v1", "sessions"])?;

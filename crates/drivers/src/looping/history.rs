@@ -38,6 +38,8 @@ pub struct History {
     prompts: BTreeMap<String, String>,
     /// All names calls ever had.
     names: BTreeSet<String>,
+    /// What was asked first of all.
+    first: Option<String>,
     /// Calls that were closed without a result in the log.
     unanswered: Vec<Call>,
     /// Where the last prompt begins in its message, which may hold others before it.
@@ -93,7 +95,13 @@ impl History {
     /// A run begins.
     pub fn ask(&mut self, prompt: &str) {
         self.close();
+        self.first.get_or_insert_with(|| prompt.to_owned());
         self.user(prompt);
+    }
+
+    /// What was asked first of all, word for word.
+    pub fn first(&self) -> Option<&str> {
+        self.first.as_deref()
     }
 
     /// The model says more.
@@ -388,7 +396,8 @@ mod tests {
             };
             let at = at.min(log.len());
             let mut paged = fold(&log[at..], fold(&log[..at], History::default()));
-            prop_assert_eq!(paged.messages(), fold(&log, History::default()).messages());
+            let mut whole = fold(&log, History::default());
+            prop_assert_eq!(paged.messages(), whole.messages());
         }
     }
 

@@ -35,8 +35,14 @@ impl Agent {
     /// A whole run. Dropped, it is given up where it is; [`Agent::give_up`] comes after that.
     pub async fn turn(&mut self, input: &Input) -> Outcome {
         let asked = input.text();
+        let joined = self.take_part(&asked).await;
         self.history.ask(&asked);
-        if let Some(text) = prompt::command(&self.spec.commands, &asked) {
+        if let Err(crate::Failure(error)) = joined {
+            return Outcome::Failed { error };
+        }
+        if let Some((_, task)) = super::member(&self.team, &asked) {
+            self.say(OutputKind::AgentInfo, json!({ "about": "prompt", "text": task }));
+        } else if let Some(text) = prompt::command(&self.spec.commands, &asked) {
             self.say(OutputKind::AgentInfo, json!({ "about": "prompt", "text": text }));
         }
         match self.rounds().await {
