@@ -12,6 +12,7 @@ use utoipa::ToSchema;
 use crate::approval::Policy;
 use crate::ids::AgentName;
 use crate::limits::Limits;
+use crate::loop_spec::LoopSpec;
 use crate::value::Ms;
 
 /// A checked description of something that can be run.
@@ -71,6 +72,8 @@ pub enum Driver {
     Preset(PresetSpec),
     /// An agent that speaks the Agent Client Protocol on its standard streams.
     Acp(AcpSpec),
+    /// Our own agent: a model and its tools.
+    Loop(Box<LoopSpec>),
 }
 
 impl Driver {
@@ -79,6 +82,7 @@ impl Driver {
         match self {
             Self::Command(_) | Self::Preset(_) => "command",
             Self::Acp(_) => "acp",
+            Self::Loop(_) => "loop",
         }
     }
 
@@ -88,6 +92,7 @@ impl Driver {
             Self::Command(_) => None,
             Self::Preset(_) => Some("preset"),
             Self::Acp(_) => Some("acp"),
+            Self::Loop(_) => Some("loop"),
         }
     }
 
@@ -96,7 +101,7 @@ impl Driver {
         match self {
             Self::Command(command) => command.lifecycle,
             Self::Preset(_) => Lifecycle::PerRun,
-            Self::Acp(_) => Lifecycle::Persistent,
+            Self::Acp(_) | Self::Loop(_) => Lifecycle::Persistent,
         }
     }
 

@@ -22,6 +22,7 @@ pub mod fact;
 pub mod ids;
 mod integer;
 pub mod limits;
+pub mod loop_spec;
 pub mod receipt;
 pub mod record;
 pub mod run;

@@ -224,7 +224,7 @@ pub enum Outcome {
 pub struct RunError {
     /// Stable word: `exit`, `signal`, `oom`, `limit`, `interrupted`, `start_error`,
     /// `start_timeout`, `protocol`, `output_schema`, `abandoned`, `auth`, `model_error`,
-    /// `refused`, `agent_error`.
+    /// `model_timeout`, `max_iterations`, `refused`, `agent_error`.
     pub code: String,
     /// What happened, to what, for people.
     pub message: String,

@@ -1,6 +1,7 @@
 //! Agent files: YAML with checked keys, defaults, and errors that say where they are.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 
 use greenroom_core::AgentSpec;
 use greenroom_core::agent::*;
@@ -10,6 +11,8 @@ use serde::Deserialize;
 use serde::de::{self, Deserializer, Visitor};
 use serde_json::Value;
 
+use super::docker_yaml;
+use super::loop_file::LoopFile;
 use super::template;
 
 /// A file larger than this is no agent file.
@@ -53,13 +56,28 @@ pub fn parse(text: &str, file: &str) -> Result<AgentSpec, AgentFileError> {
     if text.len() > MAX_BYTES {
         return Err(fail(None, None, "an agent file has 1 MiB at most".to_owned()));
     }
-    let raw = read(text).map_err(|(line, key, message)| fail(line, key, message))?;
-    raw.check().map_err(|(key, message)| fail(line_of(text, &key), Some(key), message))
+    let placed = |(line, key, message)| fail(line, key, message);
+    let word: DriverOnly = read(text).map_err(placed)?;
+    let raw = match word.driver {
+        Some(DriverWord::Loop) => read::<LoopFile>(text).map_err(placed)?.agent(),
+        // Only docker-agent's files have agents, and none of them has a driver.
+        None if word.agents.is_some() => {
+            let stem = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
+            let name = stem.parse().map_err(|_| {
+                let message = format!("the file's name is the agent's, and {stem:?} is no name");
+                fail(None, None, message)
+            })?;
+            docker_yaml::read(read::<Value>(text).map_err(placed)?, name)
+        }
+        _ => Ok(read::<AgentFile>(text).map_err(placed)?),
+    };
+    raw.and_then(AgentFile::check)
+        .map_err(|(key, message)| fail(line_of(text, &key), Some(key), message))
 }
 
 type Place = (Option<u64>, Option<String>, String);
 
-fn read(text: &str) -> Result<AgentFile, Place> {
+fn read<T: serde::de::DeserializeOwned>(text: &str) -> Result<T, Place> {
     let mut key = None;
     // `no` in a schema is a word, and so is `0755`: YAML 1.1 is not spoken here.
     let options = serde_saphyr::options! {
@@ -110,35 +128,45 @@ fn line_of(text: &str, key: &str) -> Option<u64> {
     found
 }
 
+/// What decides how the rest is read.
+#[derive(Debug, Deserialize)]
+struct DriverOnly {
+    driver: Option<DriverWord>,
+    agents: Option<de::IgnoredAny>,
+}
+
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct AgentFile {
-    name: AgentName,
-    description: Option<String>,
-    driver: DriverWord,
-    command: Option<Vec<String>>,
-    prompt_via: Option<PromptVia>,
-    stdout: Option<Stdout>,
-    lifecycle: Option<Lifecycle>,
-    preset: Option<Preset>,
-    args: Option<Vec<String>>,
-    mode: Option<String>,
-    config: Option<BTreeMap<String, String>>,
-    auth: Option<String>,
-    approvals: Option<ApprovalsFile>,
-    env: Option<BTreeMap<String, String>>,
-    workspace: Option<WorkspaceFile>,
-    stop: Option<StopFile>,
-    leftovers: Option<Leftovers>,
-    limits: Option<LimitsFile>,
-    runner: Option<RunnerFile>,
-    input_schema: Option<Value>,
-    output_schema: Option<Value>,
+pub(super) struct AgentFile {
+    pub(super) name: AgentName,
+    pub(super) description: Option<String>,
+    pub(super) driver: DriverWord,
+    pub(super) command: Option<Vec<String>>,
+    pub(super) prompt_via: Option<PromptVia>,
+    pub(super) stdout: Option<Stdout>,
+    pub(super) lifecycle: Option<Lifecycle>,
+    pub(super) preset: Option<Preset>,
+    pub(super) args: Option<Vec<String>>,
+    pub(super) mode: Option<String>,
+    pub(super) config: Option<BTreeMap<String, String>>,
+    pub(super) auth: Option<String>,
+    pub(super) approvals: Option<ApprovalsFile>,
+    pub(super) env: Option<BTreeMap<String, String>>,
+    pub(super) workspace: Option<WorkspaceFile>,
+    pub(super) stop: Option<StopFile>,
+    pub(super) leftovers: Option<Leftovers>,
+    pub(super) limits: Option<LimitsFile>,
+    pub(super) runner: Option<RunnerFile>,
+    pub(super) input_schema: Option<Value>,
+    pub(super) output_schema: Option<Value>,
+    /// The driver, where its own keys were read before.
+    #[serde(skip)]
+    pub(super) made: Option<Driver>,
 }
 
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Deserialize)]
 #[serde(rename_all = "snake_case")]
-enum DriverWord {
+pub(super) enum DriverWord {
     Command,
     Acp,
     Hosted,
@@ -147,7 +175,7 @@ enum DriverWord {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct WorkspaceFile {
+pub(super) struct WorkspaceFile {
     from: WorkspaceWord,
     path: Option<String>,
     mode: Option<DirMode>,
@@ -166,30 +194,30 @@ enum WorkspaceWord {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct ApprovalsFile {
+pub(super) struct ApprovalsFile {
     #[serde(default)]
-    mode: approval::Mode,
+    pub(super) mode: approval::Mode,
     #[serde(default)]
-    headless: bool,
+    pub(super) headless: bool,
     #[serde(default)]
-    allow: Vec<Rule>,
+    pub(super) allow: Vec<Rule>,
     #[serde(default)]
-    ask: Vec<Rule>,
+    pub(super) ask: Vec<Rule>,
     #[serde(default)]
-    deny: Vec<Rule>,
-    timeout: Option<Text<Ms>>,
+    pub(super) deny: Vec<Rule>,
+    pub(super) timeout: Option<Text<Ms>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct StopFile {
+pub(super) struct StopFile {
     cancel_grace: Option<Text<Ms>>,
     grace: Option<Text<Ms>>,
 }
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct LimitsFile {
+pub(super) struct LimitsFile {
     idle: Option<Text<Ms>>,
     run: Option<Text<Ms>>,
     start: Option<Text<Ms>>,
@@ -201,14 +229,14 @@ struct LimitsFile {
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
-struct RunnerFile {
+pub(super) struct RunnerFile {
     labels: Option<BTreeMap<String, String>>,
 }
 
 /// A value written as text with a unit. A bare number is refused: nobody can tell seconds
 /// from milliseconds by looking at it.
 #[derive(Debug)]
-struct Text<T>(T);
+pub(super) struct Text<T>(pub(super) T);
 
 impl<'de, T> Deserialize<'de> for Text<T>
 where
@@ -235,6 +263,34 @@ where
 }
 
 impl AgentFile {
+    /// A file that says nothing but this.
+    pub(super) fn bare(name: AgentName, driver: DriverWord) -> Self {
+        Self {
+            name,
+            description: None,
+            driver,
+            command: None,
+            prompt_via: None,
+            stdout: None,
+            lifecycle: None,
+            preset: None,
+            args: None,
+            mode: None,
+            config: None,
+            auth: None,
+            approvals: None,
+            env: None,
+            workspace: None,
+            stop: None,
+            leftovers: None,
+            limits: None,
+            runner: None,
+            input_schema: None,
+            output_schema: None,
+            made: None,
+        }
+    }
+
     fn check(self) -> Result<AgentSpec, (String, String)> {
         let bad = |key: &str, message: &str| (key.to_owned(), message.to_owned());
         let driver = self.driver()?;
@@ -332,7 +388,8 @@ impl AgentFile {
                 return bad("driver", "\"hosted\" is not supported by this build: use \"command\"");
             }
             DriverWord::Loop => {
-                return bad("driver", "\"loop\" is not supported by this build: use \"command\"");
+                let made = self.made.clone();
+                return made.ok_or_else(|| ("driver".to_owned(), "has no model".to_owned()));
             }
         }
         if let Some(preset) = self.preset {

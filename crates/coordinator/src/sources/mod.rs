@@ -2,10 +2,12 @@
 
 pub mod agent_file;
 pub(crate) mod dial;
+mod docker_yaml;
 pub(crate) mod drift;
 mod fetch;
 pub mod keys;
 mod local;
+mod loop_file;
 mod oci;
 mod reference;
 mod remote;

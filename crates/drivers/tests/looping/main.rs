@@ -1,0 +1,13 @@
+//! The loop against a stub of ours that says every byte itself.
+
+mod approvals;
+mod children;
+mod context;
+mod faults;
+mod fixture;
+mod fold;
+mod mcp;
+mod stub;
+mod tools;
+mod turns;
+mod wire;
