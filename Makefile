@@ -11,7 +11,7 @@ CARGO ?= cargo
 TEST_FEATURES := --features greenroom/failpoints
 ARGS ?=
 
-.PHONY: help build demo test test-agents test-tools schemathesis bench leaks soak lint openapi
+.PHONY: help build demo test test-agents test-tools schemathesis bench leaks soak lint openapi demo-ai
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
@@ -21,6 +21,9 @@ build: ## Build the binary: target/release/greenroom
 
 demo: build ## Start an agent, watch it, stop it for certain, resume it (ARGS=--exit: end afterwards)
 	@demo/run.sh $(ARGS)
+
+demo-ai: build ## Talk with a small real model on this machine, stopped and resumed in between
+	@demo/ai.sh
 
 test-tools:
 	@.ci/test-tools

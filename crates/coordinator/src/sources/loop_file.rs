@@ -275,7 +275,7 @@ pub(super) fn between(number: &Option<Number>, most: f64) -> Result<(), String> 
 
 impl ModelFile {
     fn check(self, at: &str, index: usize, carried: &mut Carried) -> Result<ModelSpec, Wrong> {
-        let at = |key: &str| move |message: String| (format!("{at}{key}"), message);
+        let at = |key: &'static str| move |message: String| (format!("{at}{key}"), message);
         let (provider, model) = model_name(&self.model).map_err(at("model"))?;
         if let Some(url) = &self.base_url {
             check_url(url).map_err(at("base_url"))?;

@@ -98,7 +98,7 @@ impl Api {
                 }
                 Err(error) => http::causes(&error),
             };
-            let wait = backoff.next();
+            let wait = backoff.wait();
             if Instant::now() + wait > until {
                 return Err(format!("{what}: the coordinator at {} is away: {error}", self.url));
             }
@@ -191,7 +191,7 @@ impl Api {
             if from > before {
                 (until, backoff) = (Instant::now() + PATIENCE, Backoff::default());
             }
-            let wait = backoff.next();
+            let wait = backoff.wait();
             if Instant::now() + wait > until {
                 return Err(format!("session {child} cannot be followed: {error}"));
             }

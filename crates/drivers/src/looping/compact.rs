@@ -29,7 +29,7 @@ pub fn keep(messages: &[Message], at: u64) -> Option<usize> {
     (from >= 2).then_some(messages.len() - from)
 }
 
-/// The conversation as a text, its end where it is longer than `most` bytes.
+/// The conversation as a text, without its middle where it is longer than `most` bytes.
 pub fn transcript(messages: &[Message], most: usize) -> String {
     let mut text = String::new();
     for message in messages {
@@ -52,9 +52,14 @@ pub fn transcript(messages: &[Message], most: usize) -> String {
             }
         }
     }
-    let over = text.len().saturating_sub(most);
-    let from = (over..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(0);
-    text.split_off(from)
+    if text.len() <= most {
+        return text;
+    }
+    // The beginning says what it is all about, the end where it stands.
+    let head = (0..=most / 4).rev().find(|at| text.is_char_boundary(*at)).unwrap_or(0);
+    let tail = text.len() - (most - most / 4);
+    let tail = (tail..=text.len()).find(|at| text.is_char_boundary(*at)).unwrap_or(head);
+    format!("{}\n[left out]\n{}", &text[..head], &text[tail..])
 }
 
 #[cfg(test)]
@@ -102,8 +107,10 @@ mod tests {
     }
 
     #[test]
-    fn a_transcript_is_cut_at_its_beginning() {
-        let text = transcript(&[Message::User("é".repeat(50)), user(5)], 20);
-        assert!(text.ends_with("User: uuuuu\n\n") && text.len() <= 20, "{text:?}");
+    fn a_transcript_that_is_too_long_loses_its_middle() {
+        let text = transcript(&[Message::User("é".repeat(500)), user(5)], 100);
+        assert!(text.starts_with("User: éé") && text.ends_with("User: uuuuu\n\n"), "{text:?}");
+        assert!(text.contains("[left out]") && text.len() < 120, "{text:?}");
+        assert!(!transcript(&[user(5)], 100).contains("left out"));
     }
 }

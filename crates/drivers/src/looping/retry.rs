@@ -16,7 +16,7 @@ pub struct Backoff {
 impl Backoff {
     /// The next wait: twice the last one, more or less a quarter, so that many who wait for
     /// the same do not come at once.
-    pub fn next(&mut self) -> Duration {
+    pub fn wait(&mut self) -> Duration {
         let wait = FIRST.saturating_mul(1 << self.tries.min(10)).min(LONGEST);
         self.tries += 1;
         let [byte, ..] = *uuid::Uuid::new_v4().as_bytes();
@@ -31,7 +31,7 @@ mod tests {
     #[test]
     fn waits_grow_and_stay_bounded() {
         let mut backoff = Backoff::default();
-        let waits: Vec<Duration> = std::iter::repeat_with(|| backoff.next()).take(40).collect();
+        let waits: Vec<Duration> = std::iter::repeat_with(|| backoff.wait()).take(40).collect();
         assert!(waits[0] < Duration::from_secs(1), "{waits:?}");
         assert!(waits[4] > waits[0] * 4, "{waits:?}");
         assert!(waits.iter().all(|wait| *wait <= LONGEST.mul_f64(1.25)), "{waits:?}");

@@ -77,7 +77,7 @@ impl Agent {
             if let Some(at) = self.spec.compact_at
                 && self.context.max(tokens(self.history.messages())) >= at
             {
-                self.compact(at, &mut turn).await;
+                self.compact(at, at.saturating_mul(6), &mut turn).await;
             }
             turn.calls += 1;
             let reply = match self.answered(&system, &tools, &mut turn).await {
@@ -85,7 +85,8 @@ impl Agent {
                 Err(fault) if fault.kind == FaultKind::TooLong && !turn.shortened => {
                     turn.shortened = true;
                     let at = tokens(self.history.messages()).max(2);
-                    if !self.compact(at, &mut turn).await {
+                    // Half of what did not fit, in bytes.
+                    if !self.compact(at, at.saturating_mul(2), &mut turn).await {
                         return Err(RunError::new(fault.code(), fault.message));
                     }
                     continue;
@@ -140,7 +141,7 @@ impl Agent {
             };
             let wait = match fault.kind {
                 FaultKind::Limited(Some(after)) => after,
-                _ => backoff.next(),
+                _ => backoff.wait(),
             };
             let again = fault.may_pass() && Instant::now() + wait <= until;
             // A conversation that is too long for one is made shorter, not given to another.
@@ -247,12 +248,13 @@ impl Agent {
         self.say(OutputKind::Usage, data);
     }
 
-    /// Sums older turns up. Says whether the conversation is shorter now.
-    async fn compact(&mut self, at: u64, turn: &mut Turn) -> bool {
+    /// Sums older turns up, of which the model is shown so many bytes. Says whether the
+    /// conversation is shorter now.
+    async fn compact(&mut self, at: u64, most: u64, turn: &mut Turn) -> bool {
         let messages = self.history.messages().to_vec();
         let Some(keep) = compact::keep(&messages, at) else { return false };
         let old = &messages[..messages.len() - keep];
-        let most = usize::try_from(at.saturating_mul(3)).unwrap_or(usize::MAX);
+        let most = usize::try_from(most).unwrap_or(usize::MAX);
         let asked = [Message::User(compact::transcript(old, most))];
         let request =
             Request { system: compact::INSTRUCTION, messages: &asked, tools: &[], form: None };

@@ -118,3 +118,52 @@ async fn a_cancel_stops_the_child() {
     up.close().await;
     assert!(stub.requests().iter().any(|r| r.path == "/v1/sessions/kid/stop"));
 }
+
+/// An agent with a team of one.
+fn with_team(stub: &Stub) -> Setup {
+    Setup::new(Provider::Openai, stub).tools(&[LoopTool::List]).with(|spec| {
+        let mut critic = LoopSpec::of(spec.models[0].clone());
+        critic.instruction = "Criticise.".to_owned();
+        spec.instruction = "Lead.".to_owned();
+        spec.sub_agents = vec!["reviewer".parse().expect("a name")];
+        spec.team.insert("reviewer".parse().expect("a name"), critic);
+    })
+}
+
+#[tokio::test]
+async fn a_member_of_the_team_works_in_a_session_of_the_same_agent() {
+    let stub = Stub::new(script(TASK));
+    let end = frame(1, "run.completed", json!({"run": "r", "result": {"good": true}}));
+    stub.route("/v1/sessions/kid/events", stream(&[end]));
+    stub.route(
+        "/v1/sessions/s1",
+        json_answer(200, &json!({"id": "s1", "agent": {"name": "crew"}})),
+    );
+    stub.route("/v1/sessions", json_answer(201, &json!({"id": "kid"})));
+    let (_, lines) = with_team(&stub).up().await.run("Go").await;
+    assert_eq!(of(&lines, "tool_result")[0]["output"], r#"{"good":true}"#);
+    let made = stub.requests().into_iter().find(|r| r.path == "/v1/sessions").expect("made");
+    assert_eq!(made.body["agent"], "crew");
+    assert_eq!(made.body["input"], json!({"agent": "reviewer", "task": "Look at it"}));
+}
+
+#[tokio::test]
+async fn a_task_for_a_member_makes_the_session_that_member_s() {
+    let answer = stream(&wire::events(Provider::Openai, &wire::text(&["Bad."])));
+    let stub = Stub::new([answer.clone(), answer.clone(), answer]);
+    let mut first = with_team(&stub).up().await;
+    first.run(TASK).await;
+    first.run("Sure?").await;
+    stub.route(
+        "/v1/sessions/s1/events",
+        json_answer(200, &json!({"items": first.log, "next_cursor": null})),
+    );
+    let mut setup = with_team(&stub);
+    setup.open.resumed = true;
+    setup.up().await.run("Still?").await;
+    for body in stub.bodies() {
+        assert_eq!(body["messages"][0]["content"], "Criticise.");
+        assert_eq!(body["messages"][1]["content"], "Look at it");
+        assert_eq!(body.get("tools"), None, "it has its own tools, which are none");
+    }
+}

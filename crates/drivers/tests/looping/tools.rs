@@ -21,7 +21,7 @@ fn room() -> Room {
     std::fs::create_dir(&workspace).expect("made");
     std::fs::write(dir.path().join("secret"), "SECRET").expect("written");
     let place = Place::open(&workspace).expect("opened");
-    let bench = Bench { place: Arc::new(place), hidden: Arc::new(vec!["PATH".to_owned()]) };
+    let bench = Bench { place: Arc::new(place), hidden: Arc::new(vec!["HOME".to_owned()]) };
     Room { dir, bench }
 }
 
@@ -164,7 +164,7 @@ async fn commands_say_their_output_and_how_they_ended() {
     assert_eq!(both, format!("{}\nerr\n", room.work().display()));
     assert_eq!(room.no(LoopTool::Shell, shell("echo out; exit 3")).await, "exit code 3\nout\n");
     assert!(room.no(LoopTool::Shell, shell("kill -9 $$")).await.contains("signal 9"));
-    assert_eq!(room.ok(LoopTool::Shell, shell("echo ${PATH-unset}")).await, "unset\n");
+    assert_eq!(room.ok(LoopTool::Shell, shell("echo ${HOME-unset}")).await, "unset\n");
     let much = room.ok(LoopTool::Shell, shell("/usr/bin/seq 100000; echo END")).await;
     assert!(much.starts_with("1\n2\n") && much.ends_with("END\n"), "{}", much.len());
     assert!(much.contains("bytes left out") && much.len() < 31_000, "{}", much.len());

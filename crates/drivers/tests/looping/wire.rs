@@ -126,7 +126,7 @@ fn responses(said: &Said<'_>) -> Vec<String> {
     let (input, out) = said.tokens;
     events.push(event(
         "response.completed",
-        json!({"response": {"id": "r", "status": "completed",
+        json!({"response": {"id": "r", "status": "completed", "model": "m",
         "output": output, "usage": {"input_tokens": input, "output_tokens": out,
         "total_tokens": input + out}}}),
     ));

@@ -186,7 +186,7 @@ fn rule(pattern: &str) -> Result<Rule, String> {
     if tool.is_empty() {
         return Err(format!("{pattern:?} names no tool"));
     }
-    let tool = tool_named(tool).map_or(tool, LoopTool::as_str);
+    let tool = tool_named(tool).map_or(tool, |tool| tool.as_str());
     Ok(Rule(match argument {
         None => tool.to_owned(),
         Some(value) => format!("{tool}({value})"),

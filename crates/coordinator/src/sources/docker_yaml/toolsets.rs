@@ -53,10 +53,6 @@ impl Toolsets {
             instruction.map(|text| text.replace("{ORIGINAL_INSTRUCTIONS}", "").trim().to_owned()),
         );
         let named: Option<Vec<String>> = keys.take("tools")?;
-        let plain = |tools: &[LoopTool]| match &named {
-            None => Ok(tools.to_vec()),
-            Some(named) => own(&keys, named, tools, warnings),
-        };
         match kind.as_str() {
             "filesystem" => {
                 let all = [
@@ -66,16 +62,16 @@ impl Toolsets {
                     LoopTool::List,
                     LoopTool::Search,
                 ];
-                let tools = plain(&all)?;
+                let tools = own(&keys, named, &all, warnings)?;
                 self.tools.extend(tools);
                 keys.warn(&[("ignore_vcs", "only .git is passed over")], warnings);
             }
             "shell" => {
-                let tools = plain(&[LoopTool::Shell])?;
+                let tools = own(&keys, named, &[LoopTool::Shell], warnings)?;
                 self.tools.extend(tools);
             }
             "fetch" => {
-                let tools = plain(&[LoopTool::Fetch])?;
+                let tools = own(&keys, named, &[LoopTool::Fetch], warnings)?;
                 self.tools.extend(tools);
                 keys.warn(&[("timeout", "a page may take 30 s")], warnings);
             }
@@ -176,15 +172,16 @@ impl Toolsets {
     }
 }
 
-/// The tools that are named, out of those a toolset has.
+/// The tools that are named, out of those a toolset has; all where none is.
 fn own(
     keys: &Keys,
-    named: &[String],
+    named: Option<Vec<String>>,
     tools: &[LoopTool],
     warnings: &mut Vec<String>,
 ) -> Result<Vec<LoopTool>, Wrong> {
+    let Some(named) = named else { return Ok(tools.to_vec()) };
     let mut own = Vec::new();
-    for name in named {
+    for name in &named {
         match tool_named(name).filter(|tool| tools.contains(tool)) {
             Some(tool) => own.push(tool),
             None => warnings.push(format!("{}: {name:?} is not served", keys.at("tools"))),
