@@ -165,10 +165,22 @@ fn p9_what_nobody_can_be_asked_about_is_not_done() {
             room.write_agent(agent.word(), agent.agent(&endpoint, mode));
             room.served(agent.word());
             let (id, run) = run_of(&room, agent, "WRITE the file");
-            assert_eq!(run["status"], "completed", "{agent:?} {mode}: {run:#}");
-            let results = room.api.events(&id, "tool_result");
-            assert_eq!(results[0]["data"]["is_error"], !done, "{agent:?} {mode}: {results:#?}");
             assert_eq!(file.exists(), done, "{agent:?} {mode}");
+            // opencode goes no further after a refusal.
+            let given_up = agent == Coding::Opencode && !done;
+            let (status, code) =
+                if given_up { ("failed", json!("refused")) } else { ("completed", Value::Null) };
+            assert_eq!(run["status"], status, "{agent:?} {mode}: {run:#}");
+            assert_eq!(run["error"]["code"], code, "{agent:?} {mode}: {run:#}");
+            // codex does not tell of a command that its sandbox refused at once.
+            if agent == Coding::Opencode {
+                let results = room.api.events(&id, "tool_result");
+                assert_eq!(results[0]["data"]["is_error"], !done, "{mode}: {results:#?}");
+            }
+            if agent == Coding::Codex {
+                let told = endpoint.last_asked("WRITE").contains("Read-only file system");
+                assert_eq!(told, !done, "{mode}: the model is told");
+            }
         }
     }
 }

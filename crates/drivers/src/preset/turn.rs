@@ -325,7 +325,7 @@ impl Talk<'_> {
     fn complained(&mut self, line: &[u8]) {
         let mut stderr = std::io::stderr().lock();
         let _ = stderr.write_all(line).and_then(|()| stderr.flush());
-        let text = String::from_utf8_lossy(line).trim().to_owned();
+        let text = failure::uncoloured(&String::from_utf8_lossy(line)).trim().to_owned();
         if !text.is_empty() {
             self.complaints.push(text);
         }
@@ -351,7 +351,9 @@ impl Talk<'_> {
             Ok(()) if self.done => Outcome::Completed { result: None },
             Ok(()) => {
                 let text = "the agent ended without an answer";
-                Outcome::Failed { error: failure::of_exit(text, last_words) }
+                let unsaid = self.stream.unsaid();
+                let error = unsaid.unwrap_or_else(|| failure::of_exit(text, last_words));
+                Outcome::Failed { error }
             }
             Err(how) => Outcome::Failed { error: failure::of_exit(&how, last_words) },
         })
