@@ -72,6 +72,7 @@ pub fn works_stops_and_goes_on(agent: Coding) {
     assert!(!types(&log).contains(&"session.context_fresh"), "{log:#?}");
     let calls = types(&log).into_iter().filter(|kind| *kind == "tool_call").count();
     assert!(calls >= 1, "{log:#?}");
-    assert!(types(&log).contains(&"usage"), "{log:#?}");
+    // Copilot tells no tokens.
+    assert!(agent == Coding::Copilot || types(&log).contains(&"usage"), "{log:#?}");
     assert!(procs::about(&room.workspace(&uid)).is_empty());
 }

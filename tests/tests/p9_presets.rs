@@ -151,3 +151,55 @@ fn p9_what_cannot_be_started_says_why() {
     assert_eq!(run["error"]["code"], "start_error", "{run:#}");
     assert!(run["error"]["message"].as_str().unwrap_or("").contains("approvals.deny"), "{run:#}");
 }
+
+#[test]
+fn p9_what_nobody_can_be_asked_about_is_not_done() {
+    for agent in [Coding::Codex, Coding::Opencode] {
+        for (mode, done) in [("balanced", false), ("strict", false), ("autonomous", true)] {
+            let room = Greenroom::up().start();
+            let file = room.root.join("out.txt");
+            let (write, written) = agent.write(&file, "hello from a tool");
+            let mut fixtures = Vec::from(endpoint::uses("WRITE", write, written, "So it went."));
+            fixtures.push(endpoint::otherwise("A title."));
+            let endpoint = Endpoint::start(&fixtures);
+            room.write_agent(agent.word(), agent.agent(&endpoint, mode));
+            room.served(agent.word());
+            let (id, run) = run_of(&room, agent, "WRITE the file");
+            assert_eq!(file.exists(), done, "{agent:?} {mode}");
+            // opencode goes no further after a refusal.
+            let given_up = agent == Coding::Opencode && !done;
+            let (status, code) =
+                if given_up { ("failed", json!("refused")) } else { ("completed", Value::Null) };
+            assert_eq!(run["status"], status, "{agent:?} {mode}: {run:#}");
+            assert_eq!(run["error"]["code"], code, "{agent:?} {mode}: {run:#}");
+            // codex does not tell of a command that its sandbox refused at once.
+            if agent == Coding::Opencode {
+                let results = room.api.events(&id, "tool_result");
+                assert_eq!(results[0]["data"]["is_error"], !done, "{mode}: {results:#?}");
+            }
+            if agent == Coding::Codex {
+                let told = endpoint.last_asked("WRITE").contains("Read-only file system");
+                assert_eq!(told, !done, "{mode}: the model is told");
+            }
+        }
+    }
+}
+
+#[test]
+fn p9_the_examples_are_agents() {
+    let room = Greenroom::up().start();
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let mut names = Vec::new();
+    for entry in fs::read_dir(&examples).expect("the folder of examples") {
+        let path = entry.expect("an entry").path();
+        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
+        fs::copy(&path, room.agent_file(&name)).expect("a copy");
+        let agent = room.wait_agent(&name, |_| true);
+        assert_eq!(agent["name"], name.as_str(), "{agent:#}");
+        assert!(agent["error"].is_null(), "{agent:#}");
+        names.push(name);
+    }
+    for preset in Coding::ALL.into_iter().filter(|agent| *agent != Coding::Cline) {
+        assert!(names.iter().any(|name| name == preset.word()), "{preset:?} has an example");
+    }
+}

@@ -246,24 +246,3 @@ async fn an_added_file_is_there_after_a_restart() {
     let room = room.restart().await;
     assert_eq!(room.get("/v1/agents/added").await.refused(404), "agent_not_found");
 }
-
-/// Every file of `examples/` is an agent, named as its file is.
-#[test]
-fn the_examples_are_agents() {
-    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../../examples");
-    let mut presets = std::collections::BTreeSet::new();
-    for entry in std::fs::read_dir(&folder).expect("the folder of examples") {
-        let path = entry.expect("an entry").path();
-        if path.extension().is_none_or(|extension| extension != "yaml") {
-            continue;
-        }
-        let text = std::fs::read_to_string(&path).expect("a text");
-        let agent = parse(&text, &path.display().to_string()).expect("an agent");
-        assert_eq!(Some(agent.name.as_str()), path.file_stem().and_then(|stem| stem.to_str()));
-        if let greenroom_core::agent::Driver::Preset(spec) = agent.driver {
-            presets.insert(spec.preset);
-        }
-    }
-    let all = greenroom_core::agent::Preset::ALL;
-    assert_eq!(presets, all.into_iter().collect(), "each preset has an example");
-}

@@ -313,9 +313,12 @@ impl Supervisor {
     }
 
     /// Nothing is left: the receipt can be written.
-    fn conclude(&mut self, mut ending: Ending) {
+    fn conclude(&mut self, ending: Ending) {
         let now = clock::now();
+        // Its last words are those of a compute that ends: a driver's about its run, too.
+        self.ending = Some(ending);
         self.finish_streams(now, false);
+        let Some(mut ending) = self.ending.take() else { return };
         self.strays.clear();
         self.end_run(ending.cut_short());
         self.keep_gap(None);

@@ -73,6 +73,17 @@ fn readable(message: &str) -> String {
     text
 }
 
+/// Without the sequences that give a terminal its colours.
+pub(super) fn uncoloured(text: &str) -> String {
+    let mut parts = text.split("\u{1b}[");
+    let mut plain = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(|c: char| c.is_ascii_alphabetic()).map_or(part.len(), |at| at + 1);
+        plain.push_str(&part[end..]);
+    }
+    plain
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -87,5 +98,6 @@ mod tests {
         assert_eq!(of_exit("codex exited with code 1", "").message, "codex exited with code 1");
         assert_eq!(of_exit("x", "Error: Not logged in").code, "auth");
         assert_eq!(of_agent("{ not json").message, "{ not json");
+        assert_eq!(uncoloured("\u{1b}[91m\u{1b}[1mError: \u{1b}[0mno"), "Error: no");
     }
 }

@@ -1,5 +1,6 @@
 //! opencode: `opencode run --format json`. It tells of a tool's use once it is over.
 
+use greenroom_core::record::RunError;
 use serde_json::Value;
 
 use super::failure;
@@ -26,12 +27,15 @@ pub(super) const PRESET: Preset = Preset {
     feed: Feed::Prompt,
     cancel: Cancel::Signal(rustix::process::Signal::INT),
     unknown: &["Session not found"],
-    stream: || Box::new(Opencode),
+    stream: || Box::new(Opencode::default()),
 };
 
 /// Its stream.
-#[derive(Debug)]
-struct Opencode;
+#[derive(Debug, Default)]
+struct Opencode {
+    /// The last use of a tool, where it was refused: then it goes no further.
+    refused: Option<String>,
+}
 
 impl Stream for Opencode {
     fn object(&mut self, kind: &str, line: &Value) -> Vec<Said> {
@@ -43,7 +47,13 @@ impl Stream for Opencode {
         said.extend(match kind {
             "text" => text(str_at(part, "/text")),
             "reasoning" => thought(str_at(part, "/text")),
-            "tool_use" => tool_use(part),
+            "tool_use" => {
+                let error = str_at(part, "/state/error");
+                self.refused = error
+                    .contains("rejected permission")
+                    .then(|| format!("{} was refused: nobody can be asked", str_at(part, "/tool")));
+                tool_use(part)
+            }
             "step_finish" => step_finish(part),
             "error" => {
                 let status = line.pointer("/error/data/statusCode").and_then(Value::as_u64);
@@ -60,6 +70,10 @@ impl Stream for Opencode {
             _ => Vec::new(),
         });
         said
+    }
+
+    fn unsaid(&self) -> Option<RunError> {
+        self.refused.as_ref().map(|message| RunError::new("refused", message))
     }
 }
 

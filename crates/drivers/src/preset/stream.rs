@@ -59,6 +59,11 @@ pub trait Stream: Send {
         None
     }
 
+    /// Why it may have ended without a word about the turn.
+    fn unsaid(&self) -> Option<RunError> {
+        None
+    }
+
     /// A line of standard output.
     fn line(&mut self, line: &str) -> Vec<Said> {
         let bare = line.trim();

@@ -158,6 +158,18 @@ fn what_was_refused_is_an_error_of_the_tool() {
 }
 
 #[test]
+fn opencode_goes_no_further_after_a_refusal() {
+    let unsaid = |name| {
+        let mut stream = (of(Name::Opencode).stream)();
+        let said: Vec<_> =
+            record(Name::Opencode, name).lines().flat_map(|line| stream.line(line)).collect();
+        (said.contains(&Said::Done), stream.unsaid().map(|error| error.code))
+    };
+    assert_eq!(unsaid("refused"), (false, Some("refused".to_owned())));
+    assert_eq!(unsaid("tool"), (true, None));
+}
+
+#[test]
 fn claude_asks_about_every_use_and_takes_answers() {
     let mut stream = (of(Name::Claude).stream)();
     let said: Vec<_> =

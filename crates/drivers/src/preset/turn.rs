@@ -1,7 +1,7 @@
 //! One run of a coding agent's command line, from its start to its end.
 
 use std::io::Write;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use greenroom_core::agent::PresetSpec;
 use greenroom_core::approval::{Answer, Decision};
@@ -23,6 +23,8 @@ use crate::shim::{Input, Shim, Wish, Wishes, permission_ask};
 /// After the agent's end, what it left behind may hold its streams open: they count as
 /// ended when they are silent for so long.
 const SILENCE: Duration = Duration::from_millis(250);
+/// However much is written there, so long after it they are no longer read.
+const LONGEST_TAIL: Duration = Duration::from_secs(2);
 
 /// A run to be driven.
 pub(super) struct Turn<'a> {
@@ -180,8 +182,12 @@ impl Talk<'_> {
         let (mut out_open, mut err_open) = (true, true);
         let mut told_to_end = false;
         let mut ended: Option<Ended> = None;
+        let mut ended_at: Option<Instant> = None;
         while out_open || err_open || ended.is_none() {
             let gone = ended.is_some();
+            if ended_at.is_some_and(|at| at.elapsed() > LONGEST_TAIL) {
+                break;
+            }
             tokio::select! {
                 // However much the agent says, a wish is heard; and its end comes last.
                 biased;
@@ -207,7 +213,10 @@ impl Talk<'_> {
                 Some(Ok((question, answer))) = self.asking.join_next(), if !self.asking.is_empty() => {
                     self.answered(&question, &answer);
                 }
-                how = self.agent.ended(), if !gone => ended = Some(how),
+                how = self.agent.ended(), if !gone => {
+                    ended = Some(how);
+                    ended_at = Some(Instant::now());
+                }
                 () = tokio::time::sleep(SILENCE), if gone => break,
             }
         }
@@ -297,7 +306,8 @@ impl Talk<'_> {
     }
 
     fn cancel(&mut self) {
-        if std::mem::replace(&mut self.cancelled, true) || self.done {
+        // A turn that is over has had its end.
+        if self.done || std::mem::replace(&mut self.cancelled, true) {
             return;
         }
         self.asking.abort_all();
@@ -315,7 +325,7 @@ impl Talk<'_> {
     fn complained(&mut self, line: &[u8]) {
         let mut stderr = std::io::stderr().lock();
         let _ = stderr.write_all(line).and_then(|()| stderr.flush());
-        let text = String::from_utf8_lossy(line).trim().to_owned();
+        let text = failure::uncoloured(&String::from_utf8_lossy(line)).trim().to_owned();
         if !text.is_empty() {
             self.complaints.push(text);
         }
@@ -341,7 +351,9 @@ impl Talk<'_> {
             Ok(()) if self.done => Outcome::Completed { result: None },
             Ok(()) => {
                 let text = "the agent ended without an answer";
-                Outcome::Failed { error: failure::of_exit(text, last_words) }
+                let unsaid = self.stream.unsaid();
+                let error = unsaid.unwrap_or_else(|| failure::of_exit(text, last_words));
+                Outcome::Failed { error }
             }
             Err(how) => Outcome::Failed { error: failure::of_exit(&how, last_words) },
         })
