@@ -85,7 +85,7 @@ talk sessions send talk --follow "And which language do they speak there?"
 talk sessions stop talk
 talk sessions show talk
 
-answers=$("$binary" sessions logs talk --output json | grep -cE '"type": ?"usage"' || true)
+answers=$("$binary" sessions logs talk --output json | grep -oE '"type": ?"usage"' | wc -l)
 if [[ $answers -lt 2 ]]; then
   echo "error: the model was called $answers times, not twice" >&2
   exit 1
