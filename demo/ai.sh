@@ -38,6 +38,7 @@ trap end EXIT
 # The first line that a process writes into a file.
 first_line() {
   local file=$1 pid=$2
+  touch "$file"
   for ((i = 0; i < 600; i++)); do
     if IFS= read -r line <"$file"; then
       printf '%s\n' "$line"
@@ -80,11 +81,11 @@ talk() {
 }
 talk run local "What is the capital of France?" --id talk
 talk sessions stop talk
-talk sessions send talk "And which language do they speak there?"
+talk sessions send talk --follow "And which language do they speak there?"
 talk sessions stop talk
 talk sessions show talk
 
-answers=$("$binary" sessions logs talk --output json | grep -c '"type": *"usage"' || true)
+answers=$("$binary" sessions logs talk --output json | grep -oE '"type": ?"usage"' | wc -l)
 if [[ $answers -lt 2 ]]; then
   echo "error: the model was called $answers times, not twice" >&2
   exit 1

@@ -20,21 +20,21 @@ use crate::stub::Stub;
 /// Nothing in these tests takes so long.
 const PATIENCE: Duration = Duration::from_secs(30);
 
-pub struct Loop {
+pub(crate) struct Loop {
     say: UnboundedSender<ToDriver>,
     said: UnboundedReceiver<Value>,
-    pub dir: std::sync::Arc<tempfile::TempDir>,
+    pub(crate) dir: std::sync::Arc<tempfile::TempDir>,
     /// The session's log, as a coordinator would have it.
-    pub log: Vec<Value>,
+    pub(crate) log: Vec<Value>,
     serving: tokio::task::JoinHandle<Result<(), Failure>>,
 }
 
 /// How a loop is to be.
-pub struct Setup {
-    pub spec: LoopSpec,
-    pub open: Open,
-    pub vars: Vec<(String, String)>,
-    pub dir: std::sync::Arc<tempfile::TempDir>,
+pub(crate) struct Setup {
+    pub(crate) spec: LoopSpec,
+    pub(crate) open: Open,
+    pub(crate) vars: Vec<(String, String)>,
+    pub(crate) dir: std::sync::Arc<tempfile::TempDir>,
 }
 
 struct Lines {
@@ -57,7 +57,7 @@ impl Write for Lines {
     }
 }
 
-pub fn model(provider: Provider, stub: &Stub) -> ModelSpec {
+pub(crate) fn model(provider: Provider, stub: &Stub) -> ModelSpec {
     let mut model = ModelSpec::new(provider, "m");
     let version = if provider == Provider::Gemini { "v1beta" } else { "v1" };
     model.base_url = Some(format!("{}/{version}", stub.url));
@@ -66,7 +66,7 @@ pub fn model(provider: Provider, stub: &Stub) -> ModelSpec {
 
 impl Setup {
     /// One model at the stub, nothing asked of people, no second tries.
-    pub fn new(provider: Provider, stub: &Stub) -> Self {
+    pub(crate) fn new(provider: Provider, stub: &Stub) -> Self {
         let mut spec = LoopSpec::of(model(provider, stub));
         spec.retry_ms = greenroom_core::Ms(0);
         let dir = std::sync::Arc::new(tempfile::tempdir().expect("a folder"));
@@ -88,16 +88,16 @@ impl Setup {
         Self { spec, open, vars, dir }
     }
 
-    pub fn with(mut self, shape: impl FnOnce(&mut LoopSpec)) -> Self {
+    pub(crate) fn with(mut self, shape: impl FnOnce(&mut LoopSpec)) -> Self {
         shape(&mut self.spec);
         self
     }
 
-    pub fn tools(self, tools: &[LoopTool]) -> Self {
+    pub(crate) fn tools(self, tools: &[LoopTool]) -> Self {
         self.with(|spec| spec.tools = tools.to_vec())
     }
 
-    pub async fn start(self) -> Result<Loop, Failure> {
+    pub(crate) async fn start(self) -> Result<Loop, Failure> {
         let (to, said) = unbounded_channel();
         let shim = Shim::writing(Box::new(Lines { rest: Vec::new(), to }));
         let (say, told) = unbounded_channel();
@@ -110,7 +110,7 @@ impl Setup {
         Ok(Loop { say, said, dir: self.dir, log: Vec::new(), serving })
     }
 
-    pub async fn up(self) -> Loop {
+    pub(crate) async fn up(self) -> Loop {
         let mut up = self.start().await.expect("it is up");
         up.until("ready").await;
         up
@@ -124,18 +124,18 @@ impl Loop {
             .push(json!({"seq": seq, "at": "2026-11-21T00:00:00Z", "type": kind, "data": data}));
     }
 
-    pub fn tell(&self, message: ToDriver) {
+    pub(crate) fn tell(&self, message: ToDriver) {
         self.say.send(message).expect("it listens");
     }
 
-    pub fn prompt(&mut self, text: &str) {
+    pub(crate) fn prompt(&mut self, text: &str) {
         let run = RunId(uuid::Uuid::now_v7());
         self.event("run.queued", json!({"run": {"id": run}, "prompt": text, "by": "user"}));
         self.event("run.started", json!({"run": run}));
         self.tell(ToDriver::Run { run, prompt: Some(text.to_owned()), input: None });
     }
 
-    pub async fn next(&mut self) -> Value {
+    pub(crate) async fn next(&mut self) -> Value {
         let next = tokio::time::timeout(PATIENCE, self.said.recv()).await;
         let line = next.expect("it says something in time").expect("it is still there");
         let kind = line["type"].as_str().expect("a type").to_owned();
@@ -154,7 +154,7 @@ impl Loop {
     }
 
     /// All up to the first line of this type, which is the last.
-    pub async fn until(&mut self, kind: &str) -> Vec<Value> {
+    pub(crate) async fn until(&mut self, kind: &str) -> Vec<Value> {
         let mut lines = Vec::new();
         loop {
             let line = self.next().await;
@@ -167,19 +167,19 @@ impl Loop {
     }
 
     /// A whole run: how it ended, and what was said.
-    pub async fn run(&mut self, prompt: &str) -> (Outcome, Vec<Value>) {
+    pub(crate) async fn run(&mut self, prompt: &str) -> (Outcome, Vec<Value>) {
         self.prompt(prompt);
         self.end().await
     }
 
-    pub async fn end(&mut self) -> (Outcome, Vec<Value>) {
+    pub(crate) async fn end(&mut self) -> (Outcome, Vec<Value>) {
         let mut lines = self.until("ended").await;
         let ended = lines.pop().expect("an end");
         (serde_json::from_value(ended["outcome"].clone()).expect("an outcome"), lines)
     }
 
     /// Its end, by the end of its input.
-    pub async fn close(self) {
+    pub(crate) async fn close(self) {
         drop(self.say);
         let ended = tokio::time::timeout(PATIENCE, self.serving).await.expect("it ends in time");
         ended.expect("no panic").expect("a good end");
@@ -187,24 +187,24 @@ impl Loop {
 }
 
 /// What was said, as one text.
-pub fn text(lines: &[Value]) -> String {
+pub(crate) fn text(lines: &[Value]) -> String {
     let pieces = lines.iter().filter(|line| line["type"] == "text");
     pieces.map(|line| line["text"].as_str().expect("text")).collect()
 }
 
 /// The lines of one type.
-pub fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
+pub(crate) fn of<'a>(lines: &'a [Value], kind: &str) -> Vec<&'a Value> {
     lines.iter().filter(|line| line["type"] == kind).collect()
 }
 
 /// The code and words of a failure.
-pub fn failed(outcome: &Outcome) -> (&str, &str) {
+pub(crate) fn failed(outcome: &Outcome) -> (&str, &str) {
     match outcome {
         Outcome::Failed { error } => (&error.code, &error.message),
         other => panic!("{other:?} is no failure"),
     }
 }
 
-pub fn completed(outcome: &Outcome) -> bool {
+pub(crate) fn completed(outcome: &Outcome) -> bool {
     matches!(outcome, Outcome::Completed { .. })
 }

@@ -11,7 +11,7 @@ use serde_json::Value;
 
 /// A piece of an answer.
 #[derive(Debug, Clone)]
-pub enum Step {
+pub(crate) enum Step {
     /// These bytes, at once and alone.
     Bytes(Vec<u8>),
     /// Nothing more until the other side hangs up.
@@ -22,15 +22,15 @@ pub enum Step {
 
 /// A request, as it came.
 #[derive(Debug, Clone)]
-pub struct Request {
-    pub method: String,
-    pub path: String,
-    pub headers: Vec<(String, String)>,
-    pub body: Value,
+pub(crate) struct Request {
+    pub(crate) method: String,
+    pub(crate) path: String,
+    pub(crate) headers: Vec<(String, String)>,
+    pub(crate) body: Value,
 }
 
 impl Request {
-    pub fn header(&self, name: &str) -> Option<&str> {
+    pub(crate) fn header(&self, name: &str) -> Option<&str> {
         self.headers.iter().find(|(n, _)| n == name).map(|(_, value)| value.as_str())
     }
 }
@@ -48,14 +48,14 @@ struct State {
 
 /// The server. It lives as long as the process.
 #[derive(Clone)]
-pub struct Stub {
-    pub url: String,
+pub(crate) struct Stub {
+    pub(crate) url: String,
     state: Arc<Mutex<State>>,
     hung_up: Arc<Mutex<Receiver<()>>>,
 }
 
 impl Stub {
-    pub fn new(script: impl IntoIterator<Item = Answer>) -> Self {
+    pub(crate) fn new(script: impl IntoIterator<Item = Answer>) -> Self {
         let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
         let url = format!("http://{}", listener.local_addr().expect("an address"));
         let state = Arc::new(Mutex::new(State::default()));
@@ -71,21 +71,21 @@ impl Stub {
         Self { url, state, hung_up: Arc::new(Mutex::new(hung_up)) }
     }
 
-    pub fn push(&self, answer: Answer) {
+    pub(crate) fn push(&self, answer: Answer) {
         self.state.lock().expect("lock").script.push_back(answer);
     }
 
     /// Whatever begins with this path is answered so, always.
-    pub fn route(&self, path: &str, answer: Answer) {
+    pub(crate) fn route(&self, path: &str, answer: Answer) {
         self.state.lock().expect("lock").routes.push((path.to_owned(), answer));
     }
 
-    pub fn requests(&self) -> Vec<Request> {
+    pub(crate) fn requests(&self) -> Vec<Request> {
         self.state.lock().expect("lock").requests.clone()
     }
 
     /// Bodies of what was asked of the model.
-    pub fn bodies(&self) -> Vec<Value> {
+    pub(crate) fn bodies(&self) -> Vec<Value> {
         let requests = self.requests();
         let asked =
             requests.into_iter().filter(|r| r.method == "POST" && !r.path.contains("/sessions"));
@@ -93,7 +93,7 @@ impl Stub {
     }
 
     /// Waits until the other side has hung up on an answer that hangs.
-    pub fn hung_up(&self) -> bool {
+    pub(crate) fn hung_up(&self) -> bool {
         self.hung_up.lock().expect("lock").recv_timeout(Duration::from_secs(20)).is_ok()
     }
 }
@@ -158,20 +158,20 @@ fn serve(stream: TcpStream, state: &Mutex<State>, hung_up: &Sender<()>) {
 }
 
 /// An answer of these events, each a chunk of its own.
-pub fn stream(events: &[String]) -> Answer {
+pub(crate) fn stream(events: &[String]) -> Answer {
     let mut steps = vec![head()];
     steps.extend(events.iter().map(|event| Step::Bytes(event.clone().into_bytes())));
     steps
 }
 
 /// The beginning of an answer whose end is the end of the connection.
-pub fn head() -> Step {
+pub(crate) fn head() -> Step {
     let head = "HTTP/1.1 200 OK\r\ncontent-type: text/event-stream\r\nconnection: close\r\n\r\n";
     Step::Bytes(head.as_bytes().to_vec())
 }
 
 /// An answer with a status.
-pub fn status(code: u16, headers: &[(&str, &str)], body: &str) -> Answer {
+pub(crate) fn status(code: u16, headers: &[(&str, &str)], body: &str) -> Answer {
     let mut head = format!("HTTP/1.1 {code} Said\r\nconnection: close\r\n");
     for (name, value) in headers {
         head.push_str(&format!("{name}: {value}\r\n"));
@@ -181,6 +181,6 @@ pub fn status(code: u16, headers: &[(&str, &str)], body: &str) -> Answer {
 }
 
 /// A JSON answer.
-pub fn json(code: u16, body: &Value) -> Answer {
+pub(crate) fn json(code: u16, body: &Value) -> Answer {
     status(code, &[("content-type", "application/json")], &body.to_string())
 }

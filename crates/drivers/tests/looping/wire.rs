@@ -13,24 +13,24 @@ fn named(name: &str, value: Value) -> String {
 
 /// An answer in one of the formats: thoughts first, then text, then calls, then the end.
 #[derive(Debug, Clone, Default)]
-pub struct Said<'a> {
-    pub text: &'a [&'a str],
-    pub calls: &'a [(&'a str, &'a str, &'a str)],
+pub(crate) struct Said<'a> {
+    pub(crate) text: &'a [&'a str],
+    pub(crate) calls: &'a [(&'a str, &'a str, &'a str)],
     /// Input and output tokens.
-    pub tokens: (u64, u64),
+    pub(crate) tokens: (u64, u64),
 }
 
 /// Only text.
-pub fn text<'a>(text: &'a [&'a str]) -> Said<'a> {
+pub(crate) fn text<'a>(text: &'a [&'a str]) -> Said<'a> {
     Said { text, ..Said::default() }
 }
 
 /// Only calls: id, tool, input.
-pub fn calls<'a>(calls: &'a [(&'a str, &'a str, &'a str)]) -> Said<'a> {
+pub(crate) fn calls<'a>(calls: &'a [(&'a str, &'a str, &'a str)]) -> Said<'a> {
     Said { calls, ..Said::default() }
 }
 
-pub fn events(provider: Provider, said: &Said<'_>) -> Vec<String> {
+pub(crate) fn events(provider: Provider, said: &Said<'_>) -> Vec<String> {
     match provider {
         Provider::Openai => openai(said),
         Provider::OpenaiResponses => responses(said),
@@ -40,7 +40,7 @@ pub fn events(provider: Provider, said: &Said<'_>) -> Vec<String> {
 }
 
 /// How many of the last events are only the end of the answer.
-pub fn ending(provider: Provider) -> usize {
+pub(crate) fn ending(provider: Provider) -> usize {
     match provider {
         Provider::Openai | Provider::OpenaiResponses => 1,
         Provider::Anthropic => 2,
@@ -203,7 +203,7 @@ fn gemini(said: &Said<'_>) -> Vec<String> {
 }
 
 /// An error in the middle of a stream, as each provider says it.
-pub fn error(provider: Provider) -> String {
+pub(crate) fn error(provider: Provider) -> String {
     match provider {
         Provider::Openai => {
             data(json!({"error": {"message": "it overflowed", "type": "server_error"}}))
@@ -223,7 +223,7 @@ pub fn error(provider: Provider) -> String {
 }
 
 /// The conversation of a request, without what goes before it.
-pub fn conversation(provider: Provider, body: &Value) -> Vec<Value> {
+pub(crate) fn conversation(provider: Provider, body: &Value) -> Vec<Value> {
     let all = match provider {
         Provider::Openai | Provider::Anthropic => &body["messages"],
         Provider::OpenaiResponses => &body["input"],
