@@ -91,6 +91,18 @@ impl Coding {
         args.iter().map(|arg| (*arg).to_owned()).collect()
     }
 
+    /// Codex's settings, as a file.
+    pub fn settings(self, endpoint: &Endpoint) -> String {
+        let url = endpoint.url();
+        format!(
+            "model = \"scripted\"\nmodel_provider = \"scripted\"\n\
+             approval_policy = \"never\"\nsandbox_mode = \"danger-full-access\"\n\
+             [model_providers.scripted]\nname = \"scripted\"\nbase_url = \"{url}/v1\"\n\
+             env_key = \"OPENAI_API_KEY\"\nwire_api = \"responses\"\n\
+             supports_websockets = false\nrequest_max_retries = 0\nstream_max_retries = 0\n"
+        )
+    }
+
     /// Its variables.
     pub fn env(self, endpoint: &Endpoint) -> Vec<(&'static str, String)> {
         let url = endpoint.url();

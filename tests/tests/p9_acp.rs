@@ -21,25 +21,21 @@ struct Scene {
 }
 
 /// The command by which an agent speaks the protocol.
-fn command(agent: Coding, endpoint: &Endpoint) -> Vec<String> {
+fn command(agent: Coding) -> Vec<String> {
     let node = tools::node().display().to_string();
     let adapter = |name: &str| tools::acp(name).display().to_string();
     match agent {
         Coding::Claude => {
             vec![node, adapter("@agentclientprotocol/claude-agent-acp/dist/index.js")]
         }
-        Coding::Codex => {
-            let mut command = vec![node, adapter("@agentclientprotocol/codex-acp/dist/index.js")];
-            command.extend(agent.args(endpoint));
-            command
-        }
+        Coding::Codex => vec![node, adapter("@agentclientprotocol/codex-acp/dist/index.js")],
         _ => vec![agent.program(), "acp".to_owned()],
     }
 }
 
 /// WRITE writes a file, HOLD holds the mark open for five minutes, RECALL only answers.
 fn scene(agent: Coding, approvals: Value, separate: bool) -> Scene {
-    let builder = if separate { Greenroom::serve() } else { Greenroom::up() };
+    let builder = if separate { Greenroom::serve().runner("one") } else { Greenroom::up() };
     let room = builder.start();
     let (mark, _) = room.mark();
     let folder = room.root.join("shared");
@@ -60,11 +56,19 @@ fn scene(agent: Coding, approvals: Value, separate: bool) -> Scene {
         .map(|(name, value)| (name.to_owned(), value.into()))
         .collect();
     let mut description = json!({
-        "driver": "acp", "command": command(agent, &endpoint), "env": env,
+        "driver": "acp", "command": command(agent), "env": env,
         "stop": { "grace": "5s" },
     });
     if !approvals.is_null() {
         description["approvals"] = approvals;
+    }
+    if agent == Coding::Codex {
+        // Its adapter reads the endpoint from the agent's own settings, and wants a login.
+        let settings = room.root.join("codex");
+        std::fs::create_dir(&settings).expect("a folder for its settings");
+        std::fs::write(settings.join("config.toml"), agent.settings(&endpoint)).expect("a file");
+        description["env"]["CODEX_HOME"] = settings.to_str().expect("UTF-8").into();
+        description["auth"] = "api-key".into();
     }
     if agent == Coding::Opencode {
         // It asks for nothing of itself.
@@ -162,7 +166,8 @@ fn p9_codex_speaks_acp() {
 fn asked(scene: &Scene, id: &str) -> Value {
     scene.room.api.wait_status(id, "waiting");
     let list = scene.room.api.get(&format!("/v1/sessions/{id}/approvals")).expect(200);
-    list["items"].as_array().expect("a list").last().expect("a question").clone()
+    let all = list["items"].as_array().expect("a list");
+    all.iter().find(|asked| asked["status"] == "open").expect("an open question").clone()
 }
 
 fn answer(scene: &Scene, id: &str, asked: &Value, decision: &str) {
@@ -182,7 +187,15 @@ fn what_is_answered_counts_on_disk(agent: Coding) {
         assert_eq!(asked(&scene, &id)["id"], question["id"]);
         assert!(!scene.folder.join("out.txt").exists(), "nothing is done before the answer");
         answer(&scene, &id, &question, decision);
-        scene.room.api.wait_run(&id, &run);
+        // It may ask for more than one thing, such as the folder and then the file.
+        let over = || scene.room.api.run(&run)["ended_at"].is_string();
+        while !over() {
+            let open = |session: &Value| session["status"] == "waiting" || over();
+            scene.room.api.wait_session(&id, "a question or the end", open);
+            if !over() {
+                answer(&scene, &id, &asked(&scene, &id), decision);
+            }
+        }
         assert_eq!(scene.folder.join("out.txt").exists(), is_there, "{decision}");
         scene.stop(&id);
         scene.room.api.check(&id);

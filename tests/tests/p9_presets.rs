@@ -92,12 +92,9 @@ fn p9_codex_without_its_endpoint_is_stopped_as_ever() {
     drop(endpoint);
     let (mark, _) = room.mark();
     let session = room.api.create("codex", json!({ "prompt": format!("{}", mark.display()) }));
-    let (id, uid) = (id_of(&session), uid_of(&session));
+    let id = id_of(&session);
     // It has begun its conversation, and waits for the network.
-    room.api.wait_session(&id, "a conversation", |_| {
-        let folder = room.workspace(&uid).join("../home/.codex/sessions");
-        room.api.status(&id) == "running" && folder.exists()
-    });
+    room.api.wait_event(&id, 1, "session.conversation");
     let receipt = room.api.stop(&id)["receipt"].clone();
     assert_eq!(receipt["survivors"], 0, "{receipt:#}");
     assert_eq!(room.api.run(&session["run_id"])["status"], "stopped");
@@ -192,7 +189,9 @@ fn p9_the_examples_are_agents() {
     let mut names = Vec::new();
     for entry in fs::read_dir(&examples).expect("the folder of examples") {
         let path = entry.expect("an entry").path();
-        let name = path.file_stem().and_then(|stem| stem.to_str()).expect("a name").to_owned();
+        let text = fs::read_to_string(&path).expect("an example");
+        let name = text.lines().find_map(|line| line.strip_prefix("name: "));
+        let name = name.unwrap_or_else(|| panic!("{} has no name", path.display())).to_owned();
         fs::copy(&path, room.agent_file(&name)).expect("a copy");
         let agent = room.wait_agent(&name, |_| true);
         assert_eq!(agent["name"], name.as_str(), "{agent:#}");

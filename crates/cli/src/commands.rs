@@ -10,6 +10,7 @@ pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod down;
 pub(crate) mod local;
+pub(crate) mod mcp;
 pub(crate) mod run;
 pub(crate) mod runner;
 pub(crate) mod runners;
@@ -38,6 +39,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Code, Cli
         Command::Agents(args) => agents::run(context, args).await,
         Command::Runners(args) => runners::run(context, args).await,
         Command::Token(args) => token::run(context, args).await,
+        Command::Mcp(args) => mcp::run(context, args).await,
         Command::Local(args) => local::run(context, args).await,
         Command::Down(args) => down::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,

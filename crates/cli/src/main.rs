@@ -7,6 +7,7 @@ mod context;
 mod data;
 mod ending;
 mod error;
+mod found;
 mod human;
 mod receipt;
 mod show;

@@ -270,10 +270,11 @@ fn closed(data: &Value) -> String {
 
 /// A tool call in short: its name first, where it has one.
 pub(crate) fn tool(data: &Value) -> String {
-    let name = ["name", "tool", "title"].iter().find_map(|key| data.get(*key)?.as_str());
-    let about = ["input", "arguments", "args", "output", "result", "text"]
+    let name = ["tool", "name", "title"].iter().find_map(|key| data.get(*key)?.as_str());
+    let about = ["title", "input", "arguments", "args", "output", "result", "text"]
         .iter()
-        .find_map(|key| data.get(*key).filter(|value| !value.is_null()));
+        .find_map(|key| data.get(*key).filter(|value| !value.is_null()))
+        .filter(|about| about.as_str() != name);
     let about = match about {
         Some(Value::String(text)) => short(text, 160),
         Some(value) => short(&value.to_string(), 160),

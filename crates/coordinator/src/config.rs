@@ -3,8 +3,9 @@
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::{Arc, OnceLock};
 
-use greenroom_core::Ms;
+use greenroom_core::{AgentSpec, Ms};
 use greenroom_store::StoreError;
 
 /// What a coordinator is started with.
@@ -16,6 +17,9 @@ pub struct Config {
     pub data: PathBuf,
     /// Sources of agents: files, folders, URLs.
     pub agents: Vec<String>,
+    /// Agents that were found on this machine and need no file. A file's agent of the same
+    /// name goes before.
+    pub offered: Vec<Offered>,
     /// How often a source that is not on this machine is asked again.
     pub agents_refresh: Ms,
     /// Files with the tokens that the hosts of sources are sent; nobody else gets any.
@@ -34,6 +38,7 @@ impl Default for Config {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
             data: PathBuf::from("."),
             agents: Vec::new(),
+            offered: Vec::new(),
             agents_refresh: Ms::secs(30),
             agents_tokens: BTreeMap::new(),
             no_auth: false,
@@ -41,6 +46,17 @@ impl Default for Config {
             runner_ttl: Ms::secs(20),
         }
     }
+}
+
+/// An agent that was found on this machine.
+#[derive(Debug, Clone)]
+pub struct Offered {
+    /// How it is run.
+    pub spec: AgentSpec,
+    /// What it lacks to work, for people.
+    pub needs: Option<String>,
+    /// The version of its program, once that has said it.
+    pub version: Arc<OnceLock<String>>,
 }
 
 /// Why a coordinator did not start.

@@ -26,5 +26,5 @@ pub mod sources;
 mod tasks;
 mod timers;
 
-pub use config::{Config, StartError};
+pub use config::{Config, Offered, StartError};
 pub use server::{Coordinator, start, start_with};

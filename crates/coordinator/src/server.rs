@@ -73,7 +73,7 @@ pub async fn start_with(
         streams: Streams::default(),
         auth: Auth::default(),
         agents: Agents::default(),
-        sources: Sources::new(config.agents_tokens),
+        sources: Sources::new(config.agents_tokens, config.offered),
         deadlines: Deadlines::default(),
         idle: IdleLimits::default(),
         wakes: Default::default(),
@@ -146,7 +146,7 @@ async fn load_agents(app: &App, references: Vec<Reference>) -> Result<(), StartE
     // Those that take longer are asked again in the background, and their copies serve.
     let _ = tokio::time::timeout(FIRST_ANSWERS, app.sources.ask_all(app)).await;
     app.sources.load_all(app).await.map_err(failed)?;
-    Ok(())
+    app.sources.load_offered(app).await.map_err(failed)
 }
 
 /// The admin token of `DATA/token`, made where there is none.

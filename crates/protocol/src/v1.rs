@@ -413,6 +413,12 @@ pub struct Agent {
     /// When a source that is not on the coordinator's machine last said so.
     #[serde(default)]
     pub fetched_at: Option<Timestamp>,
+    /// What it lacks to work, where that is known.
+    #[serde(default)]
+    pub needs: Option<String>,
+    /// The version of its program, where that is known.
+    #[serde(default)]
+    pub program_version: Option<String>,
 }
 
 /// Body of `POST /v1/agents`.

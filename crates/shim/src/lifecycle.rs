@@ -331,6 +331,10 @@ impl Supervisor {
             EndReason::Exit | EndReason::Done if self.phase == Phase::Starting => {
                 EndReason::StartError
             }
+            // A driver ends well also where its agent did not.
+            EndReason::Done if !persistent && self.driven.is_some() && self.has_failed() => {
+                EndReason::Exit
+            }
             reason => reason,
         };
         if let Some(run) = &mut self.run {
@@ -342,7 +346,7 @@ impl Supervisor {
         }
         let detail = (reason != EndReason::Done).then(|| match reason {
             EndReason::Oom => "the agent used more memory than its limit allows".to_owned(),
-            _ => format!("{program} {}", outcome::in_words(exit)),
+            _ => self.failure().unwrap_or_else(|| format!("{program} {}", outcome::in_words(exit))),
         });
         if gone {
             self.end_with_leader(now, reason, None, detail);
@@ -355,6 +359,20 @@ impl Supervisor {
         }
         let grace = self.spec.graces.grace_ms.0.min(SWEEP_GRACE);
         self.end_with_leader(now, reason, Some((left, grace)), detail);
+    }
+
+    /// Whether its last run has failed, as its driver says.
+    fn has_failed(&self) -> bool {
+        self.failure().is_some()
+    }
+
+    /// How its last run has failed, as its driver says.
+    fn failure(&self) -> Option<String> {
+        self.driven.as_ref()?;
+        match self.last_run.as_ref()?.outcome.as_ref()? {
+            Outcome::Failed { error } => Some(error.message.clone()),
+            _ => None,
+        }
     }
 
     /// The kernel may have killed something of ours for want of memory.

@@ -245,6 +245,29 @@ fn a_driver_for_one_run_ends_with_it() {
 }
 
 #[test]
+fn a_driver_for_one_run_that_failed_ends_a_failed_compute() {
+    let fails = "
+for said in lines():
+  if said['do'] == 'run':
+    say(type='ended', run=said['run'], outcome={'status': 'failed',
+      'error': {'code': 'model_error', 'message': 'no answer'}})
+";
+    let (mut shim, mut talk) = driver(fails)
+        .with(|spec| {
+            let (preset, program, args) = (Preset::Claude, None, Vec::new());
+            spec.driver = Driver::Preset(PresetSpec { preset, program, args });
+        })
+        .start();
+    let run = talk.run("one");
+    let receipt = talk.closed();
+    assert_eq!(receipt.reason, EndReason::Exit);
+    assert_eq!(receipt.detail.as_deref(), Some("no answer"));
+    let error = RunError::new("model_error", "no answer");
+    assert_eq!(shim.outcome(run), Some(Outcome::Failed { error }));
+    shim.wait();
+}
+
+#[test]
 fn a_secret_in_a_drivers_words_is_not_kept() {
     let says = "
 for said in lines():

@@ -108,7 +108,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
 fn table(agents: &[Answer<Agent>]) -> Table {
     let row = |agent: &Answer<Agent>| {
         let tone = if agent.health == "ok" { Tone::Live } else { Tone::Bad };
-        let about = agent.error.as_deref().or(agent.description.as_deref()).unwrap_or_default();
+        let about = about(agent);
         Row::new(
             tone,
             [
@@ -118,12 +118,27 @@ fn table(agents: &[Answer<Agent>]) -> Table {
                 format!("v{}", agent.version),
                 ago(agent.updated_at),
                 short(&agent.source, 50),
-                short(about, 60),
+                short(&about, 60),
             ],
         )
     };
     let head = &["NAME", "HEALTH", "DRIVER", "VERSION", "AGE", "SOURCE", "ABOUT"];
     Table::new(head, agents.iter().map(row), "No agents. `greenroom agents add FILE` adds some.")
+}
+
+/// What there is to say of an agent, what is wrong with it first.
+fn about(agent: &Agent) -> String {
+    if let Some(error) = &agent.error {
+        return error.clone();
+    }
+    let mut about = agent.description.clone().unwrap_or_default();
+    if let Some(version) = &agent.program_version {
+        about.push_str(&format!(" {version}"));
+    }
+    if let Some(needs) = &agent.needs {
+        about.push_str(&format!("; needs {needs}"));
+    }
+    about
 }
 
 fn show(agent: &Agent) -> String {
@@ -135,6 +150,12 @@ fn show(agent: &Agent) -> String {
         add("About", description);
     }
     add("Driver", &format!("{}, {}", agent.driver, agent.lifecycle));
+    if let Some(version) = &agent.program_version {
+        add("Program", version);
+    }
+    if let Some(needs) = &agent.needs {
+        add("Needs", needs);
+    }
     add("Source", &agent.source);
     add("Key", &agent.source_key);
     if let Some(stable) = &agent.stable_key {

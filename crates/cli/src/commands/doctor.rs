@@ -88,6 +88,7 @@ pub(crate) async fn run(context: &Context, _args: Args) -> Result<Code, CliError
     findings.extend(checks::coordinator(context).await);
     findings.extend(checks::machine().await);
     findings.extend(checks::agents(context).await);
+    findings.push(checks::coding());
     match ui.output {
         Output::Table => {
             let text: String = findings.iter().map(|finding| finding.text(ui.paint)).collect();

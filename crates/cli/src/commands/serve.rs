@@ -21,7 +21,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError> {
     let mut signals = Signals::listen()?;
-    let serving = Serving::start(context, args.options).await?;
+    let serving = Serving::start(context, args.options, Vec::new()).await?;
     serving.say_ready(context).await?;
     signals.next().await;
     serving.end().await;

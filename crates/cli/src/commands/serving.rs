@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use greenroom_coordinator::{Config, Coordinator};
+use greenroom_coordinator::{Config, Coordinator, Offered};
 use greenroom_core::Ms;
 use greenroom_store::{SqliteStore, Store};
 use tracing_subscriber::EnvFilter;
@@ -102,7 +102,11 @@ fn dial(listening: SocketAddr) -> SocketAddr {
 
 impl Serving {
     /// Takes the data folder and starts its coordinator.
-    pub(crate) async fn start(context: &Context, options: Options) -> Result<Self, CliError> {
+    pub(crate) async fn start(
+        context: &Context,
+        options: Options,
+        offered: Vec<Offered>,
+    ) -> Result<Self, CliError> {
         start_log();
         raise_file_limit();
         let data = context.data_dir()?;
@@ -114,6 +118,7 @@ impl Serving {
             listen: options.listen,
             data: data.path().to_owned(),
             agents: options.agents,
+            offered,
             agents_refresh: options.agents_refresh,
             agents_tokens: Label::map(&options.agents_tokens)
                 .into_iter()

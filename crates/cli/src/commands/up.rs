@@ -7,6 +7,7 @@ use crate::commands::{runner, serving};
 use crate::context::Context;
 use crate::ending::{OnExit, Signals};
 use crate::error::{CliError, Code};
+use crate::found;
 
 /// Start everything on this machine: a coordinator and a runner
 ///
@@ -31,7 +32,10 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError> {
     let mut signals = Signals::listen()?;
-    let serving = serving::Serving::start(context, args.options).await?;
+    let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
+    let here = found::all(std::env::var_os("PATH").as_deref());
+    let offered = here.iter().filter_map(|agent| agent.offer(&args.runner.expose_env, is_set));
+    let serving = serving::Serving::start(context, args.options, offered.collect()).await?;
     let done = host(context, &mut signals, &serving, args.runner, args.on_exit).await;
     serving.end().await;
     done

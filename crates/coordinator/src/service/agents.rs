@@ -155,7 +155,10 @@ pub(crate) fn not_found(name: &str) -> Problem {
 /// All agents, variants of them, and sources that never were good.
 pub(crate) async fn list(app: &App) -> ApiResult<Vec<v1::Agent>> {
     let rows = app.store.agents().await?;
-    let view = |row: &AgentRow| views::agent(row, app.sources.fetched_at(&row.source));
+    let view = |row: &AgentRow| {
+        let fetched_at = app.sources.fetched_at(&row.source);
+        views::agent(row, fetched_at, app.sources.offered(&row.source))
+    };
     let mut all: Vec<v1::Agent> = rows.iter().map(view).collect();
     for (row, error) in app.sources.variants(app).await? {
         let health = if error.is_some() { "stale" } else { "ok" };

@@ -7,6 +7,7 @@ use greenroom_core::{AgentName, RunId, Session, Timestamp};
 use greenroom_protocol::v1;
 use greenroom_store::{AgentHealth, AgentRow, RunRow, RunnerRow, TokenRow};
 
+use crate::config::Offered;
 use crate::lives::Lives;
 use crate::presence::Runner;
 use crate::sources::keys::Identity;
@@ -130,11 +131,17 @@ pub(crate) fn broken_agent(name: AgentName, source: &str, error: String) -> v1::
         input_schema: None,
         updated_at: Timestamp::from_unix_ms(0),
         fetched_at: None,
+        needs: None,
+        program_version: None,
     }
 }
 
 /// An agent as it is shown.
-pub(crate) fn agent(row: &AgentRow, fetched_at: Option<Timestamp>) -> v1::Agent {
+pub(crate) fn agent(
+    row: &AgentRow,
+    fetched_at: Option<Timestamp>,
+    offered: Option<&Offered>,
+) -> v1::Agent {
     let shown = Identity::of_shown(&row.source);
     let driver = row.spec.driver.word();
     let lifecycle = match row.spec.lifecycle() {
@@ -161,6 +168,8 @@ pub(crate) fn agent(row: &AgentRow, fetched_at: Option<Timestamp>) -> v1::Agent 
         input_schema: row.spec.input_schema.clone(),
         updated_at: row.updated_at,
         fetched_at,
+        needs: offered.and_then(|offered| offered.needs.clone()),
+        program_version: offered.and_then(|offered| offered.version.get().cloned()),
     }
 }
 

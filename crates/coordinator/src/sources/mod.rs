@@ -28,6 +28,7 @@ pub use reference::Reference;
 pub(crate) use reference::shown;
 
 use crate::app::App;
+use crate::config::Offered;
 use crate::error::ApiResult;
 use crate::hub::lock;
 use crate::service::views;
@@ -97,18 +98,22 @@ pub struct Sources {
     found: Mutex<BTreeMap<String, Found>>,
     remotes: remote::Remotes,
     fetcher: Fetcher,
+    /// Agents that were found on this machine.
+    offered: Vec<Offered>,
     /// One at a time puts descriptions into service: a name has one owner.
     loading: tokio::sync::Mutex<()>,
 }
 
 impl Sources {
-    /// Without any reference. `tokens` are files with the tokens of hosts.
-    pub fn new(tokens: BTreeMap<String, PathBuf>) -> Self {
+    /// Without any reference. `tokens` are files with the tokens of hosts, `offered` agents
+    /// that were found on this machine.
+    pub fn new(tokens: BTreeMap<String, PathBuf>, offered: Vec<Offered>) -> Self {
         Self {
             references: Mutex::default(),
             found: Mutex::default(),
             remotes: Mutex::default(),
             fetcher: Fetcher::new(tokens),
+            offered,
             loading: tokio::sync::Mutex::default(),
         }
     }
@@ -251,6 +256,35 @@ impl Sources {
         for document in documents(local::Builtin).await.unwrap_or_default() {
             if let Ok(Content::Checked(spec)) = document.content {
                 app.store.put_agent(new_agent(app, *spec, &document.source)).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// What was found on this machine of an agent with this source.
+    pub fn offered(&self, source: &str) -> Option<&Offered> {
+        let name = source.strip_prefix("builtin:")?;
+        self.offered.iter().find(|offered| offered.spec.name.as_str() == name)
+    }
+
+    /// Puts the agents into service that were found on this machine, where no file has their
+    /// name; those that are not there any more are marked.
+    pub async fn load_offered(&self, app: &App) -> ApiResult<()> {
+        let _one = self.loading.lock().await;
+        for offered in &self.offered {
+            let name = &offered.spec.name;
+            let source = format!("builtin:{name}");
+            if self.taken(app, name, &source, &source).await?.is_none() {
+                let agent = new_agent(app, offered.spec.clone(), &source);
+                app.store.put_agent(agent).await?;
+                app.store.agent_health(name, AgentHealth::Ok, None).await?;
+            }
+        }
+        for row in app.store.agents().await? {
+            let gone = is_offer(&row.source) && self.offered(&row.source).is_none();
+            if gone && row.health != AgentHealth::Missing {
+                let error = format!("{} is not in this server's PATH any more", row.name);
+                app.store.agent_health(&row.name, AgentHealth::Missing, Some(error)).await?;
             }
         }
         Ok(())
@@ -410,6 +444,9 @@ impl Sources {
 
     /// Whether the source of an agent still has it.
     fn holds(&self, holder: &AgentRow) -> bool {
+        if is_offer(&holder.source) {
+            return false;
+        }
         if holder.source.starts_with("builtin:") {
             return true;
         }
@@ -421,6 +458,11 @@ impl Sources {
         let still = |found: &Found| found.agent.as_ref().is_some_and(|(n, _)| *n == holder.name);
         listed && lock(&self.found).get(&holder.source).is_none_or(still)
     }
+}
+
+/// Whether this is the source of an agent that was found on this machine.
+fn is_offer(source: &str) -> bool {
+    source.starts_with("builtin:") && source != "builtin:shell"
 }
 
 /// A name that is another source's.

@@ -82,6 +82,18 @@ fn methods(hello: &Value) -> String {
     if ids.is_empty() { "no method".to_owned() } else { ids.join(", ") }
 }
 
+/// Greenroom itself, for the agent: it can start, watch and stop child sessions. Its token is
+/// the agent's own, which reaches no other and answers no approval.
+fn our_server() -> Value {
+    let env: Vec<Value> = ["GREENROOM_URL", "GREENROOM_TOKEN", "GREENROOM_SESSION"]
+        .into_iter()
+        .filter_map(|name| Some(json!({ "name": name, "value": std::env::var(name).ok()? })))
+        .collect();
+    // Through this process, which lives as long as the agent: the file may have been replaced.
+    let program = format!("/proc/{}/exe", std::process::id());
+    json!({ "name": "greenroom", "command": program, "args": ["mcp"], "env": env })
+}
+
 /// The session of before, where there was one and the agent still has it; else a new one.
 async fn take_up(
     agent: &Connection,
@@ -91,7 +103,7 @@ async fn take_up(
     let capabilities = &hello["agentCapabilities"];
     let mut forgot = None;
     if let Some(id) = &open.conversation {
-        let known = json!({ "sessionId": id, "cwd": open.workspace, "mcpServers": [] });
+        let known = json!({ "sessionId": id, "cwd": open.workspace, "mcpServers": [our_server()] });
         let ways = [
             ("session/resume", capabilities["sessionCapabilities"]["resume"].is_object()),
             ("session/load", capabilities["loadSession"] == true),
@@ -113,7 +125,7 @@ async fn take_up(
     } else if open.resumed {
         forgot = Some("the agent never named its conversation".to_owned());
     }
-    let new = json!({ "cwd": open.workspace, "mcpServers": [] });
+    let new = json!({ "cwd": open.workspace, "mcpServers": [our_server()] });
     let answer = agent.call("session/new", new).await.map_err(|error| match error.code {
         wire::AUTH_REQUIRED => {
             let text = format!(

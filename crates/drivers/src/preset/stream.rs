@@ -114,7 +114,7 @@ pub(super) fn thought(text: &str) -> Vec<Said> {
 
 /// A use of a tool.
 pub(super) fn tool_call(id: &str, name: &str, input: &Value) -> Said {
-    Said::Event(OutputKind::ToolCall, json!({ "id": id, "name": name, "input": input }))
+    Said::Event(OutputKind::ToolCall, json!({ "id": id, "tool": name, "input": input }))
 }
 
 /// What a tool answered.

@@ -81,7 +81,7 @@ fn a_run_with_a_tool_reads() {
         );
         let calls = events(&said, OutputKind::ToolCall);
         let [call] = &calls[..] else { panic!("{preset:?}: {calls:?}") };
-        assert_eq!(call["name"], tools[&preset], "{preset:?}");
+        assert_eq!(call["tool"], tools[&preset], "{preset:?}");
         let input = call["input"].to_string();
         assert!(input.contains(&format!("hello from {}", preset.as_str())), "{preset:?}: {input}");
         let results = events(&said, OutputKind::ToolResult);

@@ -14,6 +14,7 @@ use crate::commands::local;
 use crate::context::Context;
 use crate::data::{DataDir, Server};
 use crate::error::CliError;
+use crate::found;
 use crate::human::count;
 
 /// What an error says, in one line.
@@ -292,4 +293,31 @@ pub(super) async fn agents(context: &Context) -> Vec<Finding> {
     } else {
         Finding::ok("agents", text)
     }]
+}
+
+/// Coding agents that are installed here, and how to get the others.
+pub(super) fn coding() -> Finding {
+    let all = found::all(std::env::var_os("PATH").as_deref());
+    let (here, missing): (Vec<_>, Vec<_>) = all.iter().partition(|agent| agent.program.is_some());
+    let names = |agents: &[&found::Coding]| {
+        agents.iter().map(|agent| agent.name()).collect::<Vec<_>>().join(", ")
+    };
+    let found = match here.is_empty() {
+        true => "none of those that are known is in PATH".to_owned(),
+        false => format!("in PATH: {}", names(&here)),
+    };
+    let mut advice: Vec<String> = here
+        .iter()
+        .filter_map(|agent| {
+            let is_set = |name: &str| std::env::var_os(name).is_some_and(|v| !v.is_empty());
+            // Whether it will be exposed is the business of `up`.
+            let exposed: Vec<String> = std::env::vars().map(|(name, _)| name).collect();
+            Some(format!("{} needs {}", agent.name(), agent.needs(&exposed, is_set)?))
+        })
+        .collect();
+    advice.extend(missing.iter().map(|agent| format!("{}: {}", agent.name(), agent.install)));
+    Finding {
+        advice: Some(advice.join("\n                        ")),
+        ..Finding::ok("coding", found)
+    }
 }
