@@ -145,19 +145,19 @@ fn p9_sessions_are_tools() {
     let agents = server.tool("list_agents", json!({})).expect("a list").to_string();
     assert!(agents.contains("echo"), "{agents}");
     let started = server
-        .tool("start_session", json!({ "agent": "echo", "prompt": "one", "title": "a title" }))
+        .tool("start_session", json!({ "agent": "echo", "prompt": "apple", "title": "a title" }))
         .expect("a session");
     let id = id_of(&json!({ "id": started["session"] }));
     let done = server.tool("wait_for_session", json!({ "session": id })).expect("its end");
     assert_eq!((&done["done"], &done["status"]), (&json!(true), &json!("finished")), "{done:#}");
     let read = server.tool("read_session", json!({ "session": id })).expect("its text");
-    assert!(read["text"].as_str().expect("text").contains("one"), "{read:#}");
+    assert!(read["text"].as_str().expect("text").contains("apple"), "{read:#}");
     let next = read["next"].clone();
-    server.tool("send_prompt", json!({ "session": id, "prompt": "two" })).expect("a run");
+    server.tool("send_prompt", json!({ "session": id, "prompt": "pear" })).expect("a run");
     server.tool("wait_for_session", json!({ "session": id })).expect("its end");
     let read = server.tool("read_session", json!({ "session": id, "from": next })).expect("text");
     let text = read["text"].as_str().expect("text");
-    assert!(text.contains("two") && !text.contains("one"), "{text}");
+    assert!(text.contains("pear") && !text.contains("apple"), "{text}");
     let stopped = server.tool("stop_session", json!({ "session": id })).expect("a stop");
     assert_eq!(stopped["already_stopped"], true, "{stopped:#}");
     let listed = server.tool("list_sessions", json!({})).expect("a list").to_string();
