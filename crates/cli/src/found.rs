@@ -139,23 +139,12 @@ impl Coding {
                 let _ = told.set(text);
             }
         });
+        let args = Vec::new();
+        let driver = PresetSpec { preset: self.preset, program: Some(program), args };
         let spec = AgentSpec {
-            name: self.name().parse().ok()?,
             description: Some(self.about.to_owned()),
-            driver: Driver::Preset(PresetSpec {
-                preset: self.preset,
-                program: Some(program),
-                args: Vec::new(),
-            }),
             env,
-            workspace: Default::default(),
-            stop: Default::default(),
-            leftovers: Default::default(),
-            limits: Default::default(),
-            runner_labels: Default::default(),
-            input_schema: None,
-            output_schema: None,
-            approvals: Default::default(),
+            ..AgentSpec::new(self.name().parse().ok()?, Driver::Preset(driver))
         };
         Some(Offered { spec, needs, version })
     }

@@ -56,6 +56,24 @@ pub struct AgentSpec {
 }
 
 impl AgentSpec {
+    /// An agent of which nothing is said but its name and how it is spoken to.
+    pub fn new(name: AgentName, driver: Driver) -> Self {
+        Self {
+            name,
+            description: None,
+            driver,
+            env: BTreeMap::new(),
+            workspace: WorkspaceFrom::default(),
+            stop: Graces::default(),
+            leftovers: Leftovers::default(),
+            limits: Limits::default(),
+            runner_labels: BTreeMap::new(),
+            input_schema: None,
+            output_schema: None,
+            approvals: Policy::default(),
+        }
+    }
+
     /// Whether one process serves many runs.
     pub fn lifecycle(&self) -> Lifecycle {
         self.driver.lifecycle()

@@ -7,10 +7,11 @@
 //! below the highest closed epoch is started), and the *closed record* (that highest
 //! epoch is on disk before a receipt is answered).
 
+use std::collections::BTreeSet;
+
 use crate::assignment::{Assignment, Order, StopOrder};
 use crate::ids::{ApprovalId, Epoch, Generation, RunId};
 use crate::value::Ms;
-use std::collections::BTreeSet;
 
 /// What a runner has of one session.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Default)]

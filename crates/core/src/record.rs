@@ -146,7 +146,8 @@ pub enum OutputKind {
     /// The agent could not take up its conversation and began another: `{reason}`.
     ContextFresh,
     /// What the agent says of itself: `{about, …}`, with `about` one of `agent`, `modes`,
-    /// `mode`, `config`, `commands`, `title`.
+    /// `mode`, `config`, `commands`, `title`; of a loop also `compacted`, `correction`,
+    /// `prompt`, `discard`.
     AgentInfo,
     /// What a policy decided, without asking anybody: `{tool, input, decision, by}`.
     Decided,

@@ -44,6 +44,15 @@ impl Compute {
         }
     }
 
+    /// Says something now, where there is a shim that hears it.
+    fn say(&self, message: ToShim) {
+        if let Stage::Supervised(shim) = &self.stage
+            && let Some(talk) = &shim.talk
+        {
+            talk.say(message);
+        }
+    }
+
     /// Says what is ready to be said: first the environment, then the run.
     fn say_what_is_ready(&mut self) {
         let Stage::Supervised(shim) = &mut self.stage else { return };
@@ -230,11 +239,7 @@ impl Session {
     pub(crate) fn cancel(&mut self, epoch: Epoch, run: RunId, grace_ms: Ms) {
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
         compute.cancelled = Some((run, grace_ms));
-        if let Stage::Supervised(shim) = &compute.stage
-            && let Some(talk) = &shim.talk
-        {
-            talk.say(ToShim::Cancel { run, grace_ms });
-        }
+        compute.say(ToShim::Cancel { run, grace_ms });
     }
 
     /// Fetches an answer for the agent.
@@ -250,11 +255,7 @@ impl Session {
 
     pub(crate) fn answer(&mut self, epoch: Epoch, id: ApprovalId, answer: Answer) {
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
-        if let Stage::Supervised(shim) = &compute.stage
-            && let Some(talk) = &shim.talk
-        {
-            talk.say(ToShim::Answer { id, answer: answer.clone() });
-        }
+        compute.say(ToShim::Answer { id, answer: answer.clone() });
         compute.answers.insert(id, Some(answer));
     }
 

@@ -332,9 +332,7 @@ impl Supervisor {
                 EndReason::StartError
             }
             // A driver ends well also where its agent did not.
-            EndReason::Done if !persistent && self.driven.is_some() && self.has_failed() => {
-                EndReason::Exit
-            }
+            EndReason::Done if !persistent && self.failure().is_some() => EndReason::Exit,
             reason => reason,
         };
         if let Some(run) = &mut self.run {
@@ -359,11 +357,6 @@ impl Supervisor {
         }
         let grace = self.spec.graces.grace_ms.0.min(SWEEP_GRACE);
         self.end_with_leader(now, reason, Some((left, grace)), detail);
-    }
-
-    /// Whether its last run has failed, as its driver says.
-    fn has_failed(&self) -> bool {
-        self.failure().is_some()
     }
 
     /// How its last run has failed, as its driver says.

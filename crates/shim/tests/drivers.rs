@@ -29,6 +29,14 @@ fn driver(script: &str) -> Setup {
     setup
 }
 
+/// The same, for one run.
+fn for_one_run(script: &str) -> Setup {
+    driver(script).with(|spec| {
+        let (preset, program, args) = (Preset::Claude, None, Vec::new());
+        spec.driver = Driver::Preset(PresetSpec { preset, program, args });
+    })
+}
+
 /// One that answers each run with its prompt.
 const ECHO: &str = "
 for said in lines():
@@ -230,12 +238,7 @@ fn a_stop_of_a_warm_agent_cancels_nothing() {
 
 #[test]
 fn a_driver_for_one_run_ends_with_it() {
-    let (mut shim, mut talk) = driver(ECHO)
-        .with(|spec| {
-            let (preset, program, args) = (Preset::Claude, None, Vec::new());
-            spec.driver = Driver::Preset(PresetSpec { preset, program, args });
-        })
-        .start();
+    let (mut shim, mut talk) = for_one_run(ECHO).start();
     let run = talk.run("one");
     let receipt = talk.closed();
     assert_eq!(receipt.reason, EndReason::Done);
@@ -252,12 +255,7 @@ for said in lines():
     say(type='ended', run=said['run'], outcome={'status': 'failed',
       'error': {'code': 'model_error', 'message': 'no answer'}})
 ";
-    let (mut shim, mut talk) = driver(fails)
-        .with(|spec| {
-            let (preset, program, args) = (Preset::Claude, None, Vec::new());
-            spec.driver = Driver::Preset(PresetSpec { preset, program, args });
-        })
-        .start();
+    let (mut shim, mut talk) = for_one_run(fails).start();
     let run = talk.run("one");
     let receipt = talk.closed();
     assert_eq!(receipt.reason, EndReason::Exit);

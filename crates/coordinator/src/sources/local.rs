@@ -1,6 +1,5 @@
 //! Sources on this machine: built in, a file, a folder of files.
 
-use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};
 
 use async_trait::async_trait;
@@ -64,25 +63,16 @@ pub(super) struct Builtin;
 impl Source for Builtin {
     async fn read(&self, _: Option<&SourceCopy>) -> Result<Reading, String> {
         let Ok(name) = "shell".parse() else { unreachable!("the name is valid") };
+        let driver = Driver::Command(CommandSpec {
+            command: vec!["sh".to_owned(), "-c".to_owned()],
+            // As an argument, so that the script's own commands do not read it as input.
+            prompt_via: PromptVia::Arg,
+            stdout: Default::default(),
+            lifecycle: Default::default(),
+        });
         let spec = AgentSpec {
-            name,
             description: Some("Runs the prompt as a shell script".to_owned()),
-            driver: Driver::Command(CommandSpec {
-                command: vec!["sh".to_owned(), "-c".to_owned()],
-                // As an argument, so that the script's own commands do not read it as input.
-                prompt_via: PromptVia::Arg,
-                stdout: Default::default(),
-                lifecycle: Default::default(),
-            }),
-            env: BTreeMap::new(),
-            workspace: Default::default(),
-            stop: Default::default(),
-            leftovers: Default::default(),
-            limits: Default::default(),
-            runner_labels: BTreeMap::new(),
-            input_schema: None,
-            output_schema: None,
-            approvals: Default::default(),
+            ..AgentSpec::new(name, driver)
         };
         Ok(Reading::Documents(vec![Document {
             source: "builtin:shell".to_owned(),
