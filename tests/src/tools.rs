@@ -37,3 +37,10 @@ pub fn node() -> PathBuf {
 pub fn acp(file: &str) -> PathBuf {
     installed("acp", file)
 }
+
+/// The Python that has the servers of hosted agents.
+pub fn agentserver() -> PathBuf {
+    let path = folder().join("agentserver/bin/python");
+    assert!(path.exists(), "{} is missing: tests/tools/install", path.display());
+    path
+}

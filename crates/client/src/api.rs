@@ -3,6 +3,7 @@
 mod agents;
 mod approvals;
 mod files;
+mod requests;
 mod runners;
 mod runs;
 mod sessions;
@@ -10,6 +11,7 @@ mod tokens;
 
 pub use bytes::Bytes;
 pub use files::{FileBody, Upload};
+pub use requests::{AgentAnswer, AgentRequest};
 pub use sessions::{Deletion, SessionFilter, StopOutcome};
 
 use greenroom_protocol::v1::Health;

@@ -331,21 +331,37 @@ impl Client {
         &self,
         request: reqwest::RequestBuilder,
     ) -> Result<Response, ClientError> {
-        let response = request.send().await.map_err(|error| {
+        let response = self.answered(request).await?;
+        if response.status().is_success() {
+            return Ok(response);
+        }
+        Err(self.refusal(response).await)
+    }
+
+    /// Sends, and takes whatever the answer is.
+    pub(crate) async fn answered(
+        &self,
+        request: reqwest::RequestBuilder,
+    ) -> Result<Response, ClientError> {
+        request.send().await.map_err(|error| {
             let url = self.inner.base.clone();
             match error.is_connect() {
                 true => ClientError::Unreachable { url, why: innermost(&error) },
                 false => self.broken(&error),
             }
-        })?;
-        if response.status().is_success() {
-            return Ok(response);
-        }
+        })
+    }
+
+    /// What an answer that is no success says.
+    pub(crate) async fn refusal(&self, response: Response) -> ClientError {
         let (status, url) = (response.status().as_u16(), response.url().to_string());
-        let body = response.bytes().await.map_err(|e| self.broken(&e))?;
+        let body = match response.bytes().await {
+            Ok(body) => body,
+            Err(error) => return self.broken(&error),
+        };
         match serde_json::from_slice::<Problem>(&body) {
-            Ok(problem) => Err(ClientError::Problem(Box::new(problem))),
-            Err(_) => Err(ClientError::Unexpected { url, status, what: beginning(&body) }),
+            Ok(problem) => ClientError::Problem(Box::new(problem)),
+            Err(_) => ClientError::Unexpected { url, status, what: beginning(&body) },
         }
     }
 

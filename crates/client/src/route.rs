@@ -61,6 +61,20 @@ impl Route {
         Ok(self)
     }
 
+    /// Then a path with its query, which is another's and goes there as it is written.
+    pub(crate) fn raw(mut self, target: &str) -> Result<Self, ClientError> {
+        let plain = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+        if !target.bytes().all(plain) {
+            let detail = format!("{target:?} is no path of an address: percent-encode it");
+            return Err(ClientError::Problem(Box::new(Problem::invalid(detail))));
+        }
+        if !target.starts_with('/') {
+            self.path.push('/');
+        }
+        self.path.push_str(target);
+        Ok(self)
+    }
+
     /// With a parameter.
     pub(crate) fn ask(mut self, key: &str, value: impl Display) -> Self {
         let sign = if self.query.is_empty() { '?' } else { '&' };

@@ -25,7 +25,7 @@ enum Right {
 }
 
 /// Every operation of the API. One that is missing here fails the test below.
-const OPERATIONS: [(&str, &str, Right); 50] = [
+const OPERATIONS: [(&str, &str, Right); 55] = [
     ("get", "/", Right::Open),
     ("get", "/login", Right::Open),
     ("get", "/healthz", Right::Open),
@@ -57,6 +57,11 @@ const OPERATIONS: [(&str, &str, Right); 50] = [
     ("get", "/v1/sessions/{id}/approvals", Right::Read),
     ("post", "/v1/sessions/{id}/approvals/{approval}", Right::Decide),
     ("get", "/v1/sessions/{id}/diff", Right::Read),
+    ("get", "/v1/sessions/{id}/http/{path}", Right::Use),
+    ("post", "/v1/sessions/{id}/http/{path}", Right::Use),
+    ("put", "/v1/sessions/{id}/http/{path}", Right::Use),
+    ("patch", "/v1/sessions/{id}/http/{path}", Right::Use),
+    ("delete", "/v1/sessions/{id}/http/{path}", Right::Use),
     ("get", "/v1/sessions/{id}/runs", Right::Read),
     ("post", "/v1/sessions/{id}/runs", Right::Use),
     ("get", "/v1/sessions/{id}/files", Right::Read),

@@ -90,6 +90,8 @@ pub enum Driver {
     Preset(PresetSpec),
     /// An agent that speaks the Agent Client Protocol on its standard streams.
     Acp(AcpSpec),
+    /// A process that serves HTTP on a port of its own.
+    Hosted(HostedSpec),
     /// Our own agent: a model and its tools.
     Loop(Box<LoopSpec>),
 }
@@ -100,6 +102,7 @@ impl Driver {
         match self {
             Self::Command(_) | Self::Preset(_) => "command",
             Self::Acp(_) => "acp",
+            Self::Hosted(_) => "hosted",
             Self::Loop(_) => "loop",
         }
     }
@@ -110,6 +113,7 @@ impl Driver {
             Self::Command(_) => None,
             Self::Preset(_) => Some("preset"),
             Self::Acp(_) => Some("acp"),
+            Self::Hosted(_) => Some("hosted"),
             Self::Loop(_) => Some("loop"),
         }
     }
@@ -119,13 +123,28 @@ impl Driver {
         match self {
             Self::Command(command) => command.lifecycle,
             Self::Preset(_) => Lifecycle::PerRun,
-            Self::Acp(_) | Self::Loop(_) => Lifecycle::Persistent,
+            Self::Acp(_) | Self::Hosted(_) | Self::Loop(_) => Lifecycle::Persistent,
         }
     }
 
     /// Whether it can end a turn and keep the compute.
     pub fn cancels(&self) -> bool {
         self.process().is_some()
+    }
+
+    /// Whether a stop begins with the end of the turn. One that serves HTTP has its SIGTERM
+    /// at once: it drains what it is in the middle of, or puts it aside for its next start.
+    pub fn cancels_first(&self) -> bool {
+        self.cancels() && !matches!(self, Self::Hosted(_))
+    }
+
+    /// Graces of a stop, where its description names none.
+    pub fn graces(&self) -> Graces {
+        match self {
+            // What it drains takes 30 s at most, by the contract such agents are written for.
+            Self::Hosted(_) => Graces { grace_ms: Ms::secs(35), ..Graces::default() },
+            _ => Graces::default(),
+        }
     }
 }
 
@@ -204,6 +223,44 @@ pub struct AcpSpec {
     /// How to log in, where the agent asks for it: one of its `authMethods`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub auth: Option<String>,
+}
+
+/// A process that serves HTTP on `$PORT`, and how it is asked.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct HostedSpec {
+    /// The program and its arguments; no shell is involved.
+    pub command: Vec<String>,
+    /// How a run is put to it.
+    #[serde(default)]
+    pub protocol: HostedProtocol,
+    /// The path whose answer 200 says that it is ready, where it is not the protocol's own.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub ready: Option<String>,
+}
+
+/// How a run is put to a process that serves HTTP.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum HostedProtocol {
+    /// `POST /invocations`, as in the Azure AI agent server's contract: an answer, a stream,
+    /// or 202 and a place to ask. Ready by `GET /readiness`.
+    #[default]
+    Invocations,
+    /// `POST /responses`, in the form of the OpenAI Responses API. Ready by `GET /readiness`.
+    Responses,
+    /// `POST /invocations` as in Amazon Bedrock AgentCore's contract, with `GET /ping`, which
+    /// also says whether it is busy.
+    Agentcore,
+}
+
+impl HostedProtocol {
+    /// The path that says whether it is ready.
+    pub fn ready_path(self) -> &'static str {
+        match self {
+            Self::Invocations | Self::Responses => "/readiness",
+            Self::Agentcore => "/ping",
+        }
+    }
 }
 
 /// A program and how it is fed.

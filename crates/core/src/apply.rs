@@ -168,6 +168,7 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
                 closing: false,
                 silent: false,
                 unconfirmed: false,
+                busy: false,
                 asked: Vec::new(),
             });
             s.turn();
@@ -180,6 +181,12 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
         Fact::Ready { .. } => {
             if let Some(compute) = &mut s.compute {
                 compute.ready = true;
+            }
+        }
+        Fact::Busy { busy, .. } => {
+            s.last_active_at = s.last_active_at.max(at);
+            if let Some(compute) = &mut s.compute {
+                compute.busy = *busy;
             }
         }
         Fact::Closing { .. } => {

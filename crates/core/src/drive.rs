@@ -71,6 +71,10 @@ pub struct Open {
     pub workspace: PathBuf,
     /// The agent's HOME.
     pub home: PathBuf,
+    /// Where a driver that passes HTTP on puts its socket: a path in the compute's control
+    /// folder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub door: Option<PathBuf>,
     /// What the agent may do without being asked.
     #[serde(default)]
     pub approvals: Policy,
@@ -112,6 +116,11 @@ pub enum FromDriver {
         id: ApprovalId,
         /// Why.
         reason: String,
+    },
+    /// The agent works though no run is in progress, or does no more.
+    Busy {
+        /// Whether it works.
+        busy: bool,
     },
     /// The run has ended.
     Ended {

@@ -39,6 +39,9 @@ pub enum Fact {
     Placed { epoch: Epoch, runner: RunnerId },
     #[serde(rename = "session.ready")]
     Ready { epoch: Epoch },
+    /// Its agent works though it was given no run, or does no more.
+    #[serde(rename = "session.busy")]
+    Busy { epoch: Epoch, busy: bool },
     #[serde(rename = "session.closing")]
     Closing { epoch: Epoch, reason: crate::receipt::EndReason },
     #[serde(rename = "session.stopping")]

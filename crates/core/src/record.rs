@@ -80,6 +80,11 @@ pub enum RecordBody {
         /// Why.
         reason: String,
     },
+    /// The agent works though no run is in progress, or does no more.
+    Busy {
+        /// Whether it works.
+        busy: bool,
+    },
     /// The compute is ending though nobody asked; a receipt follows.
     Closing {
         /// Why.
@@ -151,11 +156,14 @@ pub enum OutputKind {
     AgentInfo,
     /// What a policy decided, without asking anybody: `{tool, input, decision, by}`.
     Decided,
+    /// A request that was passed on to an agent that serves HTTP: `{method, path, status,
+    /// duration_ms}`, or `error` in the place of `status`.
+    Request,
 }
 
 impl OutputKind {
     /// All kinds.
-    pub const ALL: [Self; 11] = [
+    pub const ALL: [Self; 12] = [
         Self::Message,
         Self::Thought,
         Self::ToolCall,
@@ -167,6 +175,7 @@ impl OutputKind {
         Self::ContextFresh,
         Self::AgentInfo,
         Self::Decided,
+        Self::Request,
     ];
 
     /// The event type of this kind.
@@ -183,6 +192,7 @@ impl OutputKind {
             Self::ContextFresh => "session.context_fresh",
             Self::AgentInfo => "session.agent_info",
             Self::Decided => "approval.decided",
+            Self::Request => "http_request",
         }
     }
 
@@ -193,7 +203,7 @@ impl OutputKind {
 
     /// Whether it is kept whatever the quota says.
     pub fn is_state(self) -> bool {
-        !matches!(self, Self::Message | Self::Thought | Self::Log)
+        !matches!(self, Self::Message | Self::Thought | Self::Log | Self::Request)
     }
 }
 

@@ -143,6 +143,9 @@ pub struct Compute {
     pub silent: bool,
     /// Its end cannot be proven, or was not in time.
     pub unconfirmed: bool,
+    /// Its agent works though it was given no run.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub busy: bool,
     /// What its agent has asked of a person, in order, answered or not.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub asked: Vec<Asked>,
@@ -391,11 +394,12 @@ impl Session {
         }
     }
 
-    /// Whether it takes one of its runner's slots: a run is dispatched or running.
+    /// Whether it takes one of its runner's slots: a run is dispatched or running, or its
+    /// agent works without one.
     pub fn slot(&self) -> Option<RunnerId> {
         let compute = self.compute.as_ref()?;
-        let busy = compute.head.as_ref().is_some_and(|h| h.state != HeadState::Waiting);
-        busy.then_some(compute.runner)
+        let runs = compute.head.as_ref().is_some_and(|h| h.state != HeadState::Waiting);
+        (runs || compute.busy).then_some(compute.runner)
     }
 
     /// Whether a stop would find something live, or something that will be.

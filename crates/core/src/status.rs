@@ -160,6 +160,7 @@ impl Session {
             Some(HeadState::Waiting) => (Status::Waiting, None),
             None if compute.closing => (Status::Stopping, Some("done")),
             None if self.need().is_some() => (Status::Queued, self.blocked.map(blocked_word)),
+            None if compute.busy => (Status::Running, Some("serving")),
             None => (Status::Idle, None),
         }
     }

@@ -9,11 +9,12 @@
 //! * [`shim`]: the other end of its standard streams
 //! * [`policy`]: what may be done without asking anybody
 //! * [`process`]: the agent's process
-//! * [`acp`], [`looping`], [`preset`]: the kinds
+//! * [`acp`], [`hosted`], [`looping`], [`preset`]: the kinds
 
 #![forbid(unsafe_code)]
 
 pub mod acp;
+pub mod hosted;
 pub mod looping;
 pub mod policy;
 pub mod preset;
@@ -74,6 +75,7 @@ async fn drive(
 ) -> Result<(), Failure> {
     match open.driver.clone() {
         Driver::Acp(spec) => acp::drive(shim, wishes, open, spec).await,
+        Driver::Hosted(spec) => hosted::drive(shim, wishes, open, spec).await,
         Driver::Loop(spec) => looping::drive(shim, wishes, open, spec).await,
         Driver::Preset(spec) => preset::drive(shim, wishes, open, spec).await,
         Driver::Command(_) => {

@@ -170,6 +170,11 @@ impl Shim {
         self.line(&FromDriver::Conversation { id: id.to_owned() });
     }
 
+    /// The agent works though no run is in progress, or does no more.
+    pub fn busy(&self, busy: bool) {
+        self.line(&FromDriver::Busy { busy });
+    }
+
     /// A piece of the agent's answer, as it comes.
     pub fn text(&self, text: &str) {
         if !text.is_empty() {

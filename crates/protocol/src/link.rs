@@ -291,7 +291,7 @@ pub struct OpenStream {
     pub kind: StreamKind,
 }
 
-/// What a transfer does, beneath the session's workspace.
+/// What a transfer does, beneath the session's workspace or with its agent.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "do", rename_all = "snake_case")]
 pub enum StreamKind {
@@ -322,6 +322,9 @@ pub enum StreamKind {
     },
     /// What the session has changed in its clone: answers a patch.
     Diff,
+    /// A request for the session's agent, which serves HTTP: answers its head, in
+    /// [`StreamHead::http`], and its bytes.
+    Http(HttpRequest),
     /// Remove a file or folder.
     Remove {
         /// Path beneath the workspace.
@@ -331,8 +334,33 @@ pub enum StreamKind {
     },
 }
 
-/// First line of what a runner posts to a stream; the bytes follow.
+/// A request on its way to an agent that serves HTTP.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct HttpRequest {
+    /// The compute it is for, and no other.
+    pub epoch: Epoch,
+    /// Its method.
+    pub method: String,
+    /// Path and query, as they stand in the request's first line.
+    pub target: String,
+    /// Its headers, but for those of one connection.
+    pub headers: Vec<(String, String)>,
+    /// Whether bytes follow, from `GET …/streams/{id}`. They are the request's body; of a
+    /// request for an upgrade, what its client says once that is granted.
+    pub body: bool,
+}
+
+/// The head of an agent's answer.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct HttpReply {
+    /// Its status.
+    pub status: u16,
+    /// Its headers, but for those of one connection.
+    pub headers: Vec<(String, String)>,
+}
+
+/// First line of what a runner posts to a stream; the bytes follow.
+#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
 pub struct StreamHead {
     /// What went wrong, where something did.
     #[serde(default)]
@@ -340,4 +368,7 @@ pub struct StreamHead {
     /// How many bytes follow, where that is known.
     #[serde(default)]
     pub length: Option<u64>,
+    /// What the agent answered, where it was asked over HTTP.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub http: Option<HttpReply>,
 }

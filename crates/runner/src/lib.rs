@@ -22,6 +22,7 @@ mod floor;
 mod folder;
 mod git;
 mod host;
+mod hosted;
 mod http;
 mod identity;
 mod link;

@@ -2,7 +2,7 @@
 
 use std::fs::OpenOptions;
 use std::io;
-use std::os::fd::{AsRawFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::OpenOptionsExt;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -19,6 +19,7 @@ use tokio::process::Command;
 use tokio::sync::{mpsc, watch};
 use tokio_util::sync::{CancellationToken, DropGuard};
 
+use crate::hosted;
 use crate::session::{Event, Inbox};
 use crate::tail::Durable;
 use crate::upload::Uploads;
@@ -26,7 +27,7 @@ use crate::upload::Uploads;
 /// The program that is started for a shim: this very build, also after its file was replaced.
 const SELF: &str = "/proc/self/exe";
 /// A socket's path has fewer bytes than this; a longer one is reached through its folder.
-const MAX_SOCKET_PATH: usize = 108;
+pub(crate) const MAX_SOCKET_PATH: usize = 108;
 /// A shim that accepts and says nothing for so long is tried again.
 const GREETING: Duration = Duration::from_secs(2);
 
@@ -112,7 +113,7 @@ pub(crate) async fn connect(control: Control, born: Option<Born>) -> Option<Met>
         ended = Some(born.ended);
     }
     loop {
-        let greeting = async { greet(reach(&control).await?).await };
+        let greeting = async { greet(hosted::reach(&control.sock_path()).await?).await };
         match tokio::time::timeout(GREETING, greeting).await {
             Ok(Ok(met)) => return Some(met),
             Ok(Err(error)) => {
@@ -148,16 +149,6 @@ async fn greet(stream: UnixStream) -> io::Result<Met> {
         hello @ FromShim::Hello { .. } => Ok(Met { hello, read, write }),
         other => Err(io::Error::other(format!("it greets with {other:?}"))),
     }
-}
-
-/// Connects without ever blocking the thread, as a connect to a hung shim would.
-async fn reach(control: &Control) -> io::Result<UnixStream> {
-    let path = control.sock_path();
-    if path.as_os_str().len() < MAX_SOCKET_PATH {
-        return UnixStream::connect(path).await;
-    }
-    let folder = std::fs::File::open(control.dir())?;
-    UnixStream::connect(format!("/proc/self/fd/{}/sock", folder.as_raw_fd())).await
 }
 
 fn line(message: &ToShim) -> io::Result<Vec<u8>> {

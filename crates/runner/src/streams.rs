@@ -13,6 +13,7 @@ use tokio_util::io::ReaderStream;
 use crate::beneath::RelPath;
 use crate::files::{self, Files, Upload};
 use crate::folder::Folder;
+use crate::hosted;
 use crate::http::Api;
 
 /// Bytes of a file that travel at once.
@@ -23,8 +24,10 @@ pub(crate) async fn serve(api: Api, folder: Arc<Folder>, open: OpenStream) {
     let reply_to = open.reply_to.clone();
     let stream = open.stream;
     let body = match answer(&api, folder, open).await {
-        Ok((length, body)) => framed(StreamHead { problem: None, length }, Some(body)),
-        Err(problem) => framed(StreamHead { problem: Some(*problem), length: None }, None),
+        Ok((head, body)) => framed(head, Some(body)),
+        Err(problem) => {
+            framed(StreamHead { problem: Some(*problem), ..StreamHead::default() }, None)
+        }
     };
     if let Err(error) = api.stream_out(reply_to.as_deref(), stream, body).await {
         tracing::debug!(%stream, %error, "a transfer was given up");
@@ -44,12 +47,16 @@ fn framed(head: StreamHead, body: Option<Bytestream>) -> reqwest::Body {
     }
 }
 
-fn json(value: &impl Serialize) -> Files<(Option<u64>, Bytestream)> {
+fn sized(length: u64) -> StreamHead {
+    StreamHead { length: Some(length), ..StreamHead::default() }
+}
+
+fn json(value: &impl Serialize) -> Files<(StreamHead, Bytestream)> {
     let bytes = serde_json::to_vec(value)
         .map_err(|error| Problem::new(500, "file_error", error.to_string()))?;
     let length = bytes.len() as u64;
     let body = futures::stream::once(std::future::ready(Ok(Bytes::from(bytes))));
-    Ok((Some(length), Box::pin(body)))
+    Ok((sized(length), Box::pin(body)))
 }
 
 /// Runs something that waits for the disk.
@@ -63,9 +70,9 @@ async fn answer(
     api: &Api,
     folder: Arc<Folder>,
     open: OpenStream,
-) -> Files<(Option<u64>, Bytestream)> {
+) -> Files<(StreamHead, Bytestream)> {
     let OpenStream { stream, uid, reply_to, kind } = open;
-    let diff_of = folder.clone();
+    let whole = folder.clone();
     let root = move || files::workspace(&folder, uid);
     match kind {
         StreamKind::List { path } => {
@@ -79,19 +86,24 @@ async fn answer(
         }
         StreamKind::Remove { path, recursive } => {
             blocking(move || files::delete(&root()?, &RelPath::parse(&path)?, recursive)).await?;
-            Ok((Some(0), Box::pin(futures::stream::empty())))
+            Ok((sized(0), Box::pin(futures::stream::empty())))
         }
         StreamKind::Read { path } => {
             let (file, length) =
                 blocking(move || files::read(&root()?, &RelPath::parse(&path)?)).await?;
             let file = tokio::fs::File::from_std(file).take(length);
-            Ok((Some(length), Box::pin(exactly(ReaderStream::with_capacity(file, CHUNK), length))))
+            Ok((sized(length), Box::pin(exactly(ReaderStream::with_capacity(file, CHUNK), length))))
         }
         StreamKind::Diff => {
-            let patch = blocking(move || files::diff(&diff_of, uid)).await?;
+            let patch = blocking(move || files::diff(&whole, uid)).await?;
             let length = patch.len() as u64;
             let body = futures::stream::once(std::future::ready(Ok(Bytes::from(patch))));
-            Ok((Some(length), Box::pin(body)))
+            Ok((sized(length), Box::pin(body)))
+        }
+        StreamKind::Http(request) => {
+            let (http, body) =
+                hosted::ask(api, &whole, uid, stream, reply_to.as_deref(), request).await?;
+            Ok((StreamHead { http: Some(http), ..StreamHead::default() }, body))
         }
         StreamKind::Write { path } => {
             let (upload, file) =

@@ -81,6 +81,11 @@ impl Control {
         self.dir.join("sock")
     }
 
+    /// Where a driver that passes HTTP on to its agent listens.
+    pub fn door_path(&self) -> PathBuf {
+        self.dir.join("http")
+    }
+
     /// The receipt, once there is one, for whoever looks: a folder with it is never started
     /// again. The journal says the same, and is synced before anybody is told.
     pub fn closed_path(&self) -> PathBuf {

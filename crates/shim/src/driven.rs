@@ -28,6 +28,8 @@ pub(crate) struct Driven {
     answered: BTreeSet<ApprovalId>,
     /// The run whose turn is being ended, and until when it may.
     cancel: Option<(RunId, Moment)>,
+    /// Its agent works, with or without a run.
+    busy: bool,
     /// Why it cannot go on, as it said.
     failed: Option<RunError>,
 }
@@ -71,6 +73,7 @@ impl Supervisor {
             resumed: spec.resumed,
             workspace: spec.workspace.clone(),
             home: spec.home.clone(),
+            door: Some(self.control.door_path()),
             approvals: spec.approvals.clone(),
             output_schema: spec.output_schema.clone(),
         };
@@ -101,6 +104,12 @@ impl Supervisor {
             FromDriver::Failed { error } => {
                 if let Some(driven) = &mut self.driven {
                     driven.failed.get_or_insert(error);
+                }
+            }
+            FromDriver::Busy { busy } => {
+                let Some(driven) = &mut self.driven else { return };
+                if std::mem::replace(&mut driven.busy, busy) != busy {
+                    self.state(RecordBody::Busy { busy });
                 }
             }
             FromDriver::Conversation { id } => self.state(RecordBody::Conversation { id }),
@@ -222,6 +231,11 @@ impl Supervisor {
     pub(crate) fn turn_to_cancel(&self) -> bool {
         let told = self.driven.as_ref().is_none_or(|driven| driven.cancel.is_some());
         !told && self.run.is_some() && self.leader.as_ref().is_some_and(|l| l.is_alive())
+    }
+
+    /// Whether a stop begins with the end of the turn.
+    pub(crate) fn cancels_first(&self) -> bool {
+        self.spec.driver.cancels_first() && self.turn_to_cancel()
     }
 
     pub(crate) fn cancel_turn(&mut self) {

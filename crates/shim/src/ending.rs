@@ -107,7 +107,7 @@ impl Supervisor {
         match &mut self.ending {
             Some(ending) => ending.join(&stop, now),
             None => {
-                let cancel = self.turn_to_cancel().then_some(stop.cancel_grace_ms.0);
+                let cancel = self.cancels_first().then_some(stop.cancel_grace_ms.0);
                 let mut ending = Ending::new(stop.reason.into(), now, cancel, stop.grace_ms.0);
                 ending.step(now, Action::Seen, format!("stop {}", stop.id));
                 ending.join(&stop, now);
@@ -128,7 +128,7 @@ impl Supervisor {
             return;
         }
         let cancel_grace = self.spec.graces.cancel_grace_ms.0;
-        let cancel = self.turn_to_cancel().then_some(cancel_grace.min(grace));
+        let cancel = self.cancels_first().then_some(cancel_grace.min(grace));
         let mut ending = Ending::new(reason, now, cancel, grace);
         ending.step(now, Action::Seen, detail.clone().unwrap_or_default());
         ending.detail = detail;

@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod diff;
 mod files;
+mod http;
 mod logs;
 mod ls;
 mod resume;
@@ -52,6 +53,7 @@ enum Command {
     Delete(delete::Args),
     Files(files::Args),
     Diff(diff::Args),
+    Http(http::Args),
     Abandon(abandon::Args),
 }
 
@@ -113,6 +115,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
         Command::Agent(args) => agent::run(context, &whose, args).await,
         Command::Delete(args) => delete::run(context, &whose, args).await,
         Command::Diff(args) => diff::run(context, &whose, args).await,
+        Command::Http(args) => http::run(context, &whose, args).await,
         Command::Files(args) => files::run(context, &whose, args).await,
         Command::Abandon(args) => abandon::run(context, &whose, args).await,
     }

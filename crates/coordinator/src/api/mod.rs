@@ -8,6 +8,7 @@ mod files;
 mod health;
 mod link;
 mod page;
+mod requests;
 mod runners;
 mod runs;
 mod sessions;
@@ -50,6 +51,7 @@ pub fn operations() -> OpenApiRouter<Arc<App>> {
         .merge(approvals::routes())
         .merge(events::routes())
         .merge(files::routes())
+        .merge(requests::routes())
         .merge(runners::routes())
         .merge(tokens::routes())
         .merge(link::routes())

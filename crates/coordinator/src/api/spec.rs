@@ -39,8 +39,10 @@ pub fn document() -> Value {
 /// Adds the refusals every operation shares, and tightens its parameters.
 fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     // Handlers are named by what they do to their noun; the document needs both.
-    let id = operation["operationId"].as_str().unwrap_or_default();
-    let tag = operation["tags"][0].as_str().unwrap_or_default();
+    let id = operation["operationId"].as_str().unwrap_or_default().to_owned();
+    let tag = operation["tags"][0].as_str().unwrap_or_default().to_owned();
+    // What one handler does for several methods is several operations.
+    let id = if tag == "http" { method } else { &id };
     operation["operationId"] = format!("{tag}_{id}").into();
     let is_open = operation.get("security").is_some();
     let writes = method != "get";
@@ -77,7 +79,7 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     if writes {
         add("507", "The disk is full, and nothing was kept");
     }
-    if path.contains("/files") {
+    if path.contains("/files") || tag == "http" {
         add("503", "The coordinator is ending");
     }
     let parameters = operation.get_mut("parameters").and_then(Value::as_array_mut);

@@ -97,7 +97,7 @@ fn nothing_yet(session: &Session) -> Problem {
 }
 
 /// What a runner found wrong, with a status that is the caller's to understand.
-fn passed_on(problem: Problem) -> Problem {
+pub(crate) fn passed_on(problem: Problem) -> Problem {
     match problem.status {
         404 | 409 | 413 | 422 | 507 => problem,
         _ => Problem { status: 500, title: "Internal error".to_owned(), ..problem },

@@ -224,6 +224,7 @@ pub(crate) async fn compute_body(
         ("GREENROOM_URL".to_owned(), url),
         ("GREENROOM_SESSION".to_owned(), session.id.to_string()),
         ("GREENROOM_AGENT".to_owned(), session.agent.name.to_string()),
+        ("GREENROOM_AGENT_VERSION".to_owned(), session.agent.version.to_string()),
         ("GREENROOM_EPOCH".to_owned(), epoch.to_string()),
         ("GREENROOM_TOKEN".to_owned(), secret::agent_token(&app.identity.secret, uid, epoch)),
     ]);

@@ -237,7 +237,17 @@ pub(crate) async fn withdraw(app: &App, caller: &Caller, id: &str) -> ApiResult<
 pub(crate) async fn resume(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Session> {
     let session = sessions::find(app, caller, id).await?;
     caller.require(Right::Decide)?;
-    let next = following(app, &session, &caller.actor().name).await?;
+    let session = bring_up(app, caller, &session).await?;
+    Ok(views::session(&session, &app.lives))
+}
+
+/// Has a session go on, whoever may ask for that.
+pub(crate) async fn bring_up(
+    app: &App,
+    caller: &Caller,
+    session: &Session,
+) -> ApiResult<Arc<Session>> {
+    let next = following(app, session, &caller.actor().name).await?;
     let labels = labels(next.agent.as_deref());
     // What is to resume depends on the agent.
     let commands = [next.command.clone(), Some(Command::Resume { by: caller.actor() })];
@@ -246,7 +256,7 @@ pub(crate) async fn resume(app: &App, caller: &Caller, id: &str) -> ApiResult<v1
         ..Submission::new(session.uid, app.clock.wall(), commands.into_iter().flatten().collect())
     };
     match app.store.submit(submission).await.map_err(|error| next.refused(error))? {
-        Submitted::Done { commit, .. } => Ok(views::session(&commit.session, &app.lives)),
+        Submitted::Done { commit, .. } => Ok(Arc::clone(&commit.session)),
         Submitted::Replay(_) => unreachable!("a submission without a key replays nothing"),
     }
 }

@@ -150,6 +150,8 @@ pub(super) struct AgentFile {
     pub(super) mode: Option<String>,
     pub(super) config: Option<BTreeMap<String, String>>,
     pub(super) auth: Option<String>,
+    pub(super) protocol: Option<HostedProtocol>,
+    pub(super) ready: Option<String>,
     pub(super) approvals: Option<ApprovalsFile>,
     pub(super) env: Option<BTreeMap<String, String>>,
     pub(super) workspace: Option<WorkspaceFile>,
@@ -262,6 +264,12 @@ where
     }
 }
 
+/// Whether it can stand in a request's first line, as a path of this very server.
+fn is_path(text: &str) -> bool {
+    let good = |byte: u8| byte.is_ascii_graphic() && byte != b'#';
+    text.starts_with('/') && !text.starts_with("//") && text.bytes().all(good)
+}
+
 impl AgentFile {
     /// A file that says nothing but this.
     pub(super) fn bare(name: AgentName, driver: DriverWord) -> Self {
@@ -278,6 +286,8 @@ impl AgentFile {
             mode: None,
             config: None,
             auth: None,
+            protocol: None,
+            ready: None,
             approvals: None,
             env: None,
             workspace: None,
@@ -304,7 +314,7 @@ impl AgentFile {
             Some(workspace) => workspace.check()?,
             None => WorkspaceFrom::Empty,
         };
-        let defaults = Graces::default();
+        let defaults = driver.graces();
         let stop = match self.stop {
             Some(stop) => Graces {
                 cancel_grace_ms: stop.cancel_grace.map_or(defaults.cancel_grace_ms, |t| t.0),
@@ -349,6 +359,7 @@ impl AgentFile {
         let driver = self.driver;
         let command = driver == DriverWord::Command;
         let plain = command && self.preset.is_none();
+        let hosted = driver == DriverWord::Hosted;
         [
             ("prompt_via", self.prompt_via.is_some(), plain, "driver: command"),
             ("stdout", self.stdout.is_some(), plain, "driver: command"),
@@ -358,7 +369,9 @@ impl AgentFile {
             ("mode", self.mode.is_some(), driver == DriverWord::Acp, "driver: acp"),
             ("config", self.config.is_some(), driver == DriverWord::Acp, "driver: acp"),
             ("auth", self.auth.is_some(), driver == DriverWord::Acp, "driver: acp"),
-            ("approvals", self.approvals.is_some(), !plain, "a driver that asks"),
+            ("protocol", self.protocol.is_some(), hosted, "driver: hosted"),
+            ("ready", self.ready.is_some(), hosted, "driver: hosted"),
+            ("approvals", self.approvals.is_some(), !plain && !hosted, "a driver that asks"),
         ]
         .into_iter()
         .find(|(_, given, fits, _)| *given && !*fits)
@@ -385,7 +398,14 @@ impl AgentFile {
                 }));
             }
             DriverWord::Hosted => {
-                return bad("driver", "\"hosted\" is not supported by this build: use \"command\"");
+                if self.ready.as_deref().is_some_and(|path| !is_path(path)) {
+                    return bad("ready", "must be a path that begins with /, such as /health");
+                }
+                return Ok(Driver::Hosted(HostedSpec {
+                    command: self.command("hosted", "[python3, agent.py]")?,
+                    protocol: self.protocol.unwrap_or_default(),
+                    ready: self.ready.clone(),
+                }));
             }
             DriverWord::Loop => {
                 let made = self.made.clone();

@@ -34,6 +34,11 @@ impl Plan {
             RecordBody::Asked { run, ask } => self.asked(epoch, run, *ask),
             RecordBody::AnswerTaken { id } => self.answer_taken(epoch, id),
             RecordBody::AskOver { id, reason } => self.ask_over(epoch, id, reason),
+            RecordBody::Busy { busy } => {
+                if self.session.compute.as_ref().is_some_and(|compute| compute.busy != busy) {
+                    self.emit(Fact::Busy { epoch, busy });
+                }
+            }
             RecordBody::Closing { reason } => self.emit(Fact::Closing { epoch, reason }),
             RecordBody::RunStarted { run } => self.run_started(epoch, run),
             RecordBody::RunEnded { run, outcome } => self.run_ended(epoch, run, outcome),

@@ -77,6 +77,7 @@ impl Setup {
             conversation: None,
             resumed: false,
             workspace: dir.path().to_owned(),
+            door: None,
             home: dir.path().to_owned(),
             approvals: Policy { mode: Mode::Autonomous, ..Policy::default() },
             output_schema: None,
