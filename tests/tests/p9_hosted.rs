@@ -65,7 +65,10 @@ fn p9_a_server_takes_runs() {
     assert_eq!(ask("stream")["status"], "completed");
     assert!(room.api.said(&id).contains("one two "), "{}", room.api.said(&id));
     let failed = ask("fail");
-    assert_eq!((&failed["status"], &failed["error"]["code"]), (&json!("failed"), &json!("agent_error")));
+    assert_eq!(
+        (&failed["status"], &failed["error"]["code"]),
+        (&json!("failed"), &json!("agent_error"))
+    );
     assert_eq!(failed["error"]["message"], "the agent answered 500: one two (broken)");
 
     // Its server goes on, in the same compute, and is stopped like everything.
@@ -97,7 +100,10 @@ fn p9_a_turn_of_a_server_is_cancelled_and_the_server_stays() {
     fs::write(workspace().join("go"), "").expect("a file");
     let run = room.api.post(&format!("/v1/sessions/{id}/runs"), input).expect(202);
     let run = room.api.wait_run(&id, &run["id"]);
-    assert_eq!((&run["status"], &run["result"]["output"]), (&json!("completed"), &json!("later: wait")));
+    assert_eq!(
+        (&run["status"], &run["result"]["output"]),
+        (&json!("completed"), &json!("later: wait"))
+    );
     assert_eq!(room.api.session(&id)["epoch"], 1);
 }
 
@@ -163,9 +169,12 @@ fn p9_what_a_client_says_to_greenroom_does_not_reach_a_server() {
     let said = asked.send().expect(200);
     assert_eq!(said["said"], "hello");
     let names: Vec<_> = said["headers"].as_array().expect("names").iter().collect();
-    for (name, there) in
-        [("authorization", false), ("cookie", false), ("x-greenroom-csrf", false), ("x-client-mine", true)]
-    {
+    for (name, there) in [
+        ("authorization", false),
+        ("cookie", false),
+        ("x-greenroom-csrf", false),
+        ("x-client-mine", true),
+    ] {
         assert_eq!(names.contains(&&json!(name)), there, "{name}: {names:?}");
     }
 

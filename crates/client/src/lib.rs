@@ -14,7 +14,9 @@ mod route;
 mod sse;
 mod text;
 
-pub use api::{AgentAnswer, AgentRequest, Bytes, Deletion, FileBody, SessionFilter, StopOutcome, Upload};
+pub use api::{
+    AgentAnswer, AgentRequest, Bytes, Deletion, FileBody, SessionFilter, StopOutcome, Upload,
+};
 pub use error::ClientError;
 pub use follow::{Delta, Follow, Live};
 pub use http::{Answer, Client, Listing, Secret};

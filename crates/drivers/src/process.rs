@@ -50,7 +50,20 @@ impl Agent {
         }
     }
 
+    /// Starts one that is neither fed nor listened to: what it prints is a complaint, too.
+    pub fn start_server(start: &Start<'_>) -> Result<Self, Failure> {
+        use std::os::fd::AsFd;
+        let own = std::io::stderr().as_fd().try_clone_to_owned().map_err(|error| {
+            Failure::new("start_error", format!("its output leads nowhere: {error}"))
+        })?;
+        Self::spawn_with(start, [Stdio::null(), own.into(), Stdio::inherit()])
+    }
+
     fn spawn(start: &Start<'_>, stderr: Stdio) -> Result<Self, Failure> {
+        Self::spawn_with(start, [Stdio::piped(), Stdio::piped(), stderr])
+    }
+
+    fn spawn_with(start: &Start<'_>, stdio: [Stdio; 3]) -> Result<Self, Failure> {
         let [name, args @ ..] = start.command else {
             return Err(Failure::new("start_error", "the agent's command is empty"));
         };
@@ -59,13 +72,14 @@ impl Agent {
             let text = format!("program {name:?} is not in the agent's PATH ({path})");
             Failure::new("start_error", text)
         })?;
+        let [stdin, stdout, stderr] = stdio;
         let spawned = Command::new(&program)
             .arg0(name)
             .args(args)
             .envs(start.env.iter().map(|(name, value)| (name, value)))
             .current_dir(start.workspace)
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
+            .stdin(stdin)
+            .stdout(stdout)
             .stderr(stderr)
             .kill_on_drop(false)
             .spawn();

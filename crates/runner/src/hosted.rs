@@ -58,8 +58,9 @@ pub(crate) async fn ask(
         upload => (Either::Right(Empty::<Bytes>::new().map_err(|never| match never {})), upload),
     };
     let request = build(&request, body)?;
-    let no_answer =
-        |error: hyper::Error| Problem::new(409, "not_serving", format!("the agent's door: {error}"));
+    let no_answer = |error: hyper::Error| {
+        Problem::new(409, "not_serving", format!("the agent's door: {error}"))
+    };
     let (mut sender, connection) =
         hyper::client::conn::http1::handshake(TokioIo::new(connection)).await.map_err(no_answer)?;
     tokio::spawn(async move {

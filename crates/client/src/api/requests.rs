@@ -4,9 +4,9 @@ use bytes::Bytes;
 use greenroom_protocol::Problem;
 use reqwest::{Method, Response};
 
+use crate::ClientError;
 use crate::http::Client;
 use crate::route::Route;
-use crate::ClientError;
 
 /// Says that an answer is the agent's own.
 const EPOCH: &str = "x-greenroom-epoch";

@@ -254,9 +254,9 @@ mod tests {
             ("connection", "close"),
             ("content-type", "text/plain"),
         ];
-        let headers = given.iter().map(|(name, value)| {
-            (HeaderName::from_static(name), HeaderValue::from_static(value))
-        });
+        let headers = given
+            .iter()
+            .map(|(name, value)| (HeaderName::from_static(name), HeaderValue::from_static(value)));
         let kept = to_agent(&headers.collect(), false).expect("they are plain");
         assert_eq!(kept, [("content-type".to_owned(), "text/plain".to_owned())]);
     }

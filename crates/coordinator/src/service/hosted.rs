@@ -92,11 +92,7 @@ fn stands(session: &Session) -> Stands {
 }
 
 /// The session with a compute that takes requests, brought up where there is none.
-async fn up(
-    app: &App,
-    caller: &Caller,
-    session: Arc<Session>,
-) -> ApiResult<(Arc<Session>, Epoch)> {
+async fn up(app: &App, caller: &Caller, session: Arc<Session>) -> ApiResult<(Arc<Session>, Epoch)> {
     let agent = app.agents.pinned(&*app.store, &session.agent).await?;
     if let Some(agent) = &agent
         && !matches!(agent.row.spec.driver, greenroom_core::agent::Driver::Hosted(_))

@@ -84,7 +84,8 @@ impl Busy {
         Hold(Arc::clone(&self.count))
     }
 
-    fn remember(&self, path: &str, whose: Option<&Headers>) {
+    /// Keeps in mind that the work of this path is in progress, or is no more.
+    pub(super) fn remember(&self, path: &str, whose: Option<&Headers>) {
         let mut left = self.left.lock().unwrap_or_else(PoisonError::into_inner);
         match whose {
             Some(_) if left.work.len() >= REMEMBERED => return,
@@ -110,15 +111,16 @@ impl Busy {
 
 /// Of a request's headers, those that say whose work it is.
 pub(super) fn whose(headers: &http::HeaderMap) -> Headers {
-    let of = |name: &&str| {
-        Some(((*name).to_owned(), headers.get(*name)?.to_str().ok()?.to_owned()))
-    };
+    let of =
+        |name: &&str| Some(((*name).to_owned(), headers.get(*name)?.to_str().ok()?.to_owned()));
     WHOSE.iter().filter_map(of).collect()
 }
 
 /// Takes up what an earlier compute left in progress, and listens to agents that tell by
 /// themselves whether they are busy.
-pub(super) fn watch(agents: &Agents, open: &Open) {
+///
+/// Answers what an earlier compute left.
+pub(super) fn watch(agents: &Agents, open: &Open) -> BTreeMap<String, Headers> {
     let file = open.home.join(".greenroom-in-progress.json");
     let left: BTreeMap<String, Headers> = std::fs::read(&file)
         .ok()
@@ -126,12 +128,13 @@ pub(super) fn watch(agents: &Agents, open: &Open) {
         .unwrap_or_default();
     agents.busy.left.lock().unwrap_or_else(PoisonError::into_inner).file = Some(file);
     // The file lies where the agent can write it: a path is all that it may say.
-    for (path, whose) in left.into_iter().filter(|(path, _)| path.starts_with('/')) {
-        follow(agents, path, whose);
+    for (path, whose) in left.iter().filter(|(path, _)| path.starts_with('/')) {
+        follow(agents, path.clone(), whose.clone());
     }
     if agents.tells {
         tokio::spawn(ping(agents.clone()));
     }
+    left
 }
 
 /// Holds the session busy while the work of this path is in progress: an answer 200 whose

@@ -37,7 +37,9 @@ pub(super) async fn run(
     let agentcore = protocol == HostedProtocol::Agentcore;
     let request = agents.http.post(format!("{}/invocations", agents.base));
     let request = match agentcore {
-        true => request.header("x-amzn-bedrock-agentcore-runtime-session-id", long_enough(&session)),
+        true => {
+            request.header("x-amzn-bedrock-agentcore-runtime-session-id", long_enough(&session))
+        }
         false => request.header("x-agent-invocation-id", &id),
     };
     let (kind, body) = body(input, agentcore);
@@ -199,7 +201,12 @@ fn retry_after(answer: &reqwest::Response) -> Option<Duration> {
 
 /// Asks until there is an answer. A 404 comes from agents that have not yet registered what
 /// they have accepted, for a while.
-async fn poll(agents: &Agents, id: &str, every: Duration, cancelled: &CancellationToken) -> Outcome {
+async fn poll(
+    agents: &Agents,
+    id: &str,
+    every: Duration,
+    cancelled: &CancellationToken,
+) -> Outcome {
     let url = format!("{}/invocations/{id}", agents.base);
     let (mut every, mut missing) = (every, 0);
     let mut told = std::pin::pin!(told(agents, id, false, cancelled));

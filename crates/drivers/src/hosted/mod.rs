@@ -23,8 +23,6 @@ use greenroom_core::agent::{HostedProtocol, HostedSpec};
 use greenroom_core::drive::Open;
 use greenroom_core::record::{Outcome, OutputKind, RunError};
 use serde_json::json;
-use tokio::io::{AsyncBufReadExt, BufReader};
-use tokio::process::ChildStdout;
 use tokio_util::sync::CancellationToken;
 
 use self::busy::Busy;
@@ -58,12 +56,9 @@ pub async fn drive(
     spec: HostedSpec,
 ) -> Result<(), Failure> {
     let place = Place::choose(&open)?;
-    let start =
-        Start { command: &spec.command, env: &place.env, workspace: &open.workspace };
-    let (mut process, stdin, stdout) = Agent::start(&start)?;
-    // It is told everything over HTTP.
-    drop(stdin);
-    tokio::spawn(tell_lines(shim.clone(), stdout));
+    let start = Start { command: &spec.command, env: &place.env, workspace: &open.workspace };
+    // It is told everything over HTTP, and what it prints is no answer to anybody.
+    let mut process = Agent::start_server(&start)?;
     let http = crate::looping::http::client(|builder| {
         builder.no_proxy().http1_only().no_gzip().redirect(reqwest::redirect::Policy::none())
     })
@@ -96,8 +91,11 @@ pub async fn drive(
         door::open(agents.clone(), path)
             .map_err(|error| Failure::new("start_error", format!("no door for HTTP: {error}")))?;
     }
-    busy::watch(&agents, &open);
-    let conversation = responses::Conversation::take_up(&agents, &open, spec.protocol).await;
+    let left = busy::watch(&agents, &open);
+    let conversation = match spec.protocol {
+        HostedProtocol::Responses => responses::Conversation::take_up(&agents, &open, left).await,
+        _ => responses::Conversation::default(),
+    };
     agents.shim.ready();
     let mut served = Served { agents, protocol: spec.protocol, conversation, open, turn: None };
     served.serve(&mut process, wishes).await
@@ -107,7 +105,16 @@ pub async fn drive(
 struct Turn {
     run: RunId,
     outcome: Pin<Box<dyn Future<Output = Outcome> + Send>>,
-    cancel: CancellationToken,
+    end: End,
+}
+
+/// How a turn is asked to end.
+#[derive(Clone, Default)]
+struct End {
+    /// Its run is to be stopped.
+    cancelled: CancellationToken,
+    /// The agent is to end: what it can go on with later is let go.
+    leaving: CancellationToken,
 }
 
 struct Served {
@@ -129,11 +136,14 @@ impl Served {
                     Wish::Run { run, input } => self.begin(run, input),
                     Wish::Cancel => {
                         if let Some(turn) = &self.turn {
-                            turn.cancel.cancel();
+                            turn.end.cancelled.cancel();
                         }
                     }
                     // What is in progress goes on while the agent drains it.
                     Wish::End => {
+                        if let Some(turn) = &self.turn {
+                            turn.end.leaving.cancel();
+                        }
                         process.terminate();
                         ending = true;
                     }
@@ -155,13 +165,13 @@ impl Served {
     }
 
     fn begin(&mut self, run: RunId, input: Input) {
-        let cancel = CancellationToken::new();
-        let (agents, cancelled) = (self.agents.clone(), cancel.clone());
+        let end = End::default();
+        let (agents, asked) = (self.agents.clone(), end.clone());
         let schema = self.open.output_schema.is_some();
         let outcome: Pin<Box<dyn Future<Output = Outcome> + Send>> = match self.protocol {
             HostedProtocol::Responses => {
                 let conversation = self.conversation.clone();
-                Box::pin(responses::run(agents, conversation, input, schema, cancelled))
+                Box::pin(responses::run(agents, conversation, input, schema, asked))
             }
             protocol => Box::pin(invocations::run(
                 agents,
@@ -169,10 +179,10 @@ impl Served {
                 self.open.session.clone(),
                 run,
                 input,
-                cancelled,
+                asked.cancelled,
             )),
         };
-        self.turn = Some(Turn { run, outcome, cancel });
+        self.turn = Some(Turn { run, outcome, end });
     }
 }
 
@@ -212,17 +222,6 @@ async fn farewell(process: &mut Agent) -> Result<(), Failure> {
 
 fn ended_early(how: Result<(), String>) -> String {
     how.err().unwrap_or_else(|| "the agent ended by itself, with exit code 0".to_owned())
-}
-
-/// What a server prints is no answer to anybody: it goes to the log.
-async fn tell_lines(shim: Shim, stdout: ChildStdout) {
-    let mut lines = BufReader::new(stdout);
-    let mut line = Vec::new();
-    while let Ok(1..) = lines.read_until(b'\n', &mut line).await {
-        let text = String::from_utf8_lossy(&line);
-        shim.event(OutputKind::Log, json!({ "stream": "stdout", "text": text }));
-        line.clear();
-    }
 }
 
 /// A run that the agent did not do.

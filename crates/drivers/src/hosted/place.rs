@@ -32,9 +32,9 @@ impl Place {
             ("FOUNDRY_AGENT_VERSION", own("GREENROOM_AGENT_VERSION")),
             ("FOUNDRY_AGENT_SESSION_ID", open.session.to_string()),
         ];
-        let told = told.into_iter().filter(|(name, value)| {
-            !value.is_empty() && std::env::var_os(name).is_none()
-        });
+        let told = told
+            .into_iter()
+            .filter(|(name, value)| !value.is_empty() && std::env::var_os(name).is_none());
         let port_is = ("PORT", port.to_string());
         let env = told.chain([port_is]).map(|(name, value)| (name.to_owned(), value)).collect();
         Ok(Self { port, env })

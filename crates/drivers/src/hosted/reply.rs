@@ -64,9 +64,8 @@ pub(super) fn is_id(id: &str) -> bool {
 /// Whether an answer is a stream of events.
 pub(super) fn is_stream(answer: &reqwest::Response) -> bool {
     let kind = answer.headers().get(http::header::CONTENT_TYPE);
-    kind.and_then(|kind| kind.to_str().ok()).is_some_and(|kind| {
-        kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream")
-    })
+    kind.and_then(|kind| kind.to_str().ok())
+        .is_some_and(|kind| kind.trim_start().to_ascii_lowercase().starts_with("text/event-stream"))
 }
 
 /// The events of an answer: the data of each, in order.

@@ -2,20 +2,19 @@
 //! can be cancelled, and outlives a stop where its agent takes its work up again. Its
 //! conversation is a chain: each response names the one before it.
 
+use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::busy::Headers;
+use super::reply::{self, complaint};
+use super::{Agents, End, failed};
+use crate::looping::http::causes;
+use crate::shim::Input;
 use futures::StreamExt;
-use greenroom_core::agent::HostedProtocol;
 use greenroom_core::drive::Open;
 use greenroom_core::record::{Outcome, OutputKind};
 use serde_json::{Value, json};
-use tokio_util::sync::CancellationToken;
-
-use super::reply::{self, complaint};
-use super::{Agents, failed};
-use crate::looping::http::causes;
-use crate::shim::Input;
 
 /// How often a response that goes on is asked about.
 const ASK_EVERY: Duration = Duration::from_secs(1);
@@ -32,29 +31,32 @@ pub(super) struct Conversation {
 
 impl Conversation {
     /// Takes up the conversation of an earlier compute. A response that was in progress when
-    /// that one was stopped goes on by itself, if its agent is made for that; what it comes
-    /// to is said here.
-    pub(super) async fn take_up(agents: &Agents, open: &Open, protocol: HostedProtocol) -> Self {
+    /// that one ended goes on by itself, if its agent is made for that; what it comes to is
+    /// said here.
+    pub(super) async fn take_up(
+        agents: &Agents,
+        open: &Open,
+        left: BTreeMap<String, Headers>,
+    ) -> Self {
         let conversation = Self::default();
-        let last = open.conversation.clone().filter(|id| reply::is_id(id));
-        let Some(last) = last.filter(|_| protocol == HostedProtocol::Responses) else {
+        let Some(last) = open.conversation.clone().filter(|id| reply::is_id(id)) else {
             return conversation;
         };
-        match look(agents, &last).await {
-            Some(said) if super::busy::is_in_progress(&said["status"]) => {
-                conversation.set(&last);
-                let going_on = Arc::clone(&conversation.before).lock_owned().await;
-                let (agents, hold) = (agents.clone(), agents.busy.hold());
-                let about = json!({ "about": "recovered", "response": last });
-                agents.shim.event(OutputKind::AgentInfo, about);
-                tokio::spawn(async move {
-                    let said = until_over(&agents, &last).await;
-                    agents.shim.text(&text_of(&said));
-                    drop((going_on, hold));
-                });
-            }
-            Some(_) => conversation.set(&last),
-            None => agents.shim.context_fresh("the agent does not know its last response any more"),
+        if look(agents, &last).await.is_none() {
+            agents.shim.context_fresh("the agent does not know its last response any more");
+            return conversation;
+        }
+        conversation.set(&last);
+        if left.contains_key(&path_of(&last)) {
+            let going_on = Arc::clone(&conversation.before).lock_owned().await;
+            let (agents, hold) = (agents.clone(), agents.busy.hold());
+            let about = json!({ "about": "recovered", "response": last });
+            agents.shim.event(OutputKind::AgentInfo, about);
+            tokio::spawn(async move {
+                let said = until_over(&agents, &last).await;
+                agents.shim.text(&text_of(&said));
+                drop((going_on, hold));
+            });
         }
         conversation
     }
@@ -68,6 +70,10 @@ impl Conversation {
     }
 }
 
+fn path_of(id: &str) -> String {
+    format!("/responses/{id}")
+}
+
 /// The response of this id, if the agent has it.
 async fn look(agents: &Agents, id: &str) -> Option<Value> {
     let asked = agents.http.get(format!("{}/responses/{id}", agents.base)).timeout(SHORT);
@@ -78,11 +84,11 @@ async fn look(agents: &Agents, id: &str) -> Option<Value> {
 /// What it came to; nothing, if the agent lost it.
 async fn until_over(agents: &Agents, id: &str) -> Value {
     loop {
-        tokio::time::sleep(ASK_EVERY).await;
         match look(agents, id).await {
             Some(said) if super::busy::is_in_progress(&said["status"]) => {}
             said => return said.unwrap_or_default(),
         }
+        tokio::time::sleep(ASK_EVERY).await;
     }
 }
 
@@ -100,11 +106,11 @@ pub(super) async fn run(
     conversation: Conversation,
     input: Input,
     schema: bool,
-    cancelled: CancellationToken,
+    end: End,
 ) -> Outcome {
     let _before = tokio::select! {
         turn = Arc::clone(&conversation.before).lock_owned() => turn,
-        () = cancelled.cancelled() => return Outcome::Stopped { error: None },
+        () = end.cancelled.cancelled() => return Outcome::Stopped { error: None },
     };
     let mut body = match input {
         // As it is, where it is a request already.
@@ -125,19 +131,25 @@ pub(super) async fn run(
     {
         body["previous_response_id"] = last.into();
     }
-    let mut turn = Turn { agents, conversation, id: None, text: String::new(), schema };
+    let mut turn =
+        Turn { agents, conversation, id: None, text: String::new(), background: false, schema };
     loop {
         let sent = turn.agents.http.post(format!("{}/responses", turn.agents.base));
         let answer = tokio::select! {
             answer = sent.json(&body).send() => answer,
-            () = cancelled.cancelled() => return Outcome::Stopped { error: None },
+            () = end.cancelled.cancelled() => return Outcome::Stopped { error: None },
         };
         let answer = match answer {
             Ok(answer) => answer,
             Err(error) => return failed("agent_error", causes(&error)),
         };
         if answer.status().is_success() {
-            return turn.follow(answer, &cancelled).await;
+            turn.background = body["background"] == true;
+            let outcome = turn.follow(answer, &end).await;
+            if let Some(id) = &turn.id {
+                turn.agents.busy.remember(&path_of(id), None);
+            }
+            return outcome;
         }
         let status = answer.status().as_u16();
         let said: Value = answer.json().await.unwrap_or_default();
@@ -160,11 +172,13 @@ struct Turn {
     conversation: Conversation,
     id: Option<String>,
     text: String,
+    /// It goes on without its stream.
+    background: bool,
     schema: bool,
 }
 
 impl Turn {
-    async fn follow(&mut self, answer: reqwest::Response, cancelled: &CancellationToken) -> Outcome {
+    async fn follow(&mut self, answer: reqwest::Response, end: &End) -> Outcome {
         if !reply::is_stream(&answer) {
             let said: Value = answer.json().await.unwrap_or_default();
             self.begun(&said);
@@ -177,10 +191,16 @@ impl Turn {
         loop {
             let event = tokio::select! {
                 event = events.next() => event,
-                () = cancelled.cancelled(), if !is_told && self.id.is_some() => {
+                () = end.cancelled.cancelled(), if !is_told && self.id.is_some() => {
                     is_told = true;
                     self.cancel().await;
                     continue;
+                }
+                // An agent server drains for as long as somebody listens. Its end is the
+                // run's, and the next compute says what the response came to.
+                () = end.leaving.cancelled(), if self.background && self.id.is_some() => {
+                    drop(events);
+                    return std::future::pending().await;
                 }
             };
             let said: Value = match event {
@@ -188,7 +208,10 @@ impl Turn {
                 // The stream is only a view: what the response comes to can be asked.
                 Some(Err(_)) | None => {
                     let Some(id) = self.id.clone() else {
-                        return failed("agent_error", "the agent's stream ended before its response");
+                        return failed(
+                            "agent_error",
+                            "the agent's stream ended before its response",
+                        );
                     };
                     let said = look(&self.agents, &id).await.unwrap_or_default();
                     let said = self.rest(said).await;
@@ -231,7 +254,9 @@ impl Turn {
                 let result = json!({ "id": item["call_id"], "output": item["output"] });
                 shim.event(OutputKind::ToolResult, result);
             }
-            "response.completed" | "response.failed" | "response.incomplete"
+            "response.completed"
+            | "response.failed"
+            | "response.incomplete"
             | "response.cancelled" => return Some(self.over(&said["response"])),
             "error" => {
                 let error = json!({ "error": said });
@@ -249,6 +274,7 @@ impl Turn {
             // Before anything else is said: a compute that ends now is taken up there.
             self.agents.shim.conversation(id);
             self.conversation.set(id);
+            self.agents.busy.remember(&path_of(id), Some(&Headers::new()));
         }
     }
 
