@@ -22,6 +22,8 @@ impl Session {
             labels: created.labels.clone(),
             agent: created.agent.clone(),
             agent_policy: created.agent_policy,
+            approvals: created.approvals.clone(),
+            within: created.within.clone(),
             traits: created.traits,
             limits: created.limits.clone(),
             parent: created.parent,
@@ -118,6 +120,9 @@ impl Session {
         }
         if let Some(policy) = changes.agent_policy {
             self.agent_policy = policy;
+        }
+        if let Some(approvals) = &changes.approvals {
+            self.approvals = approvals.clone();
         }
     }
 

@@ -18,7 +18,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::Driver;
-use crate::approval::{Answer, Ask, Policy};
+use crate::approval::{Answer, Ask, Policies, Policy};
 use crate::ids::{ApprovalId, Epoch, RunId, SessionId};
 use crate::record::{Outcome, RunError};
 
@@ -74,9 +74,19 @@ pub struct Open {
     /// What the agent may do without being asked.
     #[serde(default)]
     pub approvals: Policy,
+    /// The policies it stays within, those of the sessions above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Policy>,
     /// JSON Schema of a run's result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
+}
+
+impl Open {
+    /// All that judges what the agent does.
+    pub fn policies(&self) -> Policies {
+        Policies { own: self.approvals.clone(), within: self.within.clone() }
+    }
 }
 
 /// What a driver says, beside the events of [`OutputKind`](crate::record::OutputKind),

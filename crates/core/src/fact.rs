@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::{AgentPin, AgentPolicy};
-use crate::approval::{Answer, Ask};
+use crate::approval::{Answer, Ask, Policy, SessionPolicy};
 use crate::assignment::StopOrder;
 use crate::ids::*;
 use crate::limits::Limits;
@@ -184,6 +184,11 @@ pub struct Created {
     pub traits: AgentTraits,
     #[serde(default, skip_serializing_if = "AgentPolicy::is_default")]
     pub agent_policy: AgentPolicy,
+    #[serde(default, skip_serializing_if = "SessionPolicy::is_default")]
+    pub approvals: SessionPolicy,
+    /// Policies of the sessions above, where the agent of one of them has created it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Policy>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
@@ -211,6 +216,8 @@ pub struct Changes {
     pub shared: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_policy: Option<AgentPolicy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<SessionPolicy>,
 }
 
 /// A session goes on with another description than it had.

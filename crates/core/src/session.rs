@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{AgentPin, AgentPolicy, Graces};
+use crate::approval::{Policies, Policy, SessionPolicy};
 use crate::assignment::{Assignment, Order, StopOrder};
 use crate::ids::*;
 use crate::limits::Limits;
@@ -36,6 +37,12 @@ pub struct Session {
     /// What a resume does when its source says something else.
     #[serde(default)]
     pub agent_policy: AgentPolicy,
+    /// What it lays over its agent's policy of approvals.
+    #[serde(default, skip_serializing_if = "SessionPolicy::is_default")]
+    pub approvals: SessionPolicy,
+    /// The policies it stays within, whatever its own are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Policy>,
     /// What of that description decides the session's life.
     pub traits: AgentTraits,
     /// Limits in force.
@@ -312,6 +319,11 @@ pub enum Need {
 }
 
 impl Session {
+    /// What judges its next compute, whose agent has this policy.
+    pub fn policies(&self, agent: &Policy) -> Policies {
+        Policies { own: self.approvals.over(agent), within: self.within.clone() }
+    }
+
     /// What it needs of a runner now. `None` while it is held, busy, or has nothing to do.
     pub fn need(&self) -> Option<Need> {
         if self.life != Life::Kept || self.hold.is_some() {

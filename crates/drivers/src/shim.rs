@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use greenroom_core::approval::{Answer, Ask, Decision, Policy};
+use greenroom_core::approval::{Answer, Ask, Decision, Policies};
 use greenroom_core::drive::{FromDriver, Open, ToDriver};
 use greenroom_core::record::{Outcome, OutputKind, RunError};
 use greenroom_core::{ApprovalId, RunId};
@@ -204,9 +204,9 @@ impl Shim {
 
     /// May the agent do this? What the policy leaves open is asked of a person, whose
     /// answer is waited for; dropped, the question is withdrawn.
-    pub async fn permission(&self, policy: &Policy, wish: Use<'_>, ask: Ask) -> Answer {
-        let (decision, by) = match policy::judge(policy, wish) {
-            Verdict::Ask => return self.ask(policy, ask).await,
+    pub async fn permission(&self, policies: &Policies, wish: Use<'_>, ask: Ask) -> Answer {
+        let (decision, by) = match policy::judge(policies, wish) {
+            Verdict::Ask => return self.ask(policies, ask).await,
             Verdict::Allow { by } => (Decision::Allow, by),
             Verdict::Deny { by } => (Decision::Deny, by),
         };
@@ -219,7 +219,7 @@ impl Shim {
     }
 
     /// Asks a person, and waits for the answer as long as the policy says.
-    pub async fn ask(&self, policy: &Policy, ask: Ask) -> Answer {
+    pub async fn ask(&self, policies: &Policies, ask: Ask) -> Answer {
         let no = |reason: &str| Answer {
             decision: Decision::Deny,
             option: None,
@@ -227,7 +227,7 @@ impl Shim {
             content: None,
             reason: Some(reason.to_owned()),
         };
-        if policy.headless {
+        if policies.headless() {
             let data = json!({
                 "tool": ask.tool, "input": ask.input, "title": ask.title,
                 "decision": Decision::Deny, "by": "headless: nobody is there to ask",
@@ -240,7 +240,7 @@ impl Shim {
         lock(&self.inner.asked).insert(id, say);
         let withdrawn = Withdrawn { shim: self, id, reason: "the agent waits no longer" };
         self.line(&FromDriver::Ask { ask: Box::new(ask) });
-        let answer = match policy.timeout_ms {
+        let answer = match policies.timeout_ms() {
             None => said.await.ok(),
             Some(limit) => {
                 let limit = std::time::Duration::from_millis(limit.0);

@@ -180,6 +180,7 @@ impl Session {
             conversation: body.conversation.clone(),
             resumed: body.resumed,
             approvals: body.agent.approvals.clone(),
+            within: body.within.clone(),
             output_schema: body.agent.output_schema.clone(),
         }
     }

@@ -72,6 +72,7 @@ impl Supervisor {
             workspace: spec.workspace.clone(),
             home: spec.home.clone(),
             approvals: spec.approvals.clone(),
+            within: spec.within.clone(),
             output_schema: spec.output_schema.clone(),
         };
         self.tell(&ToDriver::Open(Box::new(open)));

@@ -5,6 +5,7 @@ pub(crate) mod approvals;
 pub(crate) mod files;
 pub(crate) mod following;
 pub(crate) mod link;
+pub(crate) mod policies;
 pub(crate) mod reports;
 pub(crate) mod runners;
 pub(crate) mod runs;

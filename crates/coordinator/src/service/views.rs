@@ -27,6 +27,8 @@ pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
         shared: session.shared,
         agent: agent_ref(&session.agent),
         agent_policy: session.agent_policy,
+        approvals: session.approvals.clone(),
+        within: session.within.clone(),
         title: session.title.clone(),
         labels: session.labels.clone(),
         status: standing.status,

@@ -232,6 +232,8 @@ impl World {
                 cancels: false,
             },
             agent_policy: Default::default(),
+            approvals: Default::default(),
+            within: Vec::new(),
             limits: Limits::default(),
             parent: None,
             parent_id: None,

@@ -6,6 +6,7 @@ mod approvals;
 mod hold;
 mod life;
 mod orders;
+mod policies;
 mod reports;
 mod restore;
 mod runs;

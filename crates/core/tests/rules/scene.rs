@@ -82,6 +82,8 @@ pub fn created(persistent: bool, keeps_leftovers: bool) -> Created {
             cancels: false,
         },
         agent_policy: Default::default(),
+        approvals: Default::default(),
+        within: Vec::new(),
         limits: Limits::default(),
         parent: None,
         parent_id: None,

@@ -5,7 +5,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use greenroom_core::ApprovalId;
-use greenroom_core::approval::{Answer, Ask, AskKind, AskOption, Decision, Policy};
+use greenroom_core::approval::{Answer, Ask, AskKind, AskOption, Decision, Policies};
 use greenroom_core::drive::Open;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -22,7 +22,7 @@ const METHOD_NOT_FOUND: i32 = -32601;
 /// Answers what the agent asks.
 pub(super) struct Requests {
     shim: Shim,
-    policy: Policy,
+    policies: Policies,
     workspace: Arc<PathBuf>,
     terminals: Terminals,
     /// Questions that wait for a person.
@@ -33,7 +33,7 @@ impl Requests {
     pub(super) fn new(shim: Shim, open: &Open) -> Self {
         Self {
             shim,
-            policy: open.approvals.clone(),
+            policies: open.policies(),
             workspace: Arc::new(open.workspace.clone()),
             terminals: Terminals::new(open.workspace.clone()),
             asked: JoinSet::new(),
@@ -67,7 +67,7 @@ impl Requests {
 
     fn permission(&mut self, params: Value, reply: Reply) {
         let ask = permission_ask(&params);
-        let (shim, policy) = (self.shim.clone(), self.policy.clone());
+        let (shim, policies) = (self.shim.clone(), self.policies.clone());
         let cancelled = json!({ "outcome": { "outcome": "cancelled" } });
         let reply = OnDrop::new(reply, cancelled);
         self.asked.spawn(async move {
@@ -76,17 +76,17 @@ impl Requests {
             let reads = only_reads(&params["toolCall"]);
             let options = ask.options.clone();
             let wish = Use { tool: &tool, input: &input, reads };
-            let answer = shim.permission(&policy, wish, ask).await;
+            let answer = shim.permission(&policies, wish, ask).await;
             reply.give(chosen(&options, &answer));
         });
     }
 
     fn question(&mut self, params: Value, reply: Reply) {
         let ask = question_ask(&params);
-        let (shim, policy) = (self.shim.clone(), self.policy.clone());
+        let (shim, policies) = (self.shim.clone(), self.policies.clone());
         let reply = OnDrop::new(reply, json!({ "action": "cancel" }));
         self.asked.spawn(async move {
-            let answer = shim.ask(&policy, ask).await;
+            let answer = shim.ask(&policies, ask).await;
             reply.give(match answer.decision {
                 Decision::Allow => {
                     let content = answer.content.unwrap_or_else(|| json!({}));

@@ -136,7 +136,7 @@ pub async fn start(
     let mut agent = Agent {
         shim,
         team,
-        policy: open.approvals.clone(),
+        policies: open.policies(),
         form: gear.form,
         validator: gear.validator,
         models: gear.models,

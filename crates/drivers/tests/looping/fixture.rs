@@ -79,6 +79,7 @@ impl Setup {
             workspace: dir.path().to_owned(),
             home: dir.path().to_owned(),
             approvals: Policy { mode: Mode::Autonomous, ..Policy::default() },
+            within: Vec::new(),
             output_schema: None,
         };
         let vars = vec![

@@ -59,6 +59,8 @@ pub fn new_session(name: &str) -> NewSession {
                     cancels: false,
                 },
                 agent_policy: Default::default(),
+                approvals: Default::default(),
+                within: Vec::new(),
                 limits: Limits::default(),
                 parent: None,
                 parent_id: None,
