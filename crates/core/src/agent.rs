@@ -127,6 +127,11 @@ impl Driver {
     pub fn cancels(&self) -> bool {
         self.process().is_some()
     }
+
+    /// Whether it can give text to a run in progress.
+    pub fn steers(&self) -> bool {
+        matches!(self, Self::Loop(_))
+    }
 }
 
 /// A coding agent's own command line.

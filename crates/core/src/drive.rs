@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `open`, first | | `ready`, or `failed` |
 //! | `run` | | events, `text`, `conversation`, …, then `ended` |
+//! | `steer` | | `steered`, or nothing where the turn was over |
 //! | `cancel` | the turn is ended | `ended` |
 //! | `answer` | | `answered` or `ask_over` |
 
@@ -38,6 +39,16 @@ pub enum ToDriver {
         /// What it asks, as a document.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         input: Option<Value>,
+    },
+    /// Text for the turn of this run. It is said as `steered` when the agent is about to be
+    /// given it; after `ended` it is dropped.
+    Steer {
+        /// The run that carries it.
+        run: RunId,
+        /// The run it is for.
+        into: RunId,
+        /// The text.
+        text: String,
     },
     /// End the turn in progress, if there is one. The driver answers with `ended`.
     Cancel,
@@ -122,6 +133,11 @@ pub enum FromDriver {
         id: ApprovalId,
         /// Why.
         reason: String,
+    },
+    /// The agent is given this text now.
+    Steered {
+        /// The run that carried it.
+        run: RunId,
     },
     /// The run has ended.
     Ended {

@@ -122,6 +122,9 @@ pub enum Fact {
     /// Its turn is to be ended; the compute stays, if the agent obeys in time.
     #[serde(rename = "run.stopping")]
     RunStopping { run: RunId, grace_ms: Ms, by: String },
+    /// Its text has become part of that run, and with that it has ended.
+    #[serde(rename = "run.steered")]
+    RunSteered { run: RunId, into: RunId },
     #[serde(rename = "run.completed")]
     RunCompleted {
         run: RunId,
@@ -289,6 +292,10 @@ pub struct RunQueued {
     /// Whether it went to the head of the queue.
     #[serde(default)]
     pub first: bool,
+    /// The run in progress that it is to become part of. Ends that first, it is a run like
+    /// any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<RunId>,
 }
 
 /// The agent asks something of a person.
@@ -386,6 +393,7 @@ impl Fact {
             | Self::RunWaiting { run }
             | Self::RunResumed { run }
             | Self::RunStopping { run, .. }
+            | Self::RunSteered { run, .. }
             | Self::RunCompleted { run, .. }
             | Self::RunFailed { run, .. }
             | Self::RunStopped { run, .. }

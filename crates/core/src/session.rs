@@ -112,6 +112,9 @@ pub struct AgentTraits {
     /// Its driver can end a turn and keep the compute.
     #[serde(default)]
     pub cancels: bool,
+    /// Its driver can give text to a run in progress.
+    #[serde(default)]
+    pub steers: bool,
 }
 
 /// Whether a session exists for its users.
@@ -424,7 +427,21 @@ impl Compute {
             run: self.head.as_ref().map(|head| head.run.id),
             cancel: self.head.as_ref().and_then(|head| head.cancel),
             answers: answers.map(|asked| asked.id).collect(),
+            steers: self.head.as_ref().map(|head| head.steers.clone()).unwrap_or_default(),
         }
+    }
+
+    /// The run in progress whose agent could be given more text; none while its turn, or
+    /// the compute, is being ended.
+    pub fn turn_in_progress(&self) -> Option<RunId> {
+        let goes_on = self.wanted == Wanted::Up && !self.closing;
+        let head = self.head.as_ref().filter(|head| goes_on && head.cancel.is_none());
+        head.map(|head| head.run.id)
+    }
+
+    /// Whether this run is on its way into the one in progress.
+    pub fn has_steer(&self, run: RunId) -> bool {
+        self.head.as_ref().is_some_and(|head| head.steers.contains(&run))
     }
 
     /// What waits for a person.

@@ -23,6 +23,18 @@ pub struct Shim {
 struct Inner {
     out: Mutex<Box<dyn Write + Send>>,
     asked: Mutex<HashMap<ApprovalId, oneshot::Sender<Answer>>>,
+    steers: Mutex<Vec<Steer>>,
+}
+
+/// Text for a turn in progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steer {
+    /// The run that carries it.
+    pub run: RunId,
+    /// The run it is for.
+    pub into: RunId,
+    /// The text.
+    pub text: String,
 }
 
 /// What a driver is to do.
@@ -82,6 +94,9 @@ pub fn connect() -> (Shim, Wishes) {
             let Ok(line) = line else { return };
             match serde_json::from_str(&line) {
                 Ok(ToDriver::Answer { id, answer }) => answers.answered(id, answer),
+                Ok(ToDriver::Steer { run, into, text }) => {
+                    answers.steer(Steer { run, into, text });
+                }
                 Ok(message) => {
                     if say.send(message).is_err() {
                         return;
@@ -125,7 +140,12 @@ impl Wishes {
                     },
                 },
                 Some(ToDriver::Cancel) => Wish::Cancel,
-                Some(ToDriver::Open(_) | ToDriver::Answer { .. } | ToDriver::Unknown) => continue,
+                Some(
+                    ToDriver::Open(_)
+                    | ToDriver::Answer { .. }
+                    | ToDriver::Steer { .. }
+                    | ToDriver::Unknown,
+                ) => continue,
             };
         }
     }
@@ -143,8 +163,8 @@ async fn terminated(term: &mut Option<Signal>) {
 impl Shim {
     /// One that says its lines there.
     pub fn writing(out: Box<dyn Write + Send>) -> Self {
-        let asked = Mutex::default();
-        Self { inner: Arc::new(Inner { out: Mutex::new(out), asked }) }
+        let (asked, steers) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { out: Mutex::new(out), asked, steers }) }
     }
 
     fn line(&self, value: &impl serde::Serialize) {
@@ -193,6 +213,20 @@ impl Shim {
     /// The run has ended.
     pub fn ended(&self, run: RunId, outcome: Outcome) {
         self.line(&FromDriver::Ended { run, outcome });
+    }
+
+    /// There is text for a turn.
+    pub fn steer(&self, steer: Steer) {
+        lock(&self.inner.steers).push(steer);
+    }
+
+    /// Takes what there is for the turn of this run, in order, and says that the agent is
+    /// given it. What is for another turn came too late, and is dropped.
+    pub fn steered(&self, into: RunId) -> Vec<String> {
+        let steers = std::mem::take(&mut *lock(&self.inner.steers));
+        let fits = steers.into_iter().filter(|steer| steer.into == into);
+        let taken = fits.inspect(|steer| self.line(&FromDriver::Steered { run: steer.run }));
+        taken.map(|steer| steer.text).collect()
     }
 
     fn answered(&self, id: ApprovalId, answer: Answer) {

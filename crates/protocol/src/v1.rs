@@ -337,7 +337,8 @@ pub struct CreateRun {
     /// A document that fits the agent's `input_schema`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
-    /// `enqueue` (default), `interrupt`, `reject`; `steer` comes later.
+    /// `enqueue` (default), `interrupt`, `reject`, or `steer`: to become part of the run in
+    /// progress, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
     /// Tell the parent session about its end.

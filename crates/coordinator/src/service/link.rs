@@ -246,7 +246,11 @@ pub(crate) async fn run_body(app: &App, runner: RunnerId, id: &str) -> ApiResult
     let row = app.store.run(run).await?.ok_or_else(not_found)?;
     let session = app.store.session(row.uid).await?.ok_or_else(not_found)?;
     let dispatched = session.compute.as_ref().is_some_and(|compute| {
-        compute.runner == runner && compute.head.as_ref().is_some_and(|head| head.run.id == run)
+        compute.runner == runner
+            && compute
+                .head
+                .as_ref()
+                .is_some_and(|head| head.run.id == run || head.steers.contains(&run))
     });
     if !dispatched {
         return Err(not_found().into());

@@ -230,6 +230,7 @@ impl World {
                 keeps_leftovers: false,
                 graces: Graces::default(),
                 cancels: false,
+                steers: false,
             },
             agent_policy: Default::default(),
             approvals: Default::default(),
@@ -280,6 +281,7 @@ impl Runner {
                 stop: folder.stop.clone(),
                 cancelled: None,
                 answered: Default::default(),
+                steered: Default::default(),
             }),
         }
     }

@@ -11,6 +11,7 @@ mod reports;
 mod restore;
 mod runs;
 mod scene;
+mod steer;
 mod stop;
 mod transitions;
 mod tree;

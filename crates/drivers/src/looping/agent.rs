@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use greenroom_core::AgentName;
 use greenroom_core::approval::{Decision, Policies};
 use greenroom_core::drive::Open;
 use greenroom_core::loop_spec::{LoopSpec, LoopTool};
 use greenroom_core::record::OutputKind;
+use greenroom_core::{AgentName, RunId};
 use serde_json::{Value, json};
 
 use super::api::{Api, Worker};
@@ -47,6 +47,8 @@ pub struct Agent {
     pub api: Option<Api>,
     /// The conversation.
     pub history: History,
+    /// The run in progress.
+    pub run: Option<RunId>,
     /// The conversation was this long when a model last read it, in tokens.
     pub context: u64,
     /// What was said of an answer that is not over.

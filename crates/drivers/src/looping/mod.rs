@@ -144,6 +144,7 @@ pub async fn start(
         mcp: gear.mcp,
         api,
         history,
+        run: None,
         context: 0,
         partial: Arc::default(),
         forsaken: Arc::new(Mutex::default()),
@@ -196,6 +197,7 @@ pub async fn serve(mut agent: Agent, mut wishes: Wishes) -> Result<(), Failure> 
             Wish::Cancel => continue,
             Wish::End => break,
         };
+        agent.run = Some(run);
         let ended = {
             let turn = agent.turn(&input);
             tokio::pin!(turn);

@@ -57,6 +57,7 @@ pub fn new_session(name: &str) -> NewSession {
                     keeps_leftovers: false,
                     graces: Graces::default(),
                     cancels: false,
+                    steers: false,
                 },
                 agent_policy: Default::default(),
                 approvals: Default::default(),
