@@ -1,7 +1,6 @@
 //! What the agent asks of us: permission, files, terminals, and questions to people. Each
 //! is answered by a task of its own, so that none waits for another.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use greenroom_core::ApprovalId;
@@ -14,6 +13,8 @@ use super::files;
 use super::terminals::Terminals;
 use super::updates::tool_of;
 use super::wire::{Reply, RpcError};
+use crate::Failure;
+use crate::looping::tools::place::Place;
 use crate::policy::Use;
 use crate::shim::Shim;
 
@@ -23,21 +24,26 @@ const METHOD_NOT_FOUND: i32 = -32601;
 pub(super) struct Requests {
     shim: Shim,
     policies: Policies,
-    workspace: Arc<PathBuf>,
+    place: Arc<Place>,
     terminals: Terminals,
     /// Questions that wait for a person.
     asked: JoinSet<()>,
 }
 
 impl Requests {
-    pub(super) fn new(shim: Shim, open: &Open) -> Self {
-        Self {
+    pub(super) fn new(shim: Shim, open: &Open) -> Result<Self, Failure> {
+        let place = Place::open(&open.workspace).map_err(|error| {
+            let at = open.workspace.display();
+            Failure::new("start_error", format!("the workspace {at} cannot be opened: {error}"))
+        })?;
+        let place = Arc::new(place);
+        Ok(Self {
             shim,
             policies: open.policies(),
-            workspace: Arc::new(open.workspace.clone()),
+            place,
             terminals: Terminals::new(open.workspace.clone()),
             asked: JoinSet::new(),
-        }
+        })
     }
 
     /// The turn is over, or is to be: nobody waits for answers any more. Each question is
@@ -53,12 +59,12 @@ impl Requests {
             "session/request_permission" => self.permission(params, reply),
             "elicitation/create" => self.question(params, reply),
             "fs/read_text_file" => {
-                let workspace = self.workspace.clone();
-                tokio::task::spawn_blocking(move || reply.with(files::read(&workspace, &params)));
+                let place = self.place.clone();
+                tokio::task::spawn_blocking(move || reply.with(files::read(&place, &params)));
             }
             "fs/write_text_file" => {
-                let workspace = self.workspace.clone();
-                tokio::task::spawn_blocking(move || reply.with(files::write(&workspace, &params)));
+                let place = self.place.clone();
+                tokio::task::spawn_blocking(move || reply.with(files::write(&place, &params)));
             }
             _ if method.starts_with("terminal/") => self.terminals.take(method, params, reply),
             _ => reply.error(METHOD_NOT_FOUND, format!("greenroom does not know {method:?}")),
