@@ -37,3 +37,8 @@ pub fn node() -> PathBuf {
 pub fn acp(file: &str) -> PathBuf {
     installed("acp", file)
 }
+
+/// A file of the MCP server's packages.
+pub fn mcp(file: &str) -> PathBuf {
+    installed("mcp", file)
+}
