@@ -59,7 +59,7 @@ pub fn check_log(id: &str, log: &[Value]) {
                 "started" => before == Some("dispatched"),
                 "waiting" => matches!(before, Some("started" | "resumed")),
                 "resumed" => before == Some("waiting"),
-                "withdrawn" => matches!(before, Some("queued" | "requeued")),
+                "withdrawn" | "steered" => matches!(before, Some("queued" | "requeued")),
                 "completed" => matches!(before, Some("started" | "waiting" | "resumed")),
                 "failed" | "stopped" => {
                     matches!(

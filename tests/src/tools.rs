@@ -44,3 +44,8 @@ pub fn agentserver() -> PathBuf {
     assert!(path.exists(), "{} is missing: tests/tools/install", path.display());
     path
 }
+
+/// A file of the MCP server's packages.
+pub fn mcp(file: &str) -> PathBuf {
+    installed("mcp", file)
+}

@@ -217,7 +217,7 @@ fn p2_modes_interrupt_and_reject() {
     let id = id_of(&session);
     room.api.wait_text(&id, "holding");
     room.api.prompt_with(&id, "no", json!({"mode": "reject"})).problem(409, "session_busy");
-    room.api.prompt_with(&id, "no", json!({"mode": "steer"})).refused(422);
+    room.api.prompt_with(&id, "no", json!({"mode": "steer"})).problem(409, "steer_unsupported");
     room.api.prompt_with(&id, "no", json!({"mode": "shout"})).refused(422);
     let later = room.api.prompt(&id, "later");
     let now = room.api.prompt_with(&id, "now", json!({"mode": "interrupt"})).expect(202);

@@ -1,10 +1,11 @@
 //! Sessions, runs and events, as people read them.
 
 use greenroom_core::Event;
+use greenroom_core::approval::SessionPolicy;
 use greenroom_protocol::v1::{Approval, Run, Session};
 use serde_json::Value;
 
-use crate::human::{ago, clean, count, moment, short, time_of_day};
+use crate::human::{ago, clean, count, moment, short, span, time_of_day};
 use crate::receipt::timeline;
 use crate::ui::{Paint, Tone};
 
@@ -15,6 +16,19 @@ fn field(name: &str, text: impl AsRef<str>) -> String {
 fn labels(labels: &std::collections::BTreeMap<String, String>) -> String {
     let each: Vec<_> = labels.iter().map(|(key, value)| format!("{key}={value}")).collect();
     clean(&each.join(", "))
+}
+
+/// What a session lays over its agent's policy, in the words of the command line.
+fn approvals(policy: &SessionPolicy) -> String {
+    let mode = policy.mode.map(|mode| mode.as_str().to_owned());
+    let headless = policy.headless.map(|yes| if yes { "headless" } else { "not headless" });
+    let kinds = [("allow", &policy.allow), ("ask", &policy.ask), ("deny", &policy.deny)];
+    let rules = kinds
+        .iter()
+        .flat_map(|(kind, rules)| rules.iter().map(move |rule| format!("{kind} {}", rule.0)));
+    let timeout = policy.timeout_ms.map(|limit| format!("timeout {}", span(limit.0)));
+    let words = mode.into_iter().chain(headless.map(str::to_owned)).chain(timeout);
+    words.chain(rules).collect::<Vec<_>>().join(", ")
 }
 
 /// A session with everything that is known of it, and its receipt.
@@ -33,6 +47,12 @@ pub(crate) fn session(session: &Session, paint: Paint) -> String {
     }
     let agent = &session.agent;
     add("Agent", format!("{} v{} from {}", agent.name, agent.version, clean(&agent.source)));
+    if !session.approvals.is_default() {
+        add("Approvals", clean(&approvals(&session.approvals)));
+    }
+    if !session.within.is_empty() {
+        add("Within", "what the session that created it may do".to_owned());
+    }
     if let (Some(run), Some(status)) = (session.run_id, session.run_status) {
         add("Run", format!("{run} {}", status.as_str()));
     }

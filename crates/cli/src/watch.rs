@@ -29,6 +29,11 @@ impl<'a> Printer<'a> {
         Self { ui, transcript, open_line: false, whole: false, said_text: false, only }
     }
 
+    /// Only what belongs to this run, from here on.
+    pub(crate) fn follows(&mut self, run: RunId) {
+        self.only = Some(run);
+    }
+
     /// Whether any text was printed.
     pub(crate) fn said_text(&self) -> bool {
         self.said_text
@@ -154,6 +159,7 @@ impl<'a> Printer<'a> {
             "session.context_fresh" => format!("! {}", show::summary(event)),
             // Who follows one run knows what was asked, and is told its end otherwise.
             "run.queued" if self.only.is_none() => format!("» {}", show::summary(event)),
+            "run.steered" if self.only.is_none() => "» taken into the run in progress".to_owned(),
             "run.failed" if self.only.is_none() => {
                 format!("the run failed: {}", show::summary(event))
             }

@@ -22,7 +22,7 @@ async fn a_receipt_that_overtakes_the_journal_takes_no_text_from_the_parent() {
     let (epoch, run) = runner.wait_run(uid).await;
     let outcome = Outcome::Completed { result: None };
     let mut receipt = receipt(epoch, EndReason::Done);
-    receipt.last_run = Some(LastRun { run, outcome: Some(outcome.clone()) });
+    receipt.last_run = Some(LastRun { run, outcome: Some(outcome.clone()), steered: Vec::new() });
     let state = ObservedState::Closed { receipt: Box::new(receipt.clone()) };
     let closed =
         ObservedCompute { uid, epoch, generation: Generation(0), state, first_index: Some(1) };

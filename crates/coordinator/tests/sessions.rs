@@ -241,7 +241,8 @@ async fn runs_are_stopped_and_withdrawn() {
         (&json!(1), &json!(2), &json!(false))
     );
     assert_eq!(prompt(json!({"prompt": "x", "mode": "reject"})).await.refused(409), "session_busy");
-    assert_eq!(prompt(json!({"prompt": "x", "mode": "steer"})).await.refused(422), "invalid");
+    let steer = prompt(json!({"prompt": "x", "mode": "steer"})).await;
+    assert_eq!(steer.refused(409), "steer_unsupported");
     assert_eq!(prompt(json!({})).await.refused(422), "invalid");
     assert_eq!(prompt(json!({"prompt": "x", "callback": true})).await.refused(409), "no_parent");
     let run =

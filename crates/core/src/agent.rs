@@ -146,6 +146,11 @@ impl Driver {
             _ => Graces::default(),
         }
     }
+
+    /// Whether it can give text to a run in progress.
+    pub fn steers(&self) -> bool {
+        matches!(self, Self::Loop(_))
+    }
 }
 
 /// A coding agent's own command line.

@@ -6,7 +6,7 @@ use crate::fact::{Changes, Closed, Created, Fact, Output};
 use crate::ids::{ApprovalId, Epoch, Generation, RunId};
 use crate::receipt::StopReason;
 use crate::record::OutputKind;
-use crate::run::{Head, HeadState};
+use crate::run::{Head, HeadState, PendingRun};
 use crate::session::*;
 use crate::value::Timestamp;
 
@@ -22,6 +22,8 @@ impl Session {
             labels: created.labels.clone(),
             agent: created.agent.clone(),
             agent_policy: created.agent_policy,
+            approvals: created.approvals.clone(),
+            within: created.within.clone(),
             traits: created.traits,
             limits: created.limits.clone(),
             parent: created.parent,
@@ -58,6 +60,7 @@ impl Session {
 
     fn end_run(&mut self, run: RunId) {
         self.queue.retain(|waiting| waiting.id != run);
+        self.drop_steer(run);
         if let Some(compute) = &mut self.compute
             && compute.head.as_ref().is_some_and(|head| head.run.id == run)
         {
@@ -70,6 +73,27 @@ impl Session {
         if self.queue.is_empty() {
             self.blocked = None;
         }
+    }
+
+    fn drop_steer(&mut self, run: RunId) {
+        if let Some(head) = self.compute.as_mut().and_then(|compute| compute.head.as_mut())
+            && let Some(at) = head.steers.iter().position(|steer| *steer == run)
+        {
+            head.steers.remove(at);
+            self.turn();
+        }
+    }
+
+    /// What is for the run in progress goes before what waits for its own turn.
+    fn queue_steer(&mut self, run: PendingRun, into: RunId) {
+        let head = self.compute.as_mut().and_then(|compute| compute.head.as_mut());
+        let Some(head) = head.filter(|head| head.run.id == into) else {
+            return self.queue.push_back(run);
+        };
+        let last = self.queue.iter().rposition(|waiting| head.steers.contains(&waiting.id));
+        head.steers.push(run.id);
+        self.queue.insert(last.map_or(0, |last| last + 1), run);
+        self.turn();
     }
 
     fn set_head(&mut self, run: RunId, state: HeadState) {
@@ -118,6 +142,9 @@ impl Session {
         }
         if let Some(policy) = changes.agent_policy {
             self.agent_policy = policy;
+        }
+        if let Some(approvals) = &changes.approvals {
+            self.approvals = approvals.clone();
         }
     }
 
@@ -279,10 +306,10 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
         }
         Fact::RunQueued(queued) => {
             s.last_active_at = s.last_active_at.max(at);
-            if queued.first {
-                s.queue.push_front(queued.run.clone());
-            } else {
-                s.queue.push_back(queued.run.clone());
+            match queued.into {
+                Some(into) => s.queue_steer(queued.run.clone(), into),
+                None if queued.first => s.queue.push_front(queued.run.clone()),
+                None => s.queue.push_back(queued.run.clone()),
             }
         }
         Fact::RunDispatched { run, .. } => {
@@ -290,7 +317,8 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
             if let (Some(compute), Some(index)) = (&mut s.compute, at_head)
                 && let Some(run) = s.queue.remove(index)
             {
-                compute.head = Some(Head { run, state: HeadState::Dispatched, cancel: None });
+                let state = HeadState::Dispatched;
+                compute.head = Some(Head { run, state, cancel: None, steers: Vec::new() });
                 s.blocked = None;
                 s.turn();
             }
@@ -334,7 +362,8 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
             s.drop_ask(*id);
             s.turn();
         }
-        Fact::RunCompleted { run, .. }
+        Fact::RunSteered { run, .. }
+        | Fact::RunCompleted { run, .. }
         | Fact::RunFailed { run, .. }
         | Fact::RunStopped { run, .. }
         | Fact::RunWithdrawn { run, .. } => s.end_run(*run),

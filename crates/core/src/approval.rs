@@ -118,8 +118,123 @@ impl Policy {
     }
 }
 
-/// What happens to what no rule names.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+/// What a session lays over its agent's policy. Rules are added to the agent's: its `deny`
+/// stays final, and its `ask` stays before any `allow`. The rest takes the place of the
+/// agent's where it is there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct SessionPolicy {
+    /// What happens to what no rule names.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mode: Option<Mode>,
+    /// Whether nobody is there: what would be asked is denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub headless: Option<bool>,
+    /// What may be done as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub allow: Vec<Rule>,
+    /// What is asked as well.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub ask: Vec<Rule>,
+    /// What may never be done, either.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub deny: Vec<Rule>,
+    /// How long a question waits before it counts as denied.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub timeout_ms: Option<Ms>,
+}
+
+impl SessionPolicy {
+    /// Whether it says nothing.
+    pub fn is_default(&self) -> bool {
+        *self == Self::default()
+    }
+
+    /// The agent's policy with this one over it.
+    pub fn over(&self, agent: &Policy) -> Policy {
+        let both = |agent: &[Rule], own: &[Rule]| [agent, own].concat();
+        Policy {
+            mode: self.mode.unwrap_or(agent.mode),
+            headless: self.headless.unwrap_or(agent.headless),
+            allow: both(&agent.allow, &self.allow),
+            ask: both(&agent.ask, &self.ask),
+            deny: both(&agent.deny, &self.deny),
+            timeout_ms: self.timeout_ms.or(agent.timeout_ms),
+        }
+    }
+
+    /// What of it would let an agent of this policy do more without a person, if anything
+    /// does: the place, as in the API.
+    pub fn widens(&self, agent: &Policy) -> Option<&'static str> {
+        let longer = |own: Ms| agent.timeout_ms.is_some_and(|limit| own > limit);
+        let widened = [
+            ("/approvals/allow", !self.allow.is_empty()),
+            ("/approvals/mode", self.mode.is_some_and(|mode| mode > agent.mode)),
+            ("/approvals/headless", self.headless == Some(false) && agent.headless),
+            ("/approvals/timeout_ms", self.timeout_ms.is_some_and(longer)),
+        ];
+        widened.into_iter().find_map(|(place, widens)| widens.then_some(place))
+    }
+}
+
+/// All that judges what a compute does: its session's own policy, and those of the sessions
+/// above it, within which it stays.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Hash)]
+pub struct Policies {
+    /// Its own.
+    pub own: Policy,
+    /// Those it stays within: of all of them, the strictest word counts.
+    pub within: Vec<Policy>,
+}
+
+impl Policies {
+    /// Every one of them, its own first.
+    pub fn all(&self) -> impl Iterator<Item = &Policy> {
+        std::iter::once(&self.own).chain(&self.within)
+    }
+
+    /// What a session that this one's agent creates stays within.
+    pub fn for_children(self) -> Vec<Policy> {
+        let mut all = vec![self.own];
+        for policy in self.within {
+            if !all.contains(&policy) {
+                all.push(policy);
+            }
+        }
+        all
+    }
+
+    /// The strictest mode.
+    pub fn mode(&self) -> Mode {
+        self.within.iter().map(|policy| policy.mode).fold(self.own.mode, Mode::min)
+    }
+
+    /// Whether nobody is there to be asked.
+    pub fn headless(&self) -> bool {
+        self.all().any(|policy| policy.headless)
+    }
+
+    /// How long a question waits; for ever where absent.
+    pub fn timeout_ms(&self) -> Option<Ms> {
+        self.all().filter_map(|policy| policy.timeout_ms).min()
+    }
+}
+
+/// What happens to what no rule names. The stricter is the lesser.
+#[derive(
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
+)]
 #[serde(rename_all = "snake_case")]
 pub enum Mode {
     /// All of it is asked.
@@ -129,6 +244,17 @@ pub enum Mode {
     Balanced,
     /// All of it is allowed.
     Autonomous,
+}
+
+impl Mode {
+    /// Its word in the API.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Strict => "strict",
+            Self::Balanced => "balanced",
+            Self::Autonomous => "autonomous",
+        }
+    }
 }
 
 /// Which uses of which tools: `TOOL`, or `TOOL(ARGUMENT)`; `*` stands for anything.

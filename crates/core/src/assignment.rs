@@ -36,6 +36,9 @@ pub enum Order {
         /// Questions that are answered; each answer is fetched by its id.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         answers: Vec<ApprovalId>,
+        /// Runs that are to become part of that one, in order; their bodies are fetched by id.
+        #[serde(default, skip_serializing_if = "Vec::is_empty")]
+        steers: Vec<RunId>,
     },
     /// It should be ended, with a receipt.
     Down {
@@ -51,7 +54,7 @@ pub enum Order {
 impl Order {
     /// It should live, and have begun this run.
     pub fn up(run: Option<RunId>) -> Self {
-        Self::Up { run, cancel: None, answers: Vec::new() }
+        Self::Up { run, cancel: None, answers: Vec::new(), steers: Vec::new() }
     }
 }
 

@@ -260,6 +260,8 @@ pub enum Mode {
     Interrupt,
     /// Be refused.
     Reject,
+    /// Become part of the run in progress, where there is one.
+    Steer,
 }
 
 /// A stop to decide on.
@@ -354,6 +356,11 @@ pub enum Refusal {
     /// The tree is wide enough.
     #[error("a session may have {0} children at most; delete some first")]
     TooManyChildren(u32),
+    /// The driver cannot give text to a run in progress.
+    #[error(
+        "this agent takes no text into a run in progress; send it with mode \"enqueue\" to wait in line, or \"interrupt\" to end that run first"
+    )]
+    SteerUnsupported,
     /// The place is not needed any more.
     #[error("no place is needed")]
     NotNeeded,
@@ -380,6 +387,7 @@ impl Refusal {
             Self::ParentStopping => "parent_stopping",
             Self::TooDeep(_) => "tree_too_deep",
             Self::TooManyChildren(_) => "too_many_children",
+            Self::SteerUnsupported => "steer_unsupported",
             Self::NotNeeded => "not_needed",
             Self::AgentUnresolved => "agent_unresolved",
             Self::AgentInUse => "agent_in_use",

@@ -42,6 +42,8 @@ pub struct LocalCompute {
     pub cancelled: Option<RunId>,
     /// The answers it was given.
     pub answered: BTreeSet<ApprovalId>,
+    /// The runs it was given to become part of another.
+    pub steered: BTreeSet<RunId>,
 }
 
 /// What to do.
@@ -71,6 +73,13 @@ pub enum Action {
     HandAnswer {
         /// To what.
         id: ApprovalId,
+    },
+    /// Give the run that the live compute has this one as well.
+    HandSteer {
+        /// The run that is to become part of the other.
+        run: RunId,
+        /// The one in progress.
+        into: RunId,
     },
     /// Give the live compute this stop.
     Stop {
@@ -113,15 +122,20 @@ pub fn converge(local: &Local, assignment: &Assignment) -> Action {
     match (&assignment.order, this) {
         // A compute that was told to stop takes nothing more.
         (Order::Up { .. }, Some(compute)) if compute.stop.is_some() => Action::Nothing,
-        (Order::Up { run, cancel, answers }, Some(compute)) => match (run, cancel) {
+        (Order::Up { run, cancel, answers, steers }, Some(compute)) => match (run, cancel) {
             (Some(run), _) if compute.run != Some(*run) => Action::HandRun { run: *run },
             (Some(run), Some(grace)) if compute.cancelled != Some(*run) => {
                 Action::Cancel { run: *run, grace: *grace }
             }
-            _ => match answers.iter().find(|id| !compute.answered.contains(id)) {
-                Some(id) => Action::HandAnswer { id: *id },
-                None => Action::Nothing,
-            },
+            _ => {
+                let answer = answers.iter().find(|id| !compute.answered.contains(id));
+                let steer = steers.iter().find(|steer| !compute.steered.contains(steer));
+                match (answer, run, steer) {
+                    (Some(id), _, _) => Action::HandAnswer { id: *id },
+                    (None, Some(into), Some(run)) => Action::HandSteer { run: *run, into: *into },
+                    (None, _, _) => Action::Nothing,
+                }
+            }
         },
         (Order::Up { .. }, None) if closed => Action::AnswerClosed { epoch },
         // An older compute is still there: it ends first, by its own order.

@@ -9,6 +9,7 @@
 //! |---|---|---|
 //! | `open`, first | | `ready`, or `failed` |
 //! | `run` | | events, `text`, `conversation`, …, then `ended` |
+//! | `steer` | | `steered`, or nothing where the turn was over |
 //! | `cancel` | the turn is ended | `ended` |
 //! | `answer` | | `answered` or `ask_over` |
 
@@ -18,7 +19,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::Driver;
-use crate::approval::{Answer, Ask, Policy};
+use crate::approval::{Answer, Ask, Policies, Policy};
 use crate::ids::{ApprovalId, Epoch, RunId, SessionId};
 use crate::record::{Outcome, RunError};
 
@@ -38,6 +39,16 @@ pub enum ToDriver {
         /// What it asks, as a document.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         input: Option<Value>,
+    },
+    /// Text for the turn of this run. It is said as `steered` when the agent is about to be
+    /// given it; after `ended` it is dropped.
+    Steer {
+        /// The run that carries it.
+        run: RunId,
+        /// The run it is for.
+        into: RunId,
+        /// The text.
+        text: String,
     },
     /// End the turn in progress, if there is one. The driver answers with `ended`.
     Cancel,
@@ -78,9 +89,19 @@ pub struct Open {
     /// What the agent may do without being asked.
     #[serde(default)]
     pub approvals: Policy,
+    /// The policies it stays within, those of the sessions above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Policy>,
     /// JSON Schema of a run's result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,
+}
+
+impl Open {
+    /// All that judges what the agent does.
+    pub fn policies(&self) -> Policies {
+        Policies { own: self.approvals.clone(), within: self.within.clone() }
+    }
 }
 
 /// What a driver says, beside the events of [`OutputKind`](crate::record::OutputKind),
@@ -121,6 +142,11 @@ pub enum FromDriver {
     Busy {
         /// Whether it works.
         busy: bool,
+    },
+    /// The agent is given this text now.
+    Steered {
+        /// The run that carried it.
+        run: RunId,
     },
     /// The run has ended.
     Ended {

@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
 use crate::agent::{AgentPin, AgentPolicy};
-use crate::approval::{Answer, Ask};
+use crate::approval::{Answer, Ask, Policy, SessionPolicy};
 use crate::assignment::StopOrder;
 use crate::ids::*;
 use crate::limits::Limits;
@@ -125,6 +125,9 @@ pub enum Fact {
     /// Its turn is to be ended; the compute stays, if the agent obeys in time.
     #[serde(rename = "run.stopping")]
     RunStopping { run: RunId, grace_ms: Ms, by: String },
+    /// Its text has become part of that run, and with that it has ended.
+    #[serde(rename = "run.steered")]
+    RunSteered { run: RunId, into: RunId },
     #[serde(rename = "run.completed")]
     RunCompleted {
         run: RunId,
@@ -187,6 +190,11 @@ pub struct Created {
     pub traits: AgentTraits,
     #[serde(default, skip_serializing_if = "AgentPolicy::is_default")]
     pub agent_policy: AgentPolicy,
+    #[serde(default, skip_serializing_if = "SessionPolicy::is_default")]
+    pub approvals: SessionPolicy,
+    /// Policies of the sessions above, where the agent of one of them has created it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Policy>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
@@ -214,6 +222,8 @@ pub struct Changes {
     pub shared: Option<bool>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_policy: Option<AgentPolicy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<SessionPolicy>,
 }
 
 /// A session goes on with another description than it had.
@@ -285,6 +295,10 @@ pub struct RunQueued {
     /// Whether it went to the head of the queue.
     #[serde(default)]
     pub first: bool,
+    /// The run in progress that it is to become part of. Ends that first, it is a run like
+    /// any other.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub into: Option<RunId>,
 }
 
 /// The agent asks something of a person.
@@ -382,6 +396,7 @@ impl Fact {
             | Self::RunWaiting { run }
             | Self::RunResumed { run }
             | Self::RunStopping { run, .. }
+            | Self::RunSteered { run, .. }
             | Self::RunCompleted { run, .. }
             | Self::RunFailed { run, .. }
             | Self::RunStopped { run, .. }

@@ -253,4 +253,7 @@ pub struct LastRun {
     /// has no answer.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub outcome: Option<Outcome>,
+    /// Runs that have become part of it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steered: Vec<RunId>,
 }

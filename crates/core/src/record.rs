@@ -49,6 +49,13 @@ pub enum RecordBody {
         /// The run.
         run: RunId,
     },
+    /// A run has become part of the one in progress.
+    Steered {
+        /// The run.
+        run: RunId,
+        /// The one in progress.
+        into: RunId,
+    },
     /// The run has its answer.
     RunEnded {
         /// The run.

@@ -29,6 +29,9 @@ pub struct Head {
     /// Its turn is to be ended, and how long that may take.
     #[serde(default)]
     pub cancel: Option<Ms>,
+    /// Runs of the queue that are to become part of it, in order.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub steers: Vec<RunId>,
 }
 
 /// How far a dispatched run is.

@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, VecDeque};
 use serde::{Deserialize, Serialize};
 
 use crate::agent::{AgentPin, AgentPolicy, Graces};
+use crate::approval::{Policies, Policy, SessionPolicy};
 use crate::assignment::{Assignment, Order, StopOrder};
 use crate::ids::*;
 use crate::limits::Limits;
@@ -36,6 +37,12 @@ pub struct Session {
     /// What a resume does when its source says something else.
     #[serde(default)]
     pub agent_policy: AgentPolicy,
+    /// What it lays over its agent's policy of approvals.
+    #[serde(default, skip_serializing_if = "SessionPolicy::is_default")]
+    pub approvals: SessionPolicy,
+    /// The policies it stays within, whatever its own are.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Policy>,
     /// What of that description decides the session's life.
     pub traits: AgentTraits,
     /// Limits in force.
@@ -105,6 +112,9 @@ pub struct AgentTraits {
     /// Its driver can end a turn and keep the compute.
     #[serde(default)]
     pub cancels: bool,
+    /// Its driver can give text to a run in progress.
+    #[serde(default)]
+    pub steers: bool,
 }
 
 /// Whether a session exists for its users.
@@ -315,6 +325,11 @@ pub enum Need {
 }
 
 impl Session {
+    /// What judges its next compute, whose agent has this policy.
+    pub fn policies(&self, agent: &Policy) -> Policies {
+        Policies { own: self.approvals.over(agent), within: self.within.clone() }
+    }
+
     /// What it needs of a runner now. `None` while it is held, busy, or has nothing to do.
     pub fn need(&self) -> Option<Need> {
         if self.life != Life::Kept || self.hold.is_some() {
@@ -416,7 +431,21 @@ impl Compute {
             run: self.head.as_ref().map(|head| head.run.id),
             cancel: self.head.as_ref().and_then(|head| head.cancel),
             answers: answers.map(|asked| asked.id).collect(),
+            steers: self.head.as_ref().map(|head| head.steers.clone()).unwrap_or_default(),
         }
+    }
+
+    /// The run in progress whose agent could be given more text; none while its turn, or
+    /// the compute, is being ended.
+    pub fn turn_in_progress(&self) -> Option<RunId> {
+        let goes_on = self.wanted == Wanted::Up && !self.closing;
+        let head = self.head.as_ref().filter(|head| goes_on && head.cancel.is_none());
+        head.map(|head| head.run.id)
+    }
+
+    /// Whether this run is on its way into the one in progress.
+    pub fn has_steer(&self, run: RunId) -> bool {
+        self.head.as_ref().is_some_and(|head| head.steers.contains(&run))
     }
 
     /// What waits for a person.

@@ -8,7 +8,7 @@
 
 mod shell;
 
-use greenroom_core::approval::{Mode, Policy, Rule};
+use greenroom_core::approval::{Mode, Policies, Policy, Rule};
 use serde_json::Value;
 
 use self::shell::Parts;
@@ -41,8 +41,19 @@ pub enum Verdict {
     Ask,
 }
 
-/// Judges one use. `deny` is final, then `ask`, then `allow`, then the mode.
-pub fn judge(policy: &Policy, wish: Use<'_>) -> Verdict {
+/// Judges one use: the strictest word of all policies counts.
+pub fn judge(policies: &Policies, wish: Use<'_>) -> Verdict {
+    let own = judged(&policies.own, wish);
+    policies.within.iter().fold(own, |so_far, policy| match (so_far, judged(policy, wish)) {
+        (Verdict::Deny { by }, _) => Verdict::Deny { by },
+        (_, Verdict::Deny { by }) => Verdict::Deny { by: format!("{by}, of a session above") },
+        (Verdict::Ask, _) | (_, Verdict::Ask) => Verdict::Ask,
+        (allowed @ Verdict::Allow { .. }, Verdict::Allow { .. }) => allowed,
+    })
+}
+
+/// By one policy: `deny` is final, then `ask`, then `allow`, then the mode.
+fn judged(policy: &Policy, wish: Use<'_>) -> Verdict {
     let argument = Argument::of(wish.input);
     let find = |rules: &[Rule], fits: &dyn Fn(&Pattern<'_>) -> bool| {
         let mut patterns = rules.iter().map(|rule| (rule, Pattern::of(rule)));
@@ -200,7 +211,7 @@ mod tests {
     }
 
     fn says(policy: &Policy, tool: &str, input: Value) -> &'static str {
-        match judge(policy, Use { tool, input: &input, reads: tool.starts_with("read") }) {
+        match judged(policy, Use { tool, input: &input, reads: tool.starts_with("read") }) {
             Verdict::Allow { .. } => "allow",
             Verdict::Deny { .. } => "deny",
             Verdict::Ask => "ask",
@@ -231,6 +242,23 @@ mod tests {
         assert_eq!(runs(&all, "git log"), "ask");
         assert_eq!(runs(&all, "ls"), "allow");
         assert_eq!(says(&all, "shells", json!({})), "allow", "by its mode, not by the rule");
+    }
+
+    #[test]
+    fn of_several_policies_the_strictest_word_counts() {
+        let open = policy(Mode::Autonomous, &["shell"], &[], &[]);
+        let above = policy(Mode::Balanced, &["shell(ls*)"], &[], &["shell(rm *)"]);
+        let within = |own: &Policy, above: &Policy, command: &str| {
+            let policies = Policies { own: own.clone(), within: vec![above.clone()] };
+            let input = json!({ "command": command });
+            judge(&policies, Use { tool: "shell", input: &input, reads: false })
+        };
+        let denied = Verdict::Deny { by: "rule deny shell(rm *), of a session above".to_owned() };
+        assert_eq!(within(&open, &above, "rm x"), denied);
+        assert_eq!(within(&open, &above, "make"), Verdict::Ask);
+        assert_eq!(within(&above, &open, "make"), Verdict::Ask);
+        let allowed = Verdict::Allow { by: "rule allow shell".to_owned() };
+        assert_eq!(within(&open, &above, "ls -l"), allowed);
     }
 
     #[test]

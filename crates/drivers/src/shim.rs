@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use greenroom_core::approval::{Answer, Ask, Decision, Policy};
+use greenroom_core::approval::{Answer, Ask, Decision, Policies};
 use greenroom_core::drive::{FromDriver, Open, ToDriver};
 use greenroom_core::record::{Outcome, OutputKind, RunError};
 use greenroom_core::{ApprovalId, RunId};
@@ -23,6 +23,18 @@ pub struct Shim {
 struct Inner {
     out: Mutex<Box<dyn Write + Send>>,
     asked: Mutex<HashMap<ApprovalId, oneshot::Sender<Answer>>>,
+    steers: Mutex<Vec<Steer>>,
+}
+
+/// Text for a turn in progress.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Steer {
+    /// The run that carries it.
+    pub run: RunId,
+    /// The run it is for.
+    pub into: RunId,
+    /// The text.
+    pub text: String,
 }
 
 /// What a driver is to do.
@@ -82,6 +94,9 @@ pub fn connect() -> (Shim, Wishes) {
             let Ok(line) = line else { return };
             match serde_json::from_str(&line) {
                 Ok(ToDriver::Answer { id, answer }) => answers.answered(id, answer),
+                Ok(ToDriver::Steer { run, into, text }) => {
+                    answers.steer(Steer { run, into, text });
+                }
                 Ok(message) => {
                     if say.send(message).is_err() {
                         return;
@@ -125,7 +140,12 @@ impl Wishes {
                     },
                 },
                 Some(ToDriver::Cancel) => Wish::Cancel,
-                Some(ToDriver::Open(_) | ToDriver::Answer { .. } | ToDriver::Unknown) => continue,
+                Some(
+                    ToDriver::Open(_)
+                    | ToDriver::Answer { .. }
+                    | ToDriver::Steer { .. }
+                    | ToDriver::Unknown,
+                ) => continue,
             };
         }
     }
@@ -143,8 +163,8 @@ async fn terminated(term: &mut Option<Signal>) {
 impl Shim {
     /// One that says its lines there.
     pub fn writing(out: Box<dyn Write + Send>) -> Self {
-        let asked = Mutex::default();
-        Self { inner: Arc::new(Inner { out: Mutex::new(out), asked }) }
+        let (asked, steers) = (Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { out: Mutex::new(out), asked, steers }) }
     }
 
     fn line(&self, value: &impl serde::Serialize) {
@@ -200,6 +220,20 @@ impl Shim {
         self.line(&FromDriver::Ended { run, outcome });
     }
 
+    /// There is text for a turn.
+    pub fn steer(&self, steer: Steer) {
+        lock(&self.inner.steers).push(steer);
+    }
+
+    /// Takes what there is for the turn of this run, in order, and says that the agent is
+    /// given it. What is for another turn came too late, and is dropped.
+    pub fn steered(&self, into: RunId) -> Vec<String> {
+        let steers = std::mem::take(&mut *lock(&self.inner.steers));
+        let fits = steers.into_iter().filter(|steer| steer.into == into);
+        let taken = fits.inspect(|steer| self.line(&FromDriver::Steered { run: steer.run }));
+        taken.map(|steer| steer.text).collect()
+    }
+
     fn answered(&self, id: ApprovalId, answer: Answer) {
         if let Some(waiting) = lock(&self.inner.asked).remove(&id) {
             // Who asked may have gone on meanwhile.
@@ -209,9 +243,9 @@ impl Shim {
 
     /// May the agent do this? What the policy leaves open is asked of a person, whose
     /// answer is waited for; dropped, the question is withdrawn.
-    pub async fn permission(&self, policy: &Policy, wish: Use<'_>, ask: Ask) -> Answer {
-        let (decision, by) = match policy::judge(policy, wish) {
-            Verdict::Ask => return self.ask(policy, ask).await,
+    pub async fn permission(&self, policies: &Policies, wish: Use<'_>, ask: Ask) -> Answer {
+        let (decision, by) = match policy::judge(policies, wish) {
+            Verdict::Ask => return self.ask(policies, ask).await,
             Verdict::Allow { by } => (Decision::Allow, by),
             Verdict::Deny { by } => (Decision::Deny, by),
         };
@@ -224,7 +258,7 @@ impl Shim {
     }
 
     /// Asks a person, and waits for the answer as long as the policy says.
-    pub async fn ask(&self, policy: &Policy, ask: Ask) -> Answer {
+    pub async fn ask(&self, policies: &Policies, ask: Ask) -> Answer {
         let no = |reason: &str| Answer {
             decision: Decision::Deny,
             option: None,
@@ -232,7 +266,7 @@ impl Shim {
             content: None,
             reason: Some(reason.to_owned()),
         };
-        if policy.headless {
+        if policies.headless() {
             let data = json!({
                 "tool": ask.tool, "input": ask.input, "title": ask.title,
                 "decision": Decision::Deny, "by": "headless: nobody is there to ask",
@@ -245,7 +279,7 @@ impl Shim {
         lock(&self.inner.asked).insert(id, say);
         let withdrawn = Withdrawn { shim: self, id, reason: "the agent waits no longer" };
         self.line(&FromDriver::Ask { ask: Box::new(ask) });
-        let answer = match policy.timeout_ms {
+        let answer = match policies.timeout_ms() {
             None => said.await.ok(),
             Some(limit) => {
                 let limit = std::time::Duration::from_millis(limit.0);

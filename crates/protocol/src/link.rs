@@ -16,7 +16,7 @@
 use std::collections::BTreeMap;
 
 use greenroom_core::agent::AgentSpec;
-use greenroom_core::approval::Answer;
+use greenroom_core::approval::{Answer, Policy};
 use greenroom_core::record::Writer;
 use greenroom_core::{
     Assignment, Epoch, Generation, Limits, Receipt, RunId, RunnerId, SessionId, SessionUid,
@@ -248,6 +248,10 @@ pub struct ComputeBody {
     pub agent: AgentSpec,
     /// Limits in force when it was placed.
     pub limits: Limits,
+    /// The policies of approvals it stays within, beside its agent's, into which the
+    /// session's own is worked.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Policy>,
     /// Greenroom's own variables for the agent: `GREENROOM_URL`, `GREENROOM_SESSION`,
     /// `GREENROOM_TOKEN` (of role `agent`) and others. A secret: never written to disk.
     pub env: BTreeMap<String, String>,

@@ -3,7 +3,7 @@
 use std::collections::BTreeMap;
 
 use greenroom_core::agent::AgentPolicy;
-use greenroom_core::approval::{AskKind, AskOption, Decision};
+use greenroom_core::approval::{AskKind, AskOption, Decision, Policy, SessionPolicy};
 use greenroom_core::command::Mode;
 use greenroom_core::run::RunStatus;
 use greenroom_core::{
@@ -69,6 +69,13 @@ pub struct Session {
     /// What a resume does when the agent's source says something else by then.
     #[serde(default)]
     pub agent_policy: AgentPolicy,
+    /// What it lays over its agent's policy of approvals.
+    #[serde(default)]
+    pub approvals: SessionPolicy,
+    /// The policies it stays within: those of the sessions above it, where the agent of one
+    /// has created it.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Policy>,
     /// A line for people.
     pub title: Option<String>,
     /// Labels.
@@ -288,6 +295,9 @@ pub struct CreateSession {
     /// (default), `pin`, `ask`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_policy: Option<AgentPolicy>,
+    /// Approvals: what is laid over the agent's policy. An agent may only narrow it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<SessionPolicy>,
 }
 
 /// Body of `PATCH /v1/sessions/{id}`; what is absent stays.
@@ -309,6 +319,9 @@ pub struct PatchSession {
     /// What a resume does when the agent's source says something else by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_policy: Option<AgentPolicy>,
+    /// Approvals: all that is laid over the agent's policy, from the next compute on.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub approvals: Option<SessionPolicy>,
     /// Go on with this agent: a name, the key of a source, or a URL. Not while a compute is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,
@@ -324,7 +337,8 @@ pub struct CreateRun {
     /// A document that fits the agent's `input_schema`.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub input: Option<Value>,
-    /// `enqueue` (default), `interrupt`, `reject`; `steer` comes later.
+    /// `enqueue` (default), `interrupt`, `reject`, or `steer`: to become part of the run in
+    /// progress, where there is one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mode: Option<String>,
     /// Tell the parent session about its end.

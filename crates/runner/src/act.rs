@@ -15,7 +15,7 @@ use crate::backoff::Backoff;
 use crate::env::Environment;
 use crate::host::Host;
 use crate::http::CallError;
-use crate::session::{Compute, Event, Run, Session, Stage, Start, Supervised};
+use crate::session::{Compute, Event, Run, Session, Stage, Start, Steer, Supervised};
 use crate::shims::{self, Ears, Met};
 use crate::tail::Durable;
 use crate::{env, point, probe, workspace};
@@ -30,6 +30,7 @@ impl Compute {
             stop: None,
             cancelled: None,
             answers: BTreeMap::new(),
+            steers: Vec::new(),
             force: None,
             _efforts_guard: efforts.clone().drop_guard(),
             starting: efforts.child_token(),
@@ -70,6 +71,13 @@ impl Compute {
         {
             talk.say(ToShim::Run { run, input });
             self.run = Run::Given(run);
+        }
+        // In their order, and only what the run in progress is there for. Repeats change
+        // nothing.
+        let Run::Given(given) = self.run else { return };
+        for Steer { run, into, input } in self.steers.iter().filter(|steer| steer.into == given) {
+            let Some(input) = input.clone() else { return };
+            talk.say(ToShim::Steer { run: *run, into: *into, input });
         }
     }
 }
@@ -180,6 +188,7 @@ impl Session {
             conversation: body.conversation.clone(),
             resumed: body.resumed,
             approvals: body.agent.approvals.clone(),
+            within: body.within.clone(),
             output_schema: body.agent.output_schema.clone(),
         }
     }
@@ -257,6 +266,32 @@ impl Session {
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
         compute.say(ToShim::Answer { id, answer: answer.clone() });
         compute.answers.insert(id, Some(answer));
+    }
+
+    /// Fetches text for the run in progress.
+    pub(crate) fn hand_steer(&mut self, epoch: Epoch, run: RunId, into: RunId) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        compute.steers.retain(|steer| steer.into == into);
+        compute.steers.push(Steer { run, into, input: None });
+        let (host, inbox) = (self.host.clone(), self.inbox.clone());
+        self.effort(self.computes[&epoch].efforts.clone(), async move {
+            let fetch = async || match host.api.run(run).await {
+                // It came too late, and is not for this compute any more.
+                Err(error) if error.status() == Some(404) => Ok(None),
+                other => other.map(Some),
+            };
+            if let Some(body) = retried(fetch, "the body of a run").await {
+                let _ = inbox.send(Event::Steer { epoch, run, input: input_of(body) });
+            }
+        });
+    }
+
+    pub(crate) fn steer(&mut self, epoch: Epoch, run: RunId, input: RunInput) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        if let Some(steer) = compute.steers.iter_mut().find(|steer| steer.run == run) {
+            steer.input = Some(input);
+            compute.say_what_is_ready();
+        }
     }
 
     /// The shim answers. What it has not been told, or has not heard, is said to it.

@@ -50,6 +50,8 @@ pub(crate) enum Event {
     Answer { epoch: Epoch, id: ApprovalId, answer: Box<Answer> },
     /// Workspace and environment are there, or cannot be.
     Prepared { epoch: Epoch, start: ToShim },
+    /// The text of a run that is to become part of another.
+    Steer { epoch: Epoch, run: RunId, input: RunInput },
     /// The shim answers.
     Met { epoch: Epoch, met: Box<Met> },
     /// There is no shim to answer.
@@ -102,6 +104,8 @@ pub(crate) struct Compute {
     pub(crate) cancelled: Option<(RunId, Ms)>,
     /// Answers for its agent; absent as long as they are being fetched.
     pub(crate) answers: BTreeMap<ApprovalId, Option<Answer>>,
+    /// Runs that are to become part of another, in order.
+    pub(crate) steers: Vec<Steer>,
     pub(crate) force: Option<Force>,
     /// Ends what brings it up: body, workspace, run.
     pub(crate) starting: CancellationToken,
@@ -157,6 +161,14 @@ impl Run {
             Self::Fetching(run) | Self::Ready(run, _) | Self::Given(run) => Some(*run),
         }
     }
+}
+
+/// A run that is to become part of another.
+pub(crate) struct Steer {
+    pub(crate) run: RunId,
+    pub(crate) into: RunId,
+    /// Absent as long as it is being fetched.
+    pub(crate) input: Option<RunInput>,
 }
 
 /// The runner's own deadline for a stop.
@@ -257,6 +269,7 @@ impl Session {
             Event::Body { epoch, body, made } => self.body(epoch, *body, made).await,
             Event::Input { epoch, run, input } => self.input(epoch, run, input),
             Event::Answer { epoch, id, answer } => self.answer(epoch, id, *answer),
+            Event::Steer { epoch, run, input } => self.steer(epoch, run, input),
             Event::Prepared { epoch, start } => self.prepared(epoch, start),
             Event::Met { epoch, met } => self.met(epoch, *met).await,
             Event::NoShim { epoch } => self.settle(epoch).await,
@@ -340,6 +353,7 @@ impl Session {
                 stop: compute.stop.clone(),
                 cancelled: compute.cancelled.map(|(run, _)| run),
                 answered: compute.answers.keys().copied().collect(),
+                steered: compute.steers.iter().map(|steer| steer.run).collect(),
             }),
         }
     }
@@ -358,6 +372,7 @@ impl Session {
                 Action::HandRun { run } => self.hand_run(epoch, run),
                 Action::Cancel { run, grace } => self.cancel(epoch, run, grace),
                 Action::HandAnswer { id } => self.hand_answer(epoch, id),
+                Action::HandSteer { run, into } => self.hand_steer(epoch, run, into),
                 Action::Stop { stop } => self.stop(epoch, stop).await,
                 Action::CloseUnstarted { epoch, stop } => {
                     return self.close_unstarted(epoch, Err(stop)).await;

@@ -26,6 +26,9 @@ pub(crate) struct Driven {
     waits_since: Option<Moment>,
     /// Answers that were passed on.
     answered: BTreeSet<ApprovalId>,
+    /// Texts that were passed on, or wait for their run to begin.
+    steered: BTreeSet<RunId>,
+    early: Vec<ToDriver>,
     /// The run whose turn is being ended, and until when it may.
     cancel: Option<(RunId, Moment)>,
     /// Its agent works, with or without a run.
@@ -75,6 +78,7 @@ impl Supervisor {
             home: spec.home.clone(),
             door: Some(self.control.door_path()),
             approvals: spec.approvals.clone(),
+            within: spec.within.clone(),
             output_schema: spec.output_schema.clone(),
         };
         self.tell(&ToDriver::Open(Box::new(open)));
@@ -87,6 +91,39 @@ impl Supervisor {
             RunInput::Input(value) => (None, Some(value.clone())),
         };
         self.tell(&ToDriver::Run { run, prompt, input });
+        let early = self.driven.as_mut().map(|driven| std::mem::take(&mut driven.early));
+        early.unwrap_or_default().iter().for_each(|steer| self.tell(steer));
+    }
+
+    /// Text for the run in progress, or for the one that is about to begin. For any other it
+    /// is too late.
+    pub(crate) fn steer(&mut self, run: RunId, into: RunId, input: &RunInput) {
+        let active = self.run.as_ref().is_some_and(|active| active.id == into);
+        let pending = self.pending.as_ref().is_some_and(|pending| pending.id == into);
+        let Some(driven) = &mut self.driven else { return };
+        if !(active || pending) || !driven.steered.insert(run) {
+            return;
+        }
+        let text = match input {
+            RunInput::Prompt(text) => text.clone(),
+            RunInput::Input(value) => value.to_string(),
+        };
+        let steer = ToDriver::Steer { run, into, text };
+        match active {
+            true => self.tell(&steer),
+            false => driven.early.push(steer),
+        }
+    }
+
+    /// The agent is given a text: that is on record with its run.
+    fn driver_steered(&mut self, run: RunId) {
+        let given = self.driven.as_ref().is_some_and(|driven| driven.steered.contains(&run));
+        let (Some(active), Some(last)) = (&self.run, &mut self.last_run) else { return };
+        let into = active.id;
+        if given && !last.steered.contains(&run) {
+            last.steered.push(run);
+            self.state(RecordBody::Steered { run, into });
+        }
     }
 
     /// The driver says something beside events. Called while its streams are being read:
@@ -128,6 +165,7 @@ impl Supervisor {
                     self.state(RecordBody::AskOver { id, reason });
                 }
             }
+            FromDriver::Steered { run } => self.driver_steered(run),
             FromDriver::Ended { run, outcome } => self.driver_ended(run, outcome),
         }
     }

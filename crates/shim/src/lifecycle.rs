@@ -41,6 +41,7 @@ impl Supervisor {
             }
             ToShim::Cancel { run, grace_ms } => self.cancel(run, grace_ms, now),
             ToShim::Answer { id, answer } => self.answer(id, answer, now),
+            ToShim::Steer { run, into, input } => self.steer(run, into, &input),
             ToShim::CannotStart { error } => {
                 if self.phase == Phase::AwaitingEnv {
                     self.end_by_itself(now, EndReason::StartError, 0, Some(error));
@@ -231,7 +232,7 @@ impl Supervisor {
         fail::fail_point!("shim_after_run_started");
         let PendingRun { id, input, .. } = pending;
         self.run = Some(ActiveRun { id, begun: clock::now(), result: None });
-        self.last_run = Some(LastRun { run: id, outcome: None });
+        self.last_run = Some(LastRun { run: id, outcome: None, steered: Vec::new() });
         if self.is_persistent() {
             self.hand_over(id, &input, now);
         } else {
@@ -298,7 +299,9 @@ impl Supervisor {
     pub(crate) fn end_run(&mut self, outcome: Outcome) {
         let Some(ActiveRun { id: run, .. }) = self.run.take() else { return };
         self.keep_gap(Some(run));
-        self.last_run = Some(LastRun { run, outcome: Some(outcome.clone()) });
+        if let Some(last) = &mut self.last_run {
+            last.outcome = Some(outcome.clone());
+        }
         self.state(RecordBody::RunEnded { run, outcome });
     }
 

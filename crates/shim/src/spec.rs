@@ -55,6 +55,9 @@ pub struct ShimSpec {
     /// What the agent may do without being asked, where its driver lets us decide.
     #[serde(default)]
     pub approvals: Policy,
+    /// The policies it stays within, those of the sessions above.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub within: Vec<Policy>,
     /// JSON Schema of a run's result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_schema: Option<Value>,

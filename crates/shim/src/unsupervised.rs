@@ -67,7 +67,13 @@ impl Told {
             RecordBody::RunStarted { run } => self.begun(run),
             RecordBody::RunEnded { run, outcome } => {
                 self.any_run = true;
-                self.last_run = Some(LastRun { run, outcome: Some(outcome) });
+                let steered = self.steered_into(run);
+                self.last_run = Some(LastRun { run, outcome: Some(outcome), steered });
+            }
+            RecordBody::Steered { run, into } => {
+                if let Some(last) = self.last_run.as_mut().filter(|last| last.run == into) {
+                    last.steered.push(run);
+                }
             }
             RecordBody::Gap { .. } => self.any_run = true,
             RecordBody::Receipt { receipt } => self.receipt = Some(receipt),
@@ -75,9 +81,15 @@ impl Told {
         }
     }
 
+    /// What has become part of a run, so far as that was read.
+    fn steered_into(&mut self, run: RunId) -> Vec<RunId> {
+        let last = self.last_run.take().filter(|last| last.run == run);
+        last.map(|last| last.steered).unwrap_or_default()
+    }
+
     fn begun(&mut self, run: RunId) {
         self.any_run = true;
-        self.last_run = Some(LastRun { run, outcome: None });
+        self.last_run = Some(LastRun { run, outcome: None, steered: Vec::new() });
     }
 }
 

@@ -42,6 +42,15 @@ pub enum ToShim {
         /// What it asks.
         input: RunInput,
     },
+    /// Text for the run in progress, carried by a run of its own. Repeats change nothing.
+    Steer {
+        /// The run that carries it.
+        run: RunId,
+        /// The run it is for.
+        into: RunId,
+        /// What it says.
+        input: RunInput,
+    },
     /// End the turn of this run, within so long; where the agent takes longer, end the
     /// compute. Repeats change nothing.
     Cancel {

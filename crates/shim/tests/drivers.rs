@@ -167,8 +167,13 @@ fn the_clock_of_a_run_stands_still_while_a_person_is_asked() {
     until_ready(&shim);
     let run = talk.run("x");
     until_asked(&shim);
-    // Far longer than its limit, in the clock that the limit is measured by.
-    std::thread::sleep(std::time::Duration::from_millis(600));
+    // Longer than its limit: another, begun after it and with the same limit, is ended by it.
+    let waits = driver("[say(type='ready') for said in lines() if said['do'] == 'open']");
+    let (mut other, mut other_talk) = waits.with(|spec| spec.limits.run_ms = Some(Ms(150))).start();
+    until_ready(&other);
+    other_talk.run("x");
+    assert_eq!(other_talk.closed().reason, EndReason::Limit);
+    other.wait();
     talk.say(&ToShim::Answer { id: ask_id(), answer: allow() });
     assert_eq!(until_ended(&shim, run), Outcome::Completed { result: None });
     talk.stop(0);

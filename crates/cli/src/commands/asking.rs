@@ -4,6 +4,7 @@
 use std::str::FromStr;
 
 use greenroom_core::agent::AgentPolicy;
+use greenroom_core::approval::{Mode, Rule, SessionPolicy};
 use greenroom_core::{Bytes, Limits, Ms};
 use serde_json::Value;
 
@@ -113,6 +114,49 @@ pub(crate) struct Traits {
     /// What a prompt does when the agent's source says something else by then: follow, pin or ask
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     pub(crate) agent_policy: Option<AgentPolicy>,
+    #[command(flatten)]
+    pub(crate) approvals: Approvals,
+}
+
+/// What a session may do without being asked, over what its agent may.
+#[derive(Debug, Clone, Default, clap::Args)]
+pub(crate) struct Approvals {
+    /// What is asked where no rule says so: strict, balanced or autonomous
+    #[arg(long, value_name = "MODE", value_parser = mode)]
+    approvals_mode: Option<Mode>,
+    /// Nobody is there: what would be asked is denied
+    #[arg(long)]
+    headless: bool,
+    /// Let it do this, where the agent's own rules do not deny or ask; may be repeated
+    #[arg(long, value_name = "RULE")]
+    allow: Vec<String>,
+    /// Ask before it does this; may be repeated
+    #[arg(long, value_name = "RULE")]
+    ask: Vec<String>,
+    /// Never let it do this; may be repeated
+    #[arg(long, value_name = "RULE")]
+    deny: Vec<String>,
+}
+
+impl Approvals {
+    /// As the API has it; nothing where nothing was said.
+    pub(crate) fn policy(self) -> Option<SessionPolicy> {
+        let rules = |texts: Vec<String>| texts.into_iter().map(Rule).collect();
+        let policy = SessionPolicy {
+            mode: self.approvals_mode,
+            headless: self.headless.then_some(true),
+            allow: rules(self.allow),
+            ask: rules(self.ask),
+            deny: rules(self.deny),
+            timeout_ms: None,
+        };
+        (!policy.is_default()).then_some(policy)
+    }
+}
+
+fn mode(word: &str) -> Result<Mode, String> {
+    let mode = serde_json::from_value(Value::from(word));
+    mode.map_err(|_| "it is strict, balanced or autonomous".to_owned())
 }
 
 /// What a resume does with a description that has changed.
@@ -137,6 +181,7 @@ impl Traits {
             limits: Limit::all(&self.limits),
             shared: self.shared.then_some(true),
             agent_policy: self.agent_policy,
+            approvals: self.approvals.policy(),
             ..Default::default()
         }
     }

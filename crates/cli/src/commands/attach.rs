@@ -49,6 +49,13 @@ impl Course {
             "run.failed" if mine => return Some(End::Failed(error_text(data))),
             "run.stopped" if mine => return Some(End::Stopped),
             "run.withdrawn" if mine => return Some(End::Withdrawn),
+            // It goes on as part of another.
+            "run.steered" if mine => {
+                if let Some(into) = data.get("into").and_then(|into| into.as_str()?.parse().ok()) {
+                    self.run = into;
+                    self.queued = false;
+                }
+            }
             "run.dispatched" | "run.started" if mine => self.queued = false,
             "run.requeued" | "run.queued" if mine => self.queued = true,
             "session.held" => self.held = true,
@@ -113,10 +120,11 @@ pub(crate) async fn follow_run(
             spinner.end();
         }
         printer.print(&live)?;
-        if let Live::Event(event) = &live
-            && let Some(end) = course.see(event)
-        {
-            break end;
+        if let Live::Event(event) = &live {
+            if let Some(end) = course.see(event) {
+                break end;
+            }
+            printer.follows(course.run);
         }
     };
     spinner.end();

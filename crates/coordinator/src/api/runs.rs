@@ -86,7 +86,10 @@ async fn get(
 #[derive(Debug, Default, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(deny_unknown_fields)]
 struct StopRunRequest {
-    /// From the first SIGTERM to the kill; the agent's own where absent.
+    /// From the first SIGTERM to the kill, where the compute ends with the run; the agent's
+    /// own where absent. A driver that can end a turn has `stop.cancel_grace` of its agent
+    /// file for that, and where it does not obey the compute is ended by the agent's own
+    /// graces, whatever is said here.
     #[serde(default)]
     grace_ms: Option<Ms>,
 }

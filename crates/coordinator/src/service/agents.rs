@@ -58,6 +58,7 @@ impl Pinned {
             keeps_leftovers: self.row.spec.leftovers == Leftovers::Keep,
             graces: self.row.spec.stop,
             cancels: self.row.spec.driver.cancels(),
+            steers: self.row.spec.driver.steers(),
         }
     }
 

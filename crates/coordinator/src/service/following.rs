@@ -41,6 +41,14 @@ impl Following {
     }
 }
 
+/// The description that a session has.
+pub(crate) async fn pinned(app: &App, session: &Session) -> ApiResult<Arc<Pinned>> {
+    let pin = &session.agent;
+    Ok(app.agents.pinned(&*app.store, pin).await?.ok_or_else(|| {
+        Problem::not_found("agent", &format!("{} version {}", pin.name, pin.version))
+    })?)
+}
+
 /// What a session goes on with, as its policy wants it.
 pub(crate) async fn following(app: &App, session: &Session, by: &str) -> ApiResult<Following> {
     let pinned = app.agents.pinned(&*app.store, &session.agent).await?;

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenroom_core::agent::AgentSpec;
 use greenroom_core::{Epoch, RunnerId, SessionUid};
 use greenroom_protocol::Problem;
 use greenroom_protocol::link::{
@@ -17,7 +18,7 @@ use crate::app::App;
 use crate::error::ApiResult;
 use crate::presence::Runner;
 use crate::secret;
-use crate::service::reports;
+use crate::service::{following, reports};
 
 /// A long poll waits this long at most.
 const LONGEST_POLL: Duration = Duration::from_secs(15);
@@ -215,10 +216,9 @@ pub(crate) async fn compute_body(
         )
         .into());
     };
-    let Some(agent) = app.agents.pinned(&*app.store, &session.agent).await? else {
-        let name = format!("{} version {}", session.agent.name, session.agent.version);
-        return Err(Problem::not_found("agent", &name).into());
-    };
+    let agent = following::pinned(app, &session).await?;
+    let policies = session.policies(&agent.row.spec.approvals);
+    let agent = AgentSpec { approvals: policies.own, ..(*agent.row.spec).clone() };
     let url = if host.is_empty() { app.url() } else { format!("http://{host}") };
     let env = BTreeMap::from([
         ("GREENROOM_URL".to_owned(), url),
@@ -230,8 +230,9 @@ pub(crate) async fn compute_body(
     ]);
     Ok(ComputeBody {
         session: session.id.clone(),
-        agent: (*agent.row.spec).clone(),
+        agent,
         limits: session.limits.clone(),
+        within: policies.within,
         env,
         conversation: session.conversation.clone(),
         resumed: epoch > Epoch(1) && session.ended.is_some(),
@@ -246,7 +247,11 @@ pub(crate) async fn run_body(app: &App, runner: RunnerId, id: &str) -> ApiResult
     let row = app.store.run(run).await?.ok_or_else(not_found)?;
     let session = app.store.session(row.uid).await?.ok_or_else(not_found)?;
     let dispatched = session.compute.as_ref().is_some_and(|compute| {
-        compute.runner == runner && compute.head.as_ref().is_some_and(|head| head.run.id == run)
+        compute.runner == runner
+            && compute
+                .head
+                .as_ref()
+                .is_some_and(|head| head.run.id == run || head.steers.contains(&run))
     });
     if !dispatched {
         return Err(not_found().into());

@@ -104,13 +104,10 @@ fn mode(word: Option<&str>) -> ApiResult<Mode> {
         None | Some("enqueue") => Ok(Mode::Enqueue),
         Some("interrupt") => Ok(Mode::Interrupt),
         Some("reject") => Ok(Mode::Reject),
-        Some("steer") => Err(Problem::invalid(
-            "/mode: \"steer\" is not supported by this build: use enqueue, interrupt or reject",
-        )
-        .at("/mode")
-        .into()),
+        Some("steer") => Ok(Mode::Steer),
         Some(_) => {
-            Err(Problem::invalid("/mode is one of enqueue, interrupt, reject").at("/mode").into())
+            let detail = "/mode is one of enqueue, interrupt, reject, steer";
+            Err(Problem::invalid(detail).at("/mode").into())
         }
     }
 }

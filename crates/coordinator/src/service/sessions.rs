@@ -16,7 +16,7 @@ use crate::app::{App, fresh};
 use crate::auth::{Caller, Right, Who};
 use crate::error::ApiResult;
 use crate::service::wait::Waiter;
-use crate::service::{following, views};
+use crate::service::{following, policies, views};
 
 /// How far and wide a tree of sessions may grow.
 pub(crate) const BOUNDS: TreeBounds = TreeBounds { depth: 8, children: 100 };
@@ -97,6 +97,9 @@ pub(crate) async fn create(
         None => agent.row.spec.limits.clone(),
     };
     check_limits(&limits)?;
+    let approvals = request.approvals.unwrap_or_default();
+    policies::check(&approvals, &agent.row.spec)?;
+    let within = policies::within(app, caller, parent.as_deref(), &approvals, &agent).await?;
     let at = app.clock.wall();
     let callback = request.callback.unwrap_or(false);
     if callback && parent.is_none() {
@@ -129,6 +132,8 @@ pub(crate) async fn create(
         agent: agent.pin(),
         traits: agent.traits(),
         agent_policy: request.agent_policy.unwrap_or_default(),
+        approvals,
+        within,
         limits,
         parent: parent.as_ref().map(|parent| parent.uid),
         parent_id: parent.as_ref().map(|parent| parent.id.clone()),
@@ -216,12 +221,17 @@ pub(crate) async fn update(
     if let Some(limits) = &patch.limits {
         check_limits(limits)?;
     }
+    if let Some(approvals) = &patch.approvals {
+        let agent = following::pinned(app, &session).await?;
+        policies::check(approvals, &agent.row.spec)?;
+    }
     let changes = Changes {
         title: patch.title,
         labels: patch.labels,
         limits: patch.limits,
         shared: patch.shared,
         agent_policy: patch.agent_policy,
+        approvals: patch.approvals,
     };
     let mut commands = Vec::new();
     if changes != Changes::default() {

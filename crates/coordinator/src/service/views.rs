@@ -27,6 +27,8 @@ pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
         shared: session.shared,
         agent: agent_ref(&session.agent),
         agent_policy: session.agent_policy,
+        approvals: session.approvals.clone(),
+        within: session.within.clone(),
         title: session.title.clone(),
         labels: session.labels.clone(),
         status: standing.status,
@@ -97,7 +99,7 @@ pub(crate) fn run(row: &RunRow) -> v1::Run {
 /// How many runs come before one, as its session knows it.
 pub(crate) fn ahead(session: &Session, run: RunId) -> u32 {
     let head = session.compute.as_ref().and_then(|compute| compute.head.as_ref());
-    if head.is_some_and(|head| head.run.id == run) {
+    if head.is_some_and(|head| head.run.id == run || head.steers.contains(&run)) {
         return 0;
     }
     let waiting = session.queue.iter().position(|waiting| waiting.id == run).unwrap_or(0);

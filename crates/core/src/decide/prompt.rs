@@ -27,6 +27,10 @@ impl Plan {
             return Err(Refusal::SessionBusy { status: self.session.status().as_str() });
         }
         let interrupts = prompt.mode == Mode::Interrupt;
+        let into = match prompt.mode {
+            Mode::Steer => self.turn_to_steer()?,
+            Mode::Enqueue | Mode::Interrupt | Mode::Reject => None,
+        };
         self.restore(&prompt.by);
         self.emit(Fact::RunQueued(Box::new(RunQueued {
             run: prompt.run,
@@ -34,6 +38,7 @@ impl Plan {
             input: prompt.input,
             by: prompt.by.name.clone(),
             first: prompt.first || interrupts,
+            into,
         })));
         // A person who asks after the receipt has seen the stop. One who asks while it is
         // under way may not have, and must say that the work should go on.
@@ -45,6 +50,16 @@ impl Plan {
             self.interrupt(prompt.stop, &prompt.by);
         }
         Ok(())
+    }
+
+    /// The run that a steer becomes part of. With none in progress it is a prompt like any
+    /// other, whoever the agent is.
+    fn turn_to_steer(&self) -> Result<Option<RunId>, Refusal> {
+        let compute = self.session.compute.as_ref();
+        match compute.and_then(|compute| compute.turn_in_progress()) {
+            Some(_) if !self.session.traits.steers => Err(Refusal::SteerUnsupported),
+            turn => Ok(turn),
+        }
     }
 
     /// Ends the run in progress so that the one at the head of the queue can go on.
@@ -100,6 +115,10 @@ impl Plan {
     }
 
     pub(super) fn withdraw(&mut self, run: RunId, by: &Actor) -> Result<(), Refusal> {
+        // The agent may have it already.
+        if self.session.compute.as_ref().is_some_and(|compute| compute.has_steer(run)) {
+            return Err(Refusal::RunStarted);
+        }
         if self.session.queue.iter().any(|waiting| waiting.id == run) {
             self.emit(Fact::RunWithdrawn { run, by: by.name.clone() });
             return Ok(());
@@ -159,6 +178,7 @@ impl Plan {
             input: None,
             by,
             first: false,
+            into: None,
         })));
     }
 }

@@ -42,6 +42,7 @@ impl Plan {
             RecordBody::Closing { reason } => self.emit(Fact::Closing { epoch, reason }),
             RecordBody::RunStarted { run } => self.run_started(epoch, run),
             RecordBody::RunEnded { run, outcome } => self.run_ended(epoch, run, outcome),
+            RecordBody::Steered { run, into } => self.steered(epoch, run, into),
         }
     }
 
@@ -83,6 +84,15 @@ impl Plan {
             self.end_run(run, outcome);
         } else {
             self.unmatched(epoch, RecordBody::RunEnded { run, outcome });
+        }
+    }
+
+    fn steered(&mut self, epoch: Epoch, run: RunId, into: RunId) {
+        let head = self.session.compute.as_ref().and_then(|compute| compute.head.as_ref());
+        if head.is_some_and(|head| head.run.id == into && head.steers.contains(&run)) {
+            self.emit(Fact::RunSteered { run, into });
+        } else {
+            self.unmatched(epoch, RecordBody::Steered { run, into });
         }
     }
 
@@ -198,6 +208,12 @@ impl Plan {
             // The receipt has overtaken the journal.
             self.run_started(receipt.epoch, run);
         }
+        for steer in last.iter().flat_map(|last| &last.steered) {
+            let waits = self.session.compute.as_ref().is_some_and(|c| c.has_steer(*steer));
+            if waits {
+                self.steered(receipt.epoch, *steer, run);
+            }
+        }
         if let Some(LastRun { outcome: Some(outcome), .. }) = last {
             self.end_run(run, outcome.clone());
             return false;
@@ -214,6 +230,16 @@ impl Plan {
         // record without details; it is not tried again.
         let unknown = receipt.reason == EndReason::Abandoned
             || receipt.proof.iter().any(|proof| proof.means == Means::RunnerRecord);
+        if unknown {
+            // Nor is what was on its way into it.
+            let compute = self.session.compute.as_ref();
+            let head = compute.and_then(|compute| compute.head.as_ref());
+            for steer in head.map(|head| head.steers.clone()).unwrap_or_default() {
+                let text = "whether the agent was given this is unknown";
+                let error = RunError::new("abandoned", text);
+                self.end_run(steer, Outcome::Failed { error });
+            }
+        }
         if !began && !unknown && how != HowEnded::Failed(FailReason::StartError) {
             self.emit(Fact::RunRequeued { run });
             return true;

@@ -114,7 +114,12 @@ impl Plan {
     fn discard_behind(&mut self, head: Option<RunId>, by: &Actor) {
         let waiting: Vec<RunId> = self.session.queue.iter().map(|run| run.id).collect();
         for run in waiting.into_iter().filter(|run| Some(*run) != head) {
-            self.emit(Fact::RunWithdrawn { run, by: by.name.clone() });
+            let given = self.session.compute.as_ref().is_some_and(|c| c.has_steer(run));
+            self.emit(match given {
+                // The agent may have it already.
+                true => Fact::RunStopped { run, error: None },
+                false => Fact::RunWithdrawn { run, by: by.name.clone() },
+            });
         }
     }
 

@@ -215,7 +215,7 @@ impl World {
             }
             Action::HandRun { run } => self.hand(assignment.epoch.0, run),
             // Turns that are cancelled, and answers, are no business of this model's agent.
-            Action::Cancel { .. } | Action::HandAnswer { .. } => false,
+            Action::Cancel { .. } | Action::HandAnswer { .. } | Action::HandSteer { .. } => false,
             Action::Stop { stop } => self.tell_stop(assignment.epoch.0, stop),
             Action::CloseUnstarted { epoch, stop } => {
                 self.runner.folders.insert(epoch.0, Folder::new());
@@ -399,9 +399,11 @@ impl Folder {
     fn last_run(&self) -> Option<LastRun> {
         self.journal.iter().rev().find_map(|body| match body {
             RecordBody::RunEnded { run, outcome } => {
-                Some(LastRun { run: *run, outcome: Some(outcome.clone()) })
+                Some(LastRun { run: *run, outcome: Some(outcome.clone()), steered: Vec::new() })
             }
-            RecordBody::RunStarted { run } => Some(LastRun { run: *run, outcome: None }),
+            RecordBody::RunStarted { run } => {
+                Some(LastRun { run: *run, outcome: None, steered: Vec::new() })
+            }
             _ => None,
         })
     }

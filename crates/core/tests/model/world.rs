@@ -230,8 +230,11 @@ impl World {
                 keeps_leftovers: false,
                 graces: Graces::default(),
                 cancels: false,
+                steers: false,
             },
             agent_policy: Default::default(),
+            approvals: Default::default(),
+            within: Vec::new(),
             limits: Limits::default(),
             parent: None,
             parent_id: None,
@@ -278,6 +281,7 @@ impl Runner {
                 stop: folder.stop.clone(),
                 cancelled: None,
                 answered: Default::default(),
+                steered: Default::default(),
             }),
         }
     }

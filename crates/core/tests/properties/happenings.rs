@@ -147,7 +147,14 @@ fn or_rarely(common: Happening, rare: Happening) -> impl Strategy<Value = Happen
 }
 
 fn asked() -> impl Strategy<Value = Happening> {
-    let mode = select(vec![Mode::Enqueue, Mode::Enqueue, Mode::Interrupt, Mode::Reject]);
+    let mode = select(vec![
+        Mode::Enqueue,
+        Mode::Enqueue,
+        Mode::Interrupt,
+        Mode::Reject,
+        Mode::Steer,
+        Mode::Steer,
+    ]);
     let prompt =
         (mode, any_bool(), any_bool(), home()).prop_map(|(mode, resume, first, person)| {
             Happening::Prompt { mode, resume, first, person }
@@ -196,7 +203,7 @@ fn reported() -> impl Strategy<Value = Happening> {
             last,
         },
     );
-    let record = (epoch(), 1u128..8, 0u8..13).prop_map(|(epoch, run, which)| Happening::Record {
+    let record = (epoch(), 1u128..8, 0u8..15).prop_map(|(epoch, run, which)| Happening::Record {
         epoch,
         run,
         which,
@@ -279,6 +286,7 @@ impl Happening {
                 receipt.last_run = last.map(|(n, ended)| LastRun {
                     run: watch.head_or(n),
                     outcome: ended.then_some(Outcome::Stopped { error: None }),
+                    steered: vec![watch.steer_or(n)],
                 });
                 Command::Receipt(Box::new(receipt))
             }
@@ -324,6 +332,7 @@ fn record(watch: &Watch, epoch: Epoch, n: u128, which: u8) -> Command {
         6 => RecordBody::Conversation { id: format!("conversation {n}") },
         7 | 8 => RecordBody::Asked { run: watch.head_or(n), ask: Box::new(scene::ask(n % 4)) },
         9 => RecordBody::AnswerTaken { id: scene::ask(n % 4).id },
+        11 | 12 => RecordBody::Steered { run: watch.steer_or(n), into: watch.head_or(n) },
         10 => RecordBody::AskOver { id: scene::ask(n % 4).id, reason: "…".into() },
         _ => RecordBody::Output { run: Some(run(n)), kind: OutputKind::Usage, data },
     };

@@ -46,6 +46,13 @@ impl Watch {
         head.filter(|_| n.is_multiple_of(2)).map_or(run(n), |head| head.run.id)
     }
 
+    /// A run on its way into the head run for even numbers.
+    pub fn steer_or(&self, n: u128) -> RunId {
+        let head = self.session.compute.as_ref().and_then(|compute| compute.head.as_ref());
+        let steer = head.and_then(|head| head.steers.first().copied());
+        steer.filter(|_| n.is_multiple_of(2)).unwrap_or(run(n))
+    }
+
     /// Folds facts, each of which must be in order.
     pub fn accept(&mut self, facts: &[Fact]) {
         for fact in facts {
@@ -72,6 +79,7 @@ impl Watch {
             Fact::RunCompleted { run, .. }
             | Fact::RunFailed { run, .. }
             | Fact::RunStopped { run, .. }
+            | Fact::RunSteered { run, .. }
             | Fact::RunWithdrawn { run, .. } => *self.ended.entry(*run).or_default() += 1,
             Fact::Placed { epoch, .. } | Fact::EpochAdopted { epoch, .. } => {
                 assert!(*epoch > self.placed && !self.closed.contains(epoch));
@@ -106,6 +114,11 @@ impl Watch {
         if before.standing() != session.standing() {
             let told = matches!(facts.last(), Some(Fact::Status { status: s, .. }) if *s == status);
             assert!(told, "the log does not say {status:?}");
+        }
+        let head = session.compute.as_ref().and_then(|compute| compute.head.as_ref());
+        for steer in head.iter().flat_map(|head| &head.steers) {
+            assert!(session.queue.iter().any(|waiting| waiting.id == *steer), "it is lost");
+            assert!(session.traits.steers, "nobody could give it");
         }
         for run in &self.accepted {
             let waits = session.queue.iter().filter(|waiting| waiting.id == *run).count();

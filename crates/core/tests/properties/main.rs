@@ -31,10 +31,12 @@ proptest! {
         persistent: bool,
         keeps_leftovers: bool,
         cancels: bool,
+        steers: bool,
         happenings in prop::collection::vec(happenings::any(), 0..60),
     ) {
         let mut created = scene::created(persistent, keeps_leftovers);
         created.traits.cancels = cancels;
+        created.traits.steers = steers;
         let mut watch = Watch::new(created);
         for happening in happenings {
             let command = happening.command(&watch);
@@ -69,11 +71,17 @@ proptest! {
             stop: stopping.then(|| stop.clone()),
             cancelled: None,
             answered: Default::default(),
+            steered: Default::default(),
         });
         let local = Local { floor: Epoch(floor), seen: Generation(seen), live };
         let order = match which {
-            0 => Order::Up { run: None, cancel: None, answers: Vec::new() },
-            1 => Order::Up { run: Some(run(1)), cancel: None, answers: Vec::new() },
+            0 => Order::up(None),
+            1 => Order::Up {
+                run: Some(run(1)),
+                cancel: None,
+                answers: Vec::new(),
+                steers: vec![run(2)],
+            },
             2 => Order::Down { stop },
             3 => Order::Closed,
             _ => Order::Gone,
@@ -96,7 +104,7 @@ proptest! {
                 prop_assert!(epoch <= local.floor);
             }
             Action::RemoveFiles => prop_assert!(local.live.is_none()),
-            Action::Cancel { .. } | Action::HandAnswer { .. } => {
+            Action::Cancel { .. } | Action::HandAnswer { .. } | Action::HandSteer { .. } => {
                 prop_assert!(local.live.is_some_and(|live| live.epoch == epoch && live.stop.is_none()));
             }
         }

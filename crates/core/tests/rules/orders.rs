@@ -102,7 +102,14 @@ fn local(floor: u32, live: Option<LocalCompute>) -> Local {
 
 fn live(epoch: u32, run: Option<RunId>, stop: Option<StopOrder>) -> Option<LocalCompute> {
     let (cancelled, answered) = (None, Default::default());
-    Some(LocalCompute { epoch: Epoch(epoch), run, stop, cancelled, answered })
+    Some(LocalCompute {
+        epoch: Epoch(epoch),
+        run,
+        stop,
+        cancelled,
+        answered,
+        steered: Default::default(),
+    })
 }
 
 #[test]

@@ -80,8 +80,11 @@ pub fn created(persistent: bool, keeps_leftovers: bool) -> Created {
             keeps_leftovers,
             graces: Graces::default(),
             cancels: false,
+            steers: false,
         },
         agent_policy: Default::default(),
+        approvals: Default::default(),
+        within: Vec::new(),
         limits: Limits::default(),
         parent: None,
         parent_id: None,
@@ -334,6 +337,7 @@ impl Scene {
                 Fact::RunDispatched { .. } => "dispatched",
                 Fact::RunStarted { .. } | Fact::RunResumed { .. } => "running",
                 Fact::RunWaiting { .. } => "waiting",
+                Fact::RunSteered { .. } => "steered",
                 Fact::RunCompleted { .. } => "completed",
                 Fact::RunFailed { .. } => "failed",
                 Fact::RunStopped { .. } => "stopped",
@@ -381,7 +385,7 @@ pub fn proof(epoch: Epoch, reason: EndReason) -> Receipt {
 
 /// What a receipt says of the run that was begun last.
 pub fn last_run(n: u128, outcome: Option<Outcome>) -> Option<LastRun> {
-    Some(LastRun { run: run(n), outcome })
+    Some(LastRun { run: run(n), outcome, steered: Vec::new() })
 }
 
 /// One session in each status, in the order of the documents.

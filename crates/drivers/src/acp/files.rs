@@ -1,64 +1,36 @@
 //! `fs/*`: text files of the workspace, and no others.
 
-use std::io::{self, Read, Write};
-use std::path::{Component, Path, PathBuf};
-
-use rustix::fs::{CWD, Mode, OFlags, ResolveFlags, mkdirat, openat, openat2};
 use serde_json::{Value, json};
 
 use super::wire::RpcError;
+use crate::looping::tools::place::{Denied, Place};
 
 /// There is no such resource.
 pub(super) const NOT_FOUND: i32 = -32002;
+/// What was asked cannot be done so.
+const INVALID_PARAMS: i32 = -32602;
 /// A text file larger than this is not read whole.
 const LONGEST: u64 = 64 << 20;
 
-/// The path beneath the workspace that an absolute or relative one leads to.
-fn beneath(workspace: &Path, params: &Value) -> io::Result<PathBuf> {
-    let outside = |path: &str| {
-        let text = format!("{path:?} is outside the workspace {}", workspace.display());
-        io::Error::new(io::ErrorKind::InvalidInput, text)
-    };
-    let path = params["path"]
-        .as_str()
-        .ok_or_else(|| io::Error::new(io::ErrorKind::InvalidInput, "path is missing"))?;
-    let inner = match Path::new(path).strip_prefix(workspace) {
-        Ok(inner) => inner,
-        Err(_) if Path::new(path).is_absolute() => return Err(outside(path)),
-        Err(_) => Path::new(path),
-    };
-    let plain =
-        inner.components().all(|part| matches!(part, Component::Normal(_) | Component::CurDir));
-    if !plain || inner.as_os_str().is_empty() {
-        return Err(outside(path));
+impl From<Denied> for RpcError {
+    fn from(denied: Denied) -> Self {
+        let code = match &denied {
+            Denied::Missing(_) => NOT_FOUND,
+            Denied::Refused(_) => INVALID_PARAMS,
+        };
+        Self { code, message: denied.to_string() }
     }
-    Ok(inner.to_owned())
 }
 
-fn open(workspace: &Path, inner: &Path, flags: OFlags) -> io::Result<std::fs::File> {
-    let root =
-        openat(CWD, workspace, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-    let flags = flags | OFlags::CLOEXEC | OFlags::NONBLOCK | OFlags::NOCTTY;
-    let mode =
-        if flags.contains(OFlags::CREATE) { Mode::from_raw_mode(0o644) } else { Mode::empty() };
-    let resolve = ResolveFlags::BENEATH | ResolveFlags::NO_MAGICLINKS;
-    let file: std::fs::File = openat2(&root, inner, flags, mode, resolve)?.into();
-    if !file.metadata()?.is_file() {
-        return Err(io::Error::new(io::ErrorKind::InvalidInput, "it is not a regular file"));
-    }
-    Ok(file)
+fn path(place: &Place, params: &Value) -> Result<String, RpcError> {
+    let given = params["path"].as_str();
+    let missing = || RpcError { code: INVALID_PARAMS, message: "path is missing".to_owned() };
+    Ok(place.relative(given.ok_or_else(missing)?)?)
 }
 
 /// `fs/read_text_file {path, line?, limit?}`
-pub(super) fn read(workspace: &Path, params: &Value) -> Result<Value, RpcError> {
-    let inner = beneath(workspace, params)?;
-    let file = open(workspace, &inner, OFlags::RDONLY)?;
-    let mut bytes = Vec::new();
-    file.take(LONGEST + 1).read_to_end(&mut bytes)?;
-    if bytes.len() as u64 > LONGEST {
-        let text = format!("{} has more than 64 MiB", inner.display());
-        return Err(RpcError { code: -32603, message: text });
-    }
+pub(super) fn read(place: &Place, params: &Value) -> Result<Value, RpcError> {
+    let bytes = place.read(&path(place, params)?, LONGEST)?;
     let text = String::from_utf8_lossy(&bytes);
     Ok(json!({ "content": part(&text, &params["line"], &params["limit"]) }))
 }
@@ -74,29 +46,10 @@ fn part(text: &str, line: &Value, limit: &Value) -> String {
 }
 
 /// `fs/write_text_file {path, content}`
-pub(super) fn write(workspace: &Path, params: &Value) -> Result<Value, RpcError> {
-    let inner = beneath(workspace, params)?;
+pub(super) fn write(place: &Place, params: &Value) -> Result<Value, RpcError> {
     let content = params["content"].as_str().unwrap_or_default();
-    make_folders(workspace, &inner)?;
-    let flags = OFlags::WRONLY | OFlags::CREATE | OFlags::TRUNC;
-    open(workspace, &inner, flags)?.write_all(content.as_bytes())?;
-    Ok(Value::Null)
-}
-
-fn make_folders(workspace: &Path, inner: &Path) -> io::Result<()> {
-    let flags = OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC;
-    let mut at = openat(CWD, workspace, flags, Mode::empty())?;
-    let Some(parent) = inner.parent() else { return Ok(()) };
-    for part in parent.components() {
-        if let Component::Normal(name) = part {
-            match mkdirat(&at, name, Mode::from_raw_mode(0o755)) {
-                Ok(()) | Err(rustix::io::Errno::EXIST) => {}
-                Err(error) => return Err(error.into()),
-            }
-            at = openat2(&at, name, flags, Mode::empty(), ResolveFlags::BENEATH)?;
-        }
-    }
-    Ok(())
+    place.write(&path(place, params)?, content.as_bytes())?;
+    Ok(json!({}))
 }
 
 #[cfg(test)]
@@ -111,12 +64,13 @@ mod tests {
     fn files_of_the_workspace_are_written_and_read() {
         let dir = tempfile::tempdir().unwrap();
         let workspace = dir.path();
-        write(workspace, &file(workspace.join("a/b.txt").to_str().unwrap())).unwrap();
-        let read_back = read(workspace, &json!({ "path": "a/b.txt" })).unwrap();
+        let place = &Place::open(workspace).unwrap();
+        write(place, &file(workspace.join("a/b.txt").to_str().unwrap())).unwrap();
+        let read_back = read(place, &json!({ "path": "a/b.txt" })).unwrap();
         assert_eq!(read_back["content"], "one\ntwo\nthree\n");
-        let some = read(workspace, &json!({ "path": "a/b.txt", "line": 2, "limit": 1 })).unwrap();
+        let some = read(place, &json!({ "path": "a/b.txt", "line": 2, "limit": 1 })).unwrap();
         assert_eq!(some["content"], "two\n");
-        let missing = read(workspace, &json!({ "path": "none" })).unwrap_err();
+        let missing = read(place, &json!({ "path": "none" })).unwrap_err();
         assert_eq!(missing.code, NOT_FOUND);
     }
 
@@ -129,17 +83,18 @@ mod tests {
         std::os::unix::fs::symlink("../secret", workspace.join("link")).unwrap();
         std::os::unix::fs::symlink("..", workspace.join("up")).unwrap();
         rustix::fs::mknodat(
-            CWD,
+            rustix::fs::CWD,
             workspace.join("fifo"),
             rustix::fs::FileType::Fifo,
-            Mode::from_raw_mode(0o600),
+            rustix::fs::Mode::from_raw_mode(0o600),
             0,
         )
         .unwrap();
+        let place = Place::open(&workspace).unwrap();
         for path in ["../secret", "/etc/passwd", "link", "up/secret", "a/../../secret", "", "fifo"]
         {
-            assert!(read(&workspace, &json!({ "path": path })).is_err(), "{path:?} was read");
-            assert!(write(&workspace, &file(path)).is_err(), "{path:?} was written");
+            assert!(read(&place, &json!({ "path": path })).is_err(), "{path:?} was read");
+            assert!(write(&place, &file(path)).is_err(), "{path:?} was written");
         }
         assert_eq!(std::fs::read_to_string(dir.path().join("secret")).unwrap(), "s");
     }

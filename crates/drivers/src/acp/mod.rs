@@ -38,11 +38,12 @@ const FAREWELL: Duration = Duration::from_secs(600);
 /// Drives one.
 pub async fn drive(shim: Shim, wishes: Wishes, open: Open, spec: AcpSpec) -> Result<(), Failure> {
     let start = Start { command: &spec.command, env: &[], workspace: &open.workspace };
+    let requests = Requests::new(shim.clone(), &open)?;
     let (mut process, stdin, stdout) = Agent::start(&start)?;
     let talk = wire::connect(stdin, stdout, async |agent, incoming| {
         let mut turns = Turns {
             agent: agent.clone(),
-            requests: Requests::new(shim.clone(), &open),
+            requests,
             shim: shim.clone(),
             session: Session::default(),
             thought: String::new(),

@@ -1,11 +1,10 @@
 //! What the agent asks of us: permission, files, terminals, and questions to people. Each
 //! is answered by a task of its own, so that none waits for another.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use greenroom_core::ApprovalId;
-use greenroom_core::approval::{Answer, Ask, AskKind, AskOption, Decision, Policy};
+use greenroom_core::approval::{Answer, Ask, AskKind, AskOption, Decision, Policies};
 use greenroom_core::drive::Open;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -14,6 +13,8 @@ use super::files;
 use super::terminals::Terminals;
 use super::updates::tool_of;
 use super::wire::{Reply, RpcError};
+use crate::Failure;
+use crate::looping::tools::place::Place;
 use crate::policy::Use;
 use crate::shim::Shim;
 
@@ -22,22 +23,27 @@ const METHOD_NOT_FOUND: i32 = -32601;
 /// Answers what the agent asks.
 pub(super) struct Requests {
     shim: Shim,
-    policy: Policy,
-    workspace: Arc<PathBuf>,
+    policies: Policies,
+    place: Arc<Place>,
     terminals: Terminals,
     /// Questions that wait for a person.
     asked: JoinSet<()>,
 }
 
 impl Requests {
-    pub(super) fn new(shim: Shim, open: &Open) -> Self {
-        Self {
+    pub(super) fn new(shim: Shim, open: &Open) -> Result<Self, Failure> {
+        let place = Place::open(&open.workspace).map_err(|error| {
+            let at = open.workspace.display();
+            Failure::new("start_error", format!("the workspace {at} cannot be opened: {error}"))
+        })?;
+        let place = Arc::new(place);
+        Ok(Self {
             shim,
-            policy: open.approvals.clone(),
-            workspace: Arc::new(open.workspace.clone()),
+            policies: open.policies(),
+            place,
             terminals: Terminals::new(open.workspace.clone()),
             asked: JoinSet::new(),
-        }
+        })
     }
 
     /// The turn is over, or is to be: nobody waits for answers any more. Each question is
@@ -53,12 +59,12 @@ impl Requests {
             "session/request_permission" => self.permission(params, reply),
             "elicitation/create" => self.question(params, reply),
             "fs/read_text_file" => {
-                let workspace = self.workspace.clone();
-                tokio::task::spawn_blocking(move || reply.with(files::read(&workspace, &params)));
+                let place = self.place.clone();
+                tokio::task::spawn_blocking(move || reply.with(files::read(&place, &params)));
             }
             "fs/write_text_file" => {
-                let workspace = self.workspace.clone();
-                tokio::task::spawn_blocking(move || reply.with(files::write(&workspace, &params)));
+                let place = self.place.clone();
+                tokio::task::spawn_blocking(move || reply.with(files::write(&place, &params)));
             }
             _ if method.starts_with("terminal/") => self.terminals.take(method, params, reply),
             _ => reply.error(METHOD_NOT_FOUND, format!("greenroom does not know {method:?}")),
@@ -67,7 +73,7 @@ impl Requests {
 
     fn permission(&mut self, params: Value, reply: Reply) {
         let ask = permission_ask(&params);
-        let (shim, policy) = (self.shim.clone(), self.policy.clone());
+        let (shim, policies) = (self.shim.clone(), self.policies.clone());
         let cancelled = json!({ "outcome": { "outcome": "cancelled" } });
         let reply = OnDrop::new(reply, cancelled);
         self.asked.spawn(async move {
@@ -76,17 +82,17 @@ impl Requests {
             let reads = only_reads(&params["toolCall"]);
             let options = ask.options.clone();
             let wish = Use { tool: &tool, input: &input, reads };
-            let answer = shim.permission(&policy, wish, ask).await;
+            let answer = shim.permission(&policies, wish, ask).await;
             reply.give(chosen(&options, &answer));
         });
     }
 
     fn question(&mut self, params: Value, reply: Reply) {
         let ask = question_ask(&params);
-        let (shim, policy) = (self.shim.clone(), self.policy.clone());
+        let (shim, policies) = (self.shim.clone(), self.policies.clone());
         let reply = OnDrop::new(reply, json!({ "action": "cancel" }));
         self.asked.spawn(async move {
-            let answer = shim.ask(&policy, ask).await;
+            let answer = shim.ask(&policies, ask).await;
             reply.give(match answer.decision {
                 Decision::Allow => {
                     let content = answer.content.unwrap_or_else(|| json!({}));

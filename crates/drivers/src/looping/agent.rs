@@ -3,11 +3,11 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use greenroom_core::AgentName;
-use greenroom_core::approval::{Decision, Policy};
+use greenroom_core::approval::{Decision, Policies};
 use greenroom_core::drive::Open;
 use greenroom_core::loop_spec::{LoopSpec, LoopTool};
 use greenroom_core::record::OutputKind;
+use greenroom_core::{AgentName, RunId};
 use serde_json::{Value, json};
 
 use super::api::{Api, Worker};
@@ -32,7 +32,7 @@ pub struct Agent {
     /// Agents that are described with it.
     pub team: Arc<BTreeMap<AgentName, LoopSpec>>,
     /// What it may do without being asked.
-    pub policy: Policy,
+    pub policies: Policies,
     /// The form of its answers.
     pub form: Option<Form>,
     /// Checks answers against that form.
@@ -47,6 +47,8 @@ pub struct Agent {
     pub api: Option<Api>,
     /// The conversation.
     pub history: History,
+    /// The run in progress.
+    pub run: Option<RunId>,
     /// The conversation was this long when a model last read it, in tokens.
     pub context: u64,
     /// What was said of an answer that is not over.
@@ -152,12 +154,12 @@ impl Agent {
         let reads = delegates || own.is_some_and(LoopTool::reads);
         let wish = Use { tool: &call.tool, input: &call.input, reads };
         // That it looks at its own files is not worth a word each time.
-        if reads && matches!(policy::judge(&self.policy, wish), Verdict::Allow { .. }) {
+        if reads && matches!(policy::judge(&self.policies, wish), Verdict::Allow { .. }) {
             return Ok(());
         }
         let ask =
             permission_ask(tools::title(&call.tool, &call.input), &call.tool, call.input.clone());
-        let answer = self.shim.permission(&self.policy, wish, ask).await;
+        let answer = self.shim.permission(&self.policies, wish, ask).await;
         match answer.decision {
             Decision::Allow => Ok(()),
             Decision::Deny => {

@@ -3,7 +3,7 @@
 //!
 //! | event | in the conversation |
 //! |---|---|
-//! | `run.queued`, `run.started` | what is asked, in the order in which runs began |
+//! | `run.queued`, `run.started`, `run.steered` | what is asked, in the order in which runs began, or became part of another |
 //! | `message` of the agent | what the model says |
 //! | `tool_call` | what it wants done; `state` is what its provider wants back with it |
 //! | `tool_result` | what came of it |
@@ -78,10 +78,17 @@ impl History {
                     self.prompts.insert(run.to_owned(), prompt);
                 }
             }
-            "run.started" => {
-                let prompt = self.prompts.remove(text(data, "run"));
-                self.ask(prompt.as_deref().unwrap_or(LOST_PROMPT));
-            }
+            "run.started" => self.carried(data),
+            "run.steered" => self.carried(data),
+            // One that was stopped on its way, and came in all the same.
+            "session.unmatched" => match data.get("body") {
+                Some(body) if text(body, "is") == "steered" => {
+                    if let Some(prompt) = self.prompts.remove(text(body, "run")) {
+                        self.ask(&prompt);
+                    }
+                }
+                _ => {}
+            },
             "run.completed" | "run.failed" | "run.stopped" => self.close(),
             // A person's words are there with their run already.
             "message" if text(data, "role") == "agent" => self.say(text(data, "text")),
@@ -92,11 +99,17 @@ impl History {
         }
     }
 
-    /// A run begins.
+    /// Something is asked.
     pub fn ask(&mut self, prompt: &str) {
         self.close();
         self.first.get_or_insert_with(|| prompt.to_owned());
         self.user(prompt);
+    }
+
+    /// A run begins, or becomes part of the one in progress.
+    fn carried(&mut self, data: &Value) {
+        let prompt = self.prompts.remove(text(data, "run"));
+        self.ask(prompt.as_deref().unwrap_or(LOST_PROMPT));
     }
 
     /// What was asked first of all, word for word.
@@ -307,6 +320,7 @@ mod tests {
                 ("run.queued", json!({"run": {"id": id}, "prompt": text}))
             }),
             id.clone().prop_map(|id| ("run.started", json!({"run": id}))),
+            id.clone().prop_map(|id| ("run.steered", json!({"run": id, "into": "x"}))),
             id.clone().prop_map(|id| ("run.stopped", json!({"run": id}))),
             said.clone().prop_map(|text| ("message", json!({"role": "agent", "text": text}))),
             id.clone().prop_map(|id| ("tool_call", json!({"id": id, "tool": "t", "input": {}}))),

@@ -4,9 +4,15 @@ use std::collections::{BTreeMap, HashMap};
 use std::path::Path;
 use std::time::Duration;
 
+use greenroom_core::ApprovalId;
+use greenroom_core::approval::{Ask, AskKind, Decision, Policies};
 use greenroom_core::loop_spec::{McpAt, McpSpec};
-use rmcp::model::{CallToolRequestParams, CallToolResult, ContentBlock, ResourceContents};
-use rmcp::service::{RoleClient, RunningService};
+use rmcp::model::{
+    CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, ContentBlock,
+    ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationCapability,
+    FormElicitationCapability, Implementation, ResourceContents, UrlElicitationCapability,
+};
+use rmcp::service::{RequestContext, RoleClient, RunningService};
 use rmcp::transport::TokioChildProcess;
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClientTransport, StreamableHttpClientTransportConfig,
@@ -15,6 +21,7 @@ use serde_json::Value;
 
 use super::http;
 use super::model::Tool;
+use crate::shim::Shim;
 
 /// A server is up, and has said what it can do, within this.
 const START: Duration = Duration::from_secs(30);
@@ -23,10 +30,67 @@ const END: Duration = Duration::from_secs(1);
 /// Names of tools are no longer than this: some providers refuse more.
 const LONGEST_NAME: usize = 64;
 
+/// What is between a server and people: its questions become those of the session.
+#[derive(Clone)]
+pub struct People {
+    /// Who is told.
+    pub shim: Shim,
+    /// Whether anybody is there, and for how long a question waits.
+    pub policies: Policies,
+}
+
+impl rmcp::ClientHandler for People {
+    fn get_info(&self) -> ClientConfig {
+        let mut capabilities = ClientCapabilities::default();
+        let asks = ElicitationCapability::new()
+            .with_form(FormElicitationCapability::new())
+            .with_url(UrlElicitationCapability::new());
+        capabilities.elicitation = Some(asks);
+        let name = Implementation::new("greenroom", env!("CARGO_PKG_VERSION"));
+        ClientConfig::new(capabilities, name)
+    }
+
+    async fn create_elicitation(
+        &self,
+        request: ElicitRequestParams,
+        context: RequestContext<RoleClient>,
+    ) -> Result<ElicitResult, rmcp::ErrorData> {
+        let (kind, title, schema, url) = match request {
+            ElicitRequestParams::FormElicitationParams { message, requested_schema, .. } => {
+                (AskKind::Form, message, serde_json::to_value(requested_schema).ok(), None)
+            }
+            ElicitRequestParams::UrlElicitationParams { message, url, .. } => {
+                (AskKind::Url, message, None, Some(url))
+            }
+            _ => return Ok(ElicitResult::new(ElicitationAction::Decline)),
+        };
+        let id = ApprovalId(uuid::Uuid::now_v7());
+        let (tool, input, options) = (None, None, Vec::new());
+        let ask = Ask { id, kind, title, tool, input, options, schema, url };
+        // Dropped, it is withdrawn.
+        let answer = tokio::select! {
+            answer = self.shim.ask(&self.policies, ask) => answer,
+            () = context.ct.cancelled() => {
+                return Ok(ElicitResult::new(ElicitationAction::Cancel));
+            }
+        };
+        Ok(match (answer.decision, kind) {
+            (Decision::Allow, AskKind::Form) => {
+                let content = answer.content.unwrap_or_else(|| Value::Object(Default::default()));
+                ElicitResult::new(ElicitationAction::Accept).with_content(content)
+            }
+            (Decision::Allow, _) => ElicitResult::new(ElicitationAction::Accept),
+            (Decision::Deny, _) => ElicitResult::new(ElicitationAction::Decline),
+        })
+    }
+}
+
+type Server = RunningService<RoleClient, People>;
+
 /// The servers, connected.
 #[derive(Default)]
 pub struct Mcp {
-    servers: Vec<RunningService<RoleClient, ()>>,
+    servers: Vec<Server>,
     tools: BTreeMap<String, Known>,
 }
 
@@ -44,10 +108,11 @@ impl Mcp {
         specs: &BTreeMap<String, McpSpec>,
         workspace: &Path,
         hidden: &[String],
+        people: &People,
         variable: impl Fn(&str) -> Option<String>,
     ) -> Result<Self, String> {
         let begun = specs.iter().map(|(name, spec)| {
-            let connecting = connect(spec, workspace, hidden, &variable);
+            let connecting = connect(spec, workspace, hidden, people, &variable);
             async move {
                 let connected = tokio::time::timeout(START, connecting).await;
                 let connected = connected
@@ -67,7 +132,7 @@ impl Mcp {
         &mut self,
         name: &str,
         spec: &McpSpec,
-        server: RunningService<RoleClient, ()>,
+        server: Server,
         tools: Vec<rmcp::model::Tool>,
     ) -> Result<(), String> {
         if let Some(wanted) = &spec.tools {
@@ -129,12 +194,13 @@ impl Mcp {
     }
 }
 
-type Connected = (RunningService<RoleClient, ()>, Vec<rmcp::model::Tool>);
+type Connected = (Server, Vec<rmcp::model::Tool>);
 
 async fn connect(
     spec: &McpSpec,
     workspace: &Path,
     hidden: &[String],
+    people: &People,
     variable: &impl Fn(&str) -> Option<String>,
 ) -> Result<Connected, String> {
     let value = |name: &String| variable(name).ok_or(format!("variable {name} is not set"));
@@ -153,7 +219,7 @@ async fn connect(
             }
             let child = TokioChildProcess::new(start)
                 .map_err(|error| format!("program {program:?} cannot be started: {error}"))?;
-            rmcp::serve_client((), child).await
+            rmcp::serve_client(people.clone(), child).await
         }
         McpAt::Http { url, headers } => {
             let mut custom = HashMap::new();
@@ -171,7 +237,7 @@ async fn connect(
             let config =
                 StreamableHttpClientTransportConfig::with_uri(url.as_str()).custom_headers(custom);
             let transport = StreamableHttpClientTransport::with_client(client, config);
-            rmcp::serve_client((), transport).await
+            rmcp::serve_client(people.clone(), transport).await
         }
     };
     let server = server.map_err(|error| format!("did not begin: {error}"))?;

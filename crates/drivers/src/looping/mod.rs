@@ -66,6 +66,7 @@ async fn gear(
     spec: &LoopSpec,
     team: &BTreeMap<AgentName, LoopSpec>,
     open: &Open,
+    shim: &Shim,
     schema: Option<&Value>,
     variables: &Variables,
 ) -> Result<Gear, Failure> {
@@ -97,7 +98,8 @@ async fn gear(
     // No agent's commands are given the keys of any of them.
     let hidden: Vec<String> =
         std::iter::once(spec).chain(team.values()).flat_map(agent::hidden).collect();
-    let mcp = mcp::Mcp::connect(&spec.mcp, &open.workspace, &hidden, variable).await;
+    let people = mcp::People { shim: shim.clone(), policies: open.policies() };
+    let mcp = mcp::Mcp::connect(&spec.mcp, &open.workspace, &hidden, &people, variable).await;
     let bench = Bench { place: Arc::new(place), hidden: Arc::new(hidden) };
     Ok(Gear { models, bench, mcp: mcp.map_err(cannot)?, form, validator })
 }
@@ -132,11 +134,11 @@ pub async fn start(
         Some(mate) => (mate, None),
         None => (spec, open.output_schema.as_ref()),
     };
-    let gear = gear(&spec, &team, open, schema, &variables).await?;
+    let gear = gear(&spec, &team, open, &shim, schema, &variables).await?;
     let mut agent = Agent {
         shim,
         team,
-        policy: open.approvals.clone(),
+        policies: open.policies(),
         form: gear.form,
         validator: gear.validator,
         models: gear.models,
@@ -144,6 +146,7 @@ pub async fn start(
         mcp: gear.mcp,
         api,
         history,
+        run: None,
         context: 0,
         partial: Arc::default(),
         forsaken: Arc::new(Mutex::default()),
@@ -177,7 +180,7 @@ impl Agent {
         else {
             return Ok(());
         };
-        let gear = gear(spec, &self.team, &self.open, None, &self.variables).await?;
+        let gear = gear(spec, &self.team, &self.open, &self.shim, None, &self.variables).await?;
         self.spec = spec.clone();
         (self.form, self.validator, self.models) = (gear.form, gear.validator, gear.models);
         self.bench = gear.bench;
@@ -196,6 +199,7 @@ pub async fn serve(mut agent: Agent, mut wishes: Wishes) -> Result<(), Failure> 
             Wish::Cancel => continue,
             Wish::End => break,
         };
+        agent.run = Some(run);
         let ended = {
             let turn = agent.turn(&input);
             tokio::pin!(turn);

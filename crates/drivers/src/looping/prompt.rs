@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use greenroom_core::loop_spec::LoopSpec;
 
 use super::model::Form;
-use super::tools::place::Place;
+use super::tools::place::{Denied, Place};
 
 /// A file that is added to the instruction is no longer than this.
 const MOST_FILE: u64 = 100_000;
@@ -27,7 +27,7 @@ pub fn system(
             Ok(Ok(text)) => parts.push(format!("From {path}:\n{}", text.trim())),
             Ok(Err(_)) => warnings.push(format!("add_prompt_files: {path} is not UTF-8 text")),
             // Most workspaces have none of them.
-            Err(error) if error.ends_with("does not exist") => {}
+            Err(Denied::Missing(_)) => {}
             Err(error) => warnings.push(format!("add_prompt_files: {error}")),
         }
     }

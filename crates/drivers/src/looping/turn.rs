@@ -79,6 +79,10 @@ impl Agent {
             {
                 self.compact(at, at.saturating_mul(6), &mut turn).await;
             }
+            if let Some(run) = self.run {
+                let texts = self.shim.steered(run);
+                texts.iter().for_each(|text| self.history.ask(text));
+            }
             turn.calls += 1;
             let reply = match self.answered(&system, &tools, &mut turn).await {
                 Ok(reply) => reply,

@@ -132,7 +132,7 @@ pub async fn drive(
     spec: PresetSpec,
 ) -> Result<(), Failure> {
     let preset = of(spec.preset);
-    keeps(preset, spec.preset.as_str(), &open.approvals)?;
+    open.policies().all().try_for_each(|policy| keeps(preset, spec.preset.as_str(), policy))?;
     write_files(preset, &open)?;
     shim.ready();
     loop {

@@ -11,7 +11,7 @@ use greenroom_core::record::Outcome;
 use greenroom_core::{Epoch, RunId};
 use greenroom_drivers::Failure;
 use greenroom_drivers::looping;
-use greenroom_drivers::shim::{Shim, Wishes};
+use greenroom_drivers::shim::{Shim, Steer, Wishes};
 use serde_json::{Value, json};
 use tokio::sync::mpsc::{UnboundedReceiver, UnboundedSender, unbounded_channel};
 
@@ -23,6 +23,9 @@ const PATIENCE: Duration = Duration::from_secs(30);
 pub(crate) struct Loop {
     say: UnboundedSender<ToDriver>,
     said: UnboundedReceiver<Value>,
+    shim: Shim,
+    /// The run that was asked for last.
+    pub(crate) asked: Option<RunId>,
     pub(crate) dir: std::sync::Arc<tempfile::TempDir>,
     /// The session's log, as a coordinator would have it.
     pub(crate) log: Vec<Value>,
@@ -80,6 +83,7 @@ impl Setup {
             door: None,
             home: dir.path().to_owned(),
             approvals: Policy { mode: Mode::Autonomous, ..Policy::default() },
+            within: Vec::new(),
             output_schema: None,
         };
         let vars = vec![
@@ -101,6 +105,7 @@ impl Setup {
     pub(crate) async fn start(self) -> Result<Loop, Failure> {
         let (to, said) = unbounded_channel();
         let shim = Shim::writing(Box::new(Lines { rest: Vec::new(), to }));
+        let own = shim.clone();
         let (say, told) = unbounded_channel();
         let vars = self.vars.clone();
         let variable =
@@ -108,7 +113,8 @@ impl Setup {
         let agent =
             looping::start(shim, &self.open, self.spec, std::sync::Arc::new(variable)).await?;
         let serving = tokio::spawn(looping::serve(agent, Wishes::of(told)));
-        Ok(Loop { say, said, dir: self.dir, log: Vec::new(), serving })
+        let (dir, log) = (self.dir, Vec::new());
+        Ok(Loop { say, said, shim: own, asked: None, dir, log, serving })
     }
 
     pub(crate) async fn up(self) -> Loop {
@@ -133,7 +139,18 @@ impl Loop {
         let run = RunId(uuid::Uuid::now_v7());
         self.event("run.queued", json!({"run": {"id": run}, "prompt": text, "by": "user"}));
         self.event("run.started", json!({"run": run}));
+        self.asked = Some(run);
         self.tell(ToDriver::Run { run, prompt: Some(text.to_owned()), input: None });
+    }
+
+    /// Text for the turn of the run that was asked for last.
+    pub(crate) fn steer(&mut self, text: &str) -> RunId {
+        let run = RunId(uuid::Uuid::now_v7());
+        let into = self.asked.expect("a run");
+        let queued = json!({"run": {"id": run}, "prompt": text, "by": "user", "into": into});
+        self.event("run.queued", queued);
+        self.shim.steer(Steer { run, into, text: text.to_owned() });
+        run
     }
 
     pub(crate) async fn next(&mut self) -> Value {
@@ -147,6 +164,9 @@ impl Loop {
             "ended" => {
                 let status = data["outcome"]["status"].as_str().unwrap_or_default();
                 self.event(&format!("run.{status}"), json!({"run": data["run"]}));
+            }
+            "steered" => {
+                self.event("run.steered", json!({"run": data["run"], "into": self.asked}));
             }
             "ready" | "ask" | "ask_over" => {}
             kind => self.event(kind, data),

@@ -173,3 +173,60 @@ async fn a_retried_stream_counts_once() {
     assert!(!bodies[3].to_string().contains("HALF"), "{}", bodies[3]);
     first.tell(ToDriver::Cancel);
 }
+
+/// A turn whose first call of a tool waits for a line in a pipe, with text for it meanwhile.
+async fn steered(provider: Provider, stub: &Stub, texts: &[&str]) -> (Loop, Vec<Value>) {
+    let wait = [("c1", "shell", r#"{"command":"read -r x < go"}"#)];
+    stub.push(answer(provider, &wire::calls(&wait)));
+    stub.push(answer(provider, &wire::text(&["As you like."])));
+    let shell = setup(provider, stub).with(|spec| spec.tools.push(LoopTool::Shell));
+    let go = shell.dir.path().join("go");
+    let made = std::process::Command::new("mkfifo").arg(&go).status();
+    assert!(made.expect("mkfifo runs").success());
+    let mut up = shell.up().await;
+    up.prompt("Wait");
+    up.until("approval.decided").await;
+    for text in texts {
+        up.steer(text);
+    }
+    // Opened for writing, it waits for the reader.
+    tokio::task::spawn_blocking(move || std::fs::write(go, "x\n")).await.unwrap().expect("a line");
+    let (outcome, lines) = up.end().await;
+    assert!(completed(&outcome), "{provider:?}: {outcome:?}");
+    (up, lines)
+}
+
+#[tokio::test]
+async fn text_for_a_turn_comes_before_the_next_call_and_is_read_back_the_same() {
+    for provider in Provider::ALL {
+        let stub = Stub::new([]);
+        let (mut first, lines) = steered(provider, &stub, &["MIND THIS", "and that"]).await;
+        let kinds: Vec<_> = lines.iter().map(|line| line["type"].as_str().unwrap_or("")).collect();
+        let at = |kind: &str| kinds.iter().position(|k| *k == kind).expect("it is said");
+        assert!(at("tool_result") < at("steered") && at("steered") < at("text"), "{kinds:?}");
+        assert_eq!(of(&lines, "steered").len(), 2);
+        let [before, after] = stub.bodies().try_into().expect("two calls");
+        assert!(!before.to_string().contains("MIND THIS"), "{provider:?}");
+        assert!(after.to_string().contains("MIND THIS"), "{provider:?}: {after}");
+        let mut second = resumed(provider, &stub, &first).await;
+        for up in [&mut first, &mut second] {
+            stub.push(answer(provider, &wire::text(&["Done."])));
+            assert!(completed(&up.run("And?").await.0), "{provider:?}");
+        }
+        let bodies = stub.bodies();
+        let [.., live, read] = bodies.as_slice() else { panic!("no bodies") };
+        assert_eq!(live["messages"].to_string(), read["messages"].to_string(), "{provider:?}");
+    }
+}
+
+#[tokio::test]
+async fn text_for_a_turn_that_is_over_is_given_to_no_other() {
+    let stub = Stub::new([]);
+    let (mut up, _) = steered(Provider::Openai, &stub, &[]).await;
+    up.steer("TOO LATE");
+    stub.push(answer(Provider::Openai, &wire::text(&["Done."])));
+    let (_, lines) = up.run("And?").await;
+    assert_eq!(of(&lines, "steered").len(), 0);
+    assert!(!stub.bodies().pop().expect("a body").to_string().contains("TOO LATE"));
+    up.close().await;
+}

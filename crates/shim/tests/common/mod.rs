@@ -77,6 +77,7 @@ impl Setup {
             conversation: None,
             resumed: false,
             approvals: Default::default(),
+            within: Vec::new(),
             output_schema: None,
         };
         let path = "/usr/local/bin:/usr/bin:/bin".to_owned();

@@ -110,7 +110,8 @@ pub async fn text_behind_a_receipt_is_awaited(store: Arc<dyn Store>) {
             unreachable!("made as one")
         };
         let outcome = Outcome::Completed { result: answer.clone() };
-        receipt.last_run = Some(LastRun { run, outcome: Some(outcome.clone()) });
+        receipt.last_run =
+            Some(LastRun { run, outcome: Some(outcome.clone()), steered: Vec::new() });
         submit(&*store, child.uid, vec![Command::Receipt(receipt.clone())]).await;
         assert!(look(&*store, child.uid).await.compute.is_none(), "the proof does not wait");
         let told = store.completions(10).await.expect("reads");

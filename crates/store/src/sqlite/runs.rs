@@ -72,6 +72,8 @@ pub(super) fn project(writes: &mut Writes, sid: i64, fact: &Fact, mode: Mode, at
         Fact::RunStarted { run } => {
             writes.sql(START).bind(at).bind(run.0).bind(sid);
         }
+        // What it asked is answered by the run that it is part of.
+        Fact::RunSteered { run, .. } => end(run, RunStatus::Completed, None, None),
         Fact::RunCompleted { run, result } => {
             end(run, RunStatus::Completed, result.as_ref(), None);
         }
@@ -109,6 +111,7 @@ fn mode_word(mode: Mode) -> &'static str {
         Mode::Enqueue => "enqueue",
         Mode::Interrupt => "interrupt",
         Mode::Reject => "reject",
+        Mode::Steer => "steer",
     }
 }
 

@@ -200,6 +200,7 @@ impl Tools {
             limits: None,
             shared: None,
             agent_policy: None,
+            approvals: None,
         };
         let session = self.client.create_session(&body).await.map_err(said)?;
         Ok(shown(&session))

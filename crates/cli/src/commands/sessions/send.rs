@@ -19,13 +19,14 @@ use crate::ui::Output;
 Examples:
   greenroom sessions send fix-1 'now the integration tests'
   greenroom sessions send fix-1 - < task.md
-  greenroom sessions send fix-1 'stop that, do this' --mode interrupt --follow"
+  greenroom sessions send fix-1 'stop that, do this' --mode interrupt --follow
+  greenroom sessions send fix-1 --steer 'leave the docs alone'"
 )]
 pub(crate) struct Args {
     /// Session
     id: String,
     /// What to ask; - reads standard input
-    #[arg(required_unless_present = "input")]
+    #[arg(required_unless_present_any = ["input", "steer"])]
     prompt: Option<String>,
     /// What to ask, as a JSON document, or @FILE
     #[arg(long, value_name = "JSON", conflicts_with = "prompt")]
@@ -33,6 +34,10 @@ pub(crate) struct Args {
     /// What to do when the session is busy
     #[arg(long, value_enum, default_value_t, value_name = "MODE")]
     mode: Mode,
+    /// Say this to the run in progress, before its agent goes on; - reads standard input.
+    /// With none in progress it is a prompt like any other
+    #[arg(long, value_name = "TEXT", conflicts_with_all = ["prompt", "input", "mode", "first"])]
+    steer: Option<String>,
     /// Go to the head of the queue
     #[arg(long)]
     first: bool,
@@ -57,11 +62,14 @@ enum Mode {
     Interrupt,
     /// Be refused
     Reject,
+    /// Become part of the run in progress
+    Steer,
 }
 
 pub(crate) async fn run(context: &Context, whose: &Whose, args: Args) -> Result<Code, CliError> {
     let ui = &context.ui;
-    let asked = Asked::read(args.prompt, args.input.as_deref())?;
+    let mode = if args.steer.is_some() { Mode::Steer } else { args.mode };
+    let asked = Asked::read(args.prompt.or(args.steer), args.input.as_deref())?;
     let client = context.client()?;
     // Followed from here, so that nothing of the run is missed.
     let from = match args.follow {
@@ -71,10 +79,11 @@ pub(crate) async fn run(context: &Context, whose: &Whose, args: Args) -> Result<
             1
         }
     };
-    let mode = match args.mode {
+    let mode = match mode {
         Mode::Enqueue => None,
         Mode::Interrupt => Some("interrupt".to_owned()),
         Mode::Reject => Some("reject".to_owned()),
+        Mode::Steer => Some("steer".to_owned()),
     };
     let body = CreateRun {
         prompt: asked.prompt,

@@ -93,7 +93,7 @@ pub(super) fn edit(place: &Place, input: Edit) -> Result<String, String> {
         _ if input.all => Ok(text.replace(&input.old, &input.new)),
         n => Err(format!("\"old\" is in {path} {n} times: give more of it, or set \"all\"")),
     }
-    .and_then(|text| place.write(&path, text.as_bytes()))
+    .and_then(|text| Ok(place.write(&path, text.as_bytes())?))
     .map(|()| format!("{path}: {found} replaced"))
 }
 

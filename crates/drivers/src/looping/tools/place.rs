@@ -14,6 +14,27 @@ pub struct Place {
     path: PathBuf,
 }
 
+/// Why a path was not served.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum Denied {
+    /// Nothing is there.
+    #[error("{0:?} does not exist")]
+    Missing(String),
+    /// What it is, where it leads, or what the system says, in words.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl From<Denied> for String {
+    fn from(denied: Denied) -> Self {
+        denied.to_string()
+    }
+}
+
+fn refused<T>(text: impl Into<String>) -> Result<T, Denied> {
+    Err(Denied::Refused(text.into()))
+}
+
 /// One thing in a folder.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Entry {
@@ -51,9 +72,10 @@ impl Place {
 
     /// A path as the model gave it, beneath the workspace. The workspace's own absolute
     /// path before it is taken off; `""` and `"."` are the workspace.
-    pub fn relative(&self, path: &str) -> Result<String, String> {
+    pub fn relative(&self, path: &str) -> Result<String, Denied> {
         if path.contains('\0') || path.len() > 4096 {
-            return Err(format!("{:?} is not a path", path.chars().take(100).collect::<String>()));
+            let shown: String = path.chars().take(100).collect();
+            return refused(format!("{shown:?} is not a path"));
         }
         let given = Path::new(path);
         let given = given.strip_prefix(&self.path).unwrap_or(given);
@@ -73,21 +95,23 @@ impl Place {
         Ok(names.join("/"))
     }
 
-    fn outside(&self, path: &str) -> String {
-        format!("{path:?} is outside the workspace: give a path beneath it, such as \"notes.txt\"")
+    fn outside(&self, path: &str) -> Denied {
+        Denied::Refused(format!(
+            "{path:?} is outside the workspace: give a path beneath it, such as \"notes.txt\""
+        ))
     }
 
-    fn say(&self, path: &str, error: io::Error) -> String {
-        match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
+    fn say(&self, path: &str, error: io::Error) -> Denied {
+        Denied::Refused(match error.raw_os_error().map(rustix::io::Errno::from_raw_os_error) {
             Some(rustix::io::Errno::XDEV) => {
                 format!("{path:?} leads out of the workspace by a symbolic link")
             }
             Some(rustix::io::Errno::LOOP) => format!("{path:?} is a symbolic link"),
-            Some(rustix::io::Errno::NOENT) => format!("{path:?} does not exist"),
+            Some(rustix::io::Errno::NOENT) => return Denied::Missing(path.to_owned()),
             Some(rustix::io::Errno::ISDIR) => format!("{path:?} is a folder"),
             Some(rustix::io::Errno::NOTDIR) => format!("{path:?} goes through what is no folder"),
             _ => format!("{path:?}: {error}"),
-        }
+        })
     }
 
     fn beneath(&self, path: &str, flags: OFlags, mode: Mode) -> io::Result<OwnedFd> {
@@ -104,43 +128,43 @@ impl Place {
     }
 
     /// Opens a regular file to read it.
-    pub fn file(&self, path: &str) -> Result<File, String> {
+    pub fn file(&self, path: &str) -> Result<File, Denied> {
         // Not blocking, or a pipe of that name would hold the agent for ever.
         let flags = OFlags::RDONLY | OFlags::NONBLOCK | OFlags::NOCTTY;
         let file = self.beneath(path, flags, Mode::empty()).map_err(|e| self.say(path, e))?;
         let stat = rustix::fs::fstat(&file).map_err(|e| self.say(path, e.into()))?;
         match FileType::from_raw_mode(stat.st_mode) {
             FileType::RegularFile => Ok(File::from(file)),
-            FileType::Directory => Err(format!("{path:?} is a folder: use the tool \"list\"")),
-            _ => Err(format!("{path:?} is no regular file")),
+            FileType::Directory => refused(format!("{path:?} is a folder: use the tool \"list\"")),
+            _ => refused(format!("{path:?} is no regular file")),
         }
     }
 
     /// Reads a file of at most so many bytes.
-    pub fn read(&self, path: &str, most: u64) -> Result<Vec<u8>, String> {
+    pub fn read(&self, path: &str, most: u64) -> Result<Vec<u8>, Denied> {
         let file = self.file(path)?;
         let mut bytes = Vec::new();
         file.take(most + 1).read_to_end(&mut bytes).map_err(|e| self.say(path, e))?;
         if bytes.len() as u64 > most {
-            return Err(format!("{path:?} has more than {most} bytes"));
+            return refused(format!("{path:?} has more than {most} bytes"));
         }
         Ok(bytes)
     }
 
     /// Writes a file, whole or not at all. Folders on the way are made.
-    pub fn write(&self, path: &str, bytes: &[u8]) -> Result<(), String> {
+    pub fn write(&self, path: &str, bytes: &[u8]) -> Result<(), Denied> {
         let (folder, name) = path.rsplit_once('/').unwrap_or(("", path));
         if name.is_empty() {
-            return Err("a file needs a name".to_owned());
+            return refused("a file needs a name");
         }
         let folder = self.folders(folder)?;
         let mut mode = Mode::from_raw_mode(0o666);
         match rustix::fs::statat(&folder, name, AtFlags::SYMLINK_NOFOLLOW) {
             Ok(stat) => match FileType::from_raw_mode(stat.st_mode) {
                 FileType::RegularFile => mode = Mode::from_raw_mode(stat.st_mode & 0o7777),
-                FileType::Directory => return Err(format!("{path:?} is a folder")),
-                FileType::Symlink => return Err(format!("{path:?} is a symbolic link")),
-                _ => return Err(format!("{path:?} is no regular file")),
+                FileType::Directory => return refused(format!("{path:?} is a folder")),
+                FileType::Symlink => return refused(format!("{path:?} is a symbolic link")),
+                _ => return refused(format!("{path:?} is no regular file")),
             },
             Err(rustix::io::Errno::NOENT) => {}
             Err(error) => return Err(self.say(path, error.into())),
@@ -154,7 +178,7 @@ impl Place {
     }
 
     /// Opens a folder and makes those on the way that are not there.
-    fn folders(&self, path: &str) -> Result<OwnedFd, String> {
+    fn folders(&self, path: &str) -> Result<OwnedFd, Denied> {
         let flags = OFlags::PATH | OFlags::DIRECTORY;
         let ends = path.match_indices('/').map(|(at, _)| at).chain([path.len()]);
         let mut folder = self.beneath("", flags, Mode::empty()).map_err(|e| self.say("", e))?;
@@ -177,7 +201,7 @@ impl Place {
     }
 
     /// What is in a folder, by name.
-    pub fn list(&self, path: &str) -> Result<Vec<Entry>, String> {
+    pub fn list(&self, path: &str) -> Result<Vec<Entry>, Denied> {
         let flags = OFlags::RDONLY | OFlags::DIRECTORY;
         let folder = self.beneath(path, flags, Mode::empty()).map_err(|e| self.say(path, e))?;
         let mut entries = Vec::new();

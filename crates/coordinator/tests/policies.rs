@@ -1,0 +1,129 @@
+//! Policies of approvals that sessions have of their own, and what an agent may give its
+//! children.
+
+mod support;
+
+use greenroom_core::{Epoch, SessionUid};
+use reqwest::Method;
+use serde_json::{Value, json};
+use support::*;
+
+/// A room with agents: one that asks, one that does all, one that asks nobody.
+async fn room() -> Room {
+    let room = Room::open().await;
+    for (name, rest) in [
+        ("careful", "driver: acp\ncommand: [x]\napprovals: { deny: [\"rm\"], ask: [\"push\"] }"),
+        ("free", "driver: acp\ncommand: [x]\napprovals: { mode: autonomous }"),
+        ("plain", "driver: command\ncommand: [x]"),
+    ] {
+        let file = room.folder.path().join(format!("{name}.yaml"));
+        std::fs::write(&file, format!("name: {name}\n{rest}\n")).expect("an agent's file");
+        room.post("/v1/agents", json!({ "source": file })).await.expect(201);
+    }
+    room
+}
+
+async fn patch(room: &Room, id: &str, body: Value) -> Answer {
+    send(room.request(Method::PATCH, &format!("/v1/sessions/{id}")).json(&body)).await
+}
+
+async fn compute(runner: &FakeRunner, uid: SessionUid, epoch: Epoch) -> Value {
+    runner.get(&format!("/v1/link/computes/{uid}/{epoch}")).await.expect(200)
+}
+
+/// A session with a compute, what that is told, and its agent's token.
+async fn begun(room: &Room, runner: &mut FakeRunner, body: Value) -> (Value, String) {
+    let made = room.create(body).await;
+    let (epoch, _) = runner.wait_run(uid(&made)).await;
+    let compute = compute(runner, uid(&made), epoch).await;
+    let token = compute["env"]["GREENROOM_TOKEN"].as_str().expect("a token").to_owned();
+    (compute, token)
+}
+
+#[tokio::test]
+async fn a_sessions_own_policy_reaches_its_next_compute() {
+    let room = room().await;
+    let mut runner = room.runner().await;
+    let approvals = json!({ "mode": "strict", "headless": true, "allow": ["ls"], "deny": ["mv"] });
+    let body = json!({ "agent": "careful", "id": "one", "prompt": "x", "approvals": approvals });
+    let (compute, _) = begun(&room, &mut runner, body).await;
+    let told = &compute["agent"]["approvals"];
+    assert_eq!((&told["mode"], &told["headless"]), (&json!("strict"), &json!(true)));
+    assert_eq!(told["deny"], json!(["rm", "mv"]));
+    assert_eq!((&told["ask"], &told["allow"]), (&json!(["push"]), &json!(["ls"])));
+    assert_eq!(compute["within"], Value::Null);
+    assert_eq!(room.get("/v1/sessions/one").await.expect(200)["approvals"], approvals);
+    // It lasts, and can be changed as a whole.
+    let room = room.restart().await;
+    assert_eq!(room.get("/v1/sessions/one").await.expect(200)["approvals"], approvals);
+    let changed = patch(&room, "one", json!({ "approvals": { "mode": "autonomous" } })).await;
+    assert_eq!(changed.expect(200)["approvals"], json!({ "mode": "autonomous" }));
+    let renamed = patch(&room, "one", json!({ "title": "t" })).await.expect(200);
+    assert_eq!(renamed["approvals"], json!({ "mode": "autonomous" }), "what is absent stays");
+}
+
+#[tokio::test]
+async fn what_nobody_could_keep_is_refused() {
+    let room = room().await;
+    for (agent, approvals, path) in [
+        ("plain", json!({ "headless": true }), "/approvals"),
+        ("free", json!({ "mode": "happy" }), "/approvals/mode"),
+        ("free", json!({ "deny": ["a", " "] }), "/approvals/deny/1"),
+        ("free", json!({ "within": [] }), "/approvals/within"),
+        ("free", json!({ "timeout_ms": u64::MAX }), "/approvals/timeout_ms"),
+    ] {
+        let body = json!({ "agent": agent, "approvals": approvals });
+        let answer = room.post("/v1/sessions", body).await;
+        assert_eq!(answer.body["path"], path, "{approvals}: {}", answer.body);
+        answer.refused(422);
+    }
+    room.create(json!({ "agent": "plain", "id": "one", "approvals": {} })).await;
+    let answer = patch(&room, "one", json!({ "approvals": { "headless": true } })).await;
+    assert_eq!(answer.refused(422), "invalid");
+}
+
+#[tokio::test]
+async fn what_an_agent_creates_stays_within_its_own_session() {
+    let room = room().await;
+    let mut runner = room.runner().await;
+    let narrow = json!({ "headless": true, "deny": ["curl"] });
+    let body = json!({ "agent": "careful", "id": "boss", "prompt": "x", "approvals": narrow });
+    let (boss, token) = begun(&room, &mut runner, body).await;
+    let create = async |token: &str, body: Value| {
+        room.call_as(token, Method::POST, "/v1/sessions", Some(body)).await
+    };
+    // An agent answers nothing in advance.
+    for wide in [json!({ "allow": ["rm"] }), json!({ "mode": "autonomous" })] {
+        let answer = create(&token, json!({ "agent": "careful", "approvals": wide })).await;
+        assert_eq!(answer.refused(403), "forbidden");
+    }
+    let child = json!({
+        "agent": "free", "id": "kid", "prompt": "x", "approvals": { "mode": "strict" },
+    });
+    let child = create(&token, child).await.expect(201);
+    assert_eq!(child["within"], json!([boss["agent"]["approvals"]]));
+    let (epoch, _) = runner.wait_run(uid(&child)).await;
+    let told = compute(&runner, uid(&child), epoch).await;
+    assert_eq!(told["agent"]["approvals"]["mode"], "strict");
+    assert_eq!(told["within"], json!([boss["agent"]["approvals"]]));
+    // Further down it adds up.
+    let token = told["env"]["GREENROOM_TOKEN"].as_str().expect("a token");
+    let grandchild = create(token, json!({ "agent": "free", "id": "grandkid" })).await.expect(201);
+    let both = json!([told["agent"]["approvals"], boss["agent"]["approvals"]]);
+    assert_eq!(grandchild["within"], both);
+    // A person's own child of it is a person's.
+    let body = json!({ "agent": "free", "parent": "boss", "approvals": { "allow": ["rm"] } });
+    assert_eq!(room.create(body).await["within"], Value::Null);
+}
+
+/// An agent that asks nobody has nothing that its children could stay within.
+#[tokio::test]
+async fn a_program_that_asks_nobody_bounds_nobody() {
+    let room = room().await;
+    let mut runner = room.runner().await;
+    let (_, token) =
+        begun(&room, &mut runner, json!({ "agent": "plain", "id": "p", "prompt": "x" })).await;
+    let body = Some(json!({ "agent": "free", "id": "kid" }));
+    let child = room.call_as(&token, Method::POST, "/v1/sessions", body).await.expect(201);
+    assert_eq!(child["within"], Value::Null);
+}
