@@ -200,13 +200,18 @@ fn presented(parts: &Parts) -> Option<(&str, bool)> {
     if let Some(token) = bearer {
         return Some((token, false));
     }
+    cookie_of(parts).map(|token| (token, true))
+}
+
+/// The secret in a browser's cookie.
+pub(crate) fn cookie_of(parts: &Parts) -> Option<&str> {
     let cookies = parts.headers.get_all(header::COOKIE).iter();
     cookies
         .filter_map(|value| value.to_str().ok())
         .flat_map(|value| value.split(';'))
         .filter_map(|pair| pair.trim().split_once('='))
         .find(|(name, _)| *name == COOKIE)
-        .map(|(_, token)| (token, true))
+        .map(|(_, token)| token)
 }
 
 /// No token, or none that is known.

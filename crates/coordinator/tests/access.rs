@@ -25,7 +25,7 @@ enum Right {
 }
 
 /// Every operation of the API. One that is missing here fails the test below.
-const OPERATIONS: [(&str, &str, Right); 55] = [
+const OPERATIONS: [(&str, &str, Right); 64] = [
     ("get", "/", Right::Open),
     ("get", "/login", Right::Open),
     ("get", "/healthz", Right::Open),
@@ -36,6 +36,15 @@ const OPERATIONS: [(&str, &str, Right); 55] = [
     ("post", "/v1/agents", Right::Administer),
     ("get", "/v1/agents/{name}", Right::Read),
     ("delete", "/v1/agents/{name}", Right::Administer),
+    ("get", "/v1/agents/{name}/versions", Right::Read),
+    ("post", "/v1/login", Right::Open),
+    ("get", "/v1/login", Right::Any),
+    ("delete", "/v1/login", Right::Any),
+    ("get", "/v1/seen", Right::Read),
+    ("patch", "/v1/runs/{id}", Right::Use),
+    ("get", "/v1/sessions/{id}/state", Right::Read),
+    ("get", "/v1/sessions/{id}/receipts", Right::Read),
+    ("put", "/v1/sessions/{id}/seen", Right::Read),
     ("get", "/v1/approvals", Right::Read),
     ("get", "/v1/events", Right::Read),
     ("get", "/v1/runners", Right::Operate),

@@ -367,6 +367,14 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
         | Fact::RunFailed { run, .. }
         | Fact::RunStopped { run, .. }
         | Fact::RunWithdrawn { run, .. } => s.end_run(*run),
+        Fact::RunEdited { .. } => {}
+        Fact::RunMoved { run, place, .. } => {
+            let at = s.queue.iter().position(|waiting| waiting.id == *run);
+            if let Some(run) = at.and_then(|at| s.queue.remove(at)) {
+                let place = usize::try_from(*place).unwrap_or(usize::MAX);
+                s.queue.insert(place.min(s.queue.len()), run);
+            }
+        }
         Fact::ChildCreated { .. } => s.children += 1,
         Fact::ChildRemoved { .. } => s.children = s.children.saturating_sub(1),
         Fact::ChildCompleted(_) => s.last_active_at = s.last_active_at.max(at),

@@ -34,6 +34,15 @@ impl Actor {
     }
 }
 
+/// What a run asks.
+#[derive(Debug, Clone, PartialEq)]
+pub enum Asks {
+    /// Text.
+    Prompt(String),
+    /// A JSON document.
+    Input(Value),
+}
+
 /// What is asked of a session, or reported about it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
@@ -76,6 +85,17 @@ pub enum Command {
     Withdraw {
         /// Which.
         run: RunId,
+        /// Who asks.
+        by: Actor,
+    },
+    /// Say something else in a run that was not dispatched, or give it another place.
+    Revise {
+        /// Which.
+        run: RunId,
+        /// What it asks now, where that is to change.
+        asks: Option<Asks>,
+        /// How many other runs wait before it, where that is to change. Beyond the end is last.
+        place: Option<u32>,
         /// Who asks.
         by: Actor,
     },

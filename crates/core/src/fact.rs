@@ -144,6 +144,19 @@ pub enum Fact {
     },
     #[serde(rename = "run.withdrawn")]
     RunWithdrawn { run: RunId, by: String },
+    /// It asks something else now.
+    #[serde(rename = "run.edited")]
+    RunEdited {
+        run: RunId,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        prompt: Option<String>,
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        input: Option<Value>,
+        by: String,
+    },
+    /// It has another place in the queue: so many runs wait before it.
+    #[serde(rename = "run.moved")]
+    RunMoved { run: RunId, place: u32, by: String },
     /// The agent's own name for the conversation.
     #[serde(rename = "session.conversation")]
     Conversation { epoch: Epoch, id: String },
@@ -400,7 +413,9 @@ impl Fact {
             | Self::RunCompleted { run, .. }
             | Self::RunFailed { run, .. }
             | Self::RunStopped { run, .. }
-            | Self::RunWithdrawn { run, .. } => Some(*run),
+            | Self::RunWithdrawn { run, .. }
+            | Self::RunEdited { run, .. }
+            | Self::RunMoved { run, .. } => Some(*run),
             _ => None,
         }
     }

@@ -10,7 +10,7 @@ use serde::de::{Error, Unexpected, Visitor};
 const EXACT: f64 = 9_007_199_254_740_992.0;
 
 /// A whole number that is not negative and fits `T`.
-pub(crate) fn whole<'de, D, T>(from: D) -> Result<T, D::Error>
+pub fn whole<'de, D, T>(from: D) -> Result<T, D::Error>
 where
     D: Deserializer<'de>,
     T: TryFrom<u64>,
@@ -49,7 +49,7 @@ where
 }
 
 /// The same for a field that may be absent or null.
-pub(crate) fn optional<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
+pub fn optional<'de, D, T>(from: D) -> Result<Option<T>, D::Error>
 where
     D: Deserializer<'de>,
     T: TryFrom<u64>,

@@ -20,7 +20,7 @@ pub mod decide;
 pub mod drive;
 pub mod fact;
 pub mod ids;
-mod integer;
+pub mod integer;
 pub mod limits;
 pub mod loop_spec;
 pub mod receipt;

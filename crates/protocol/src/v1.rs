@@ -14,6 +14,10 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+mod person;
+
+pub use person::*;
+
 use crate::link::Probe;
 use crate::token::Role;
 

@@ -66,6 +66,9 @@ pub const CHECKS: &[Check] = checks![
     rest::tokens_are_found_by_hash,
     rest::sources_are_kept,
     rest::spans_keep_their_order,
+    rest::what_was_seen_is_kept,
+    sessions::receipts_are_found_in_the_log,
+    sessions::runs_that_wait_are_revised,
     rest::purge_removes_what_is_left,
     rest::a_closed_store_refuses_writes,
 ];

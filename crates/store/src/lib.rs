@@ -11,7 +11,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_core::{
-    AgentName, Assignment, Event, Record, Refusal, RunId, RunnerId, Seq, Session, SessionId,
+    AgentName, Assignment, Event, Principal, Record, Refusal, RunId, RunnerId, Seq, Session, SessionId,
     SessionUid, TokenId,
 };
 use greenroom_protocol::link::Mark;
@@ -98,6 +98,12 @@ pub trait Store: Send + Sync + 'static {
     async fn was_removed(&self, id: &SessionId) -> Result<bool>;
     /// Entries of a session's log from `from`, `limit` at most.
     async fn events(&self, uid: SessionUid, from: Seq, limit: u32) -> Result<Vec<Event>>;
+    /// Entries of a session's log that hold a receipt, after `after`, `limit` at most.
+    async fn receipts(&self, uid: SessionUid, after: Seq, limit: u32) -> Result<Vec<Event>>;
+    /// A person has seen a session up to this entry of its log. A mark never goes back.
+    async fn see(&self, principal: Principal, uid: SessionUid, seq: Seq) -> Result<()>;
+    /// How far a person has seen each session.
+    async fn seen(&self, principal: &Principal) -> Result<Vec<(SessionId, Seq)>>;
     /// Removes some rows of sessions that are gone. `false` when there is nothing left to do.
     async fn purge(&self) -> Result<bool>;
 
@@ -173,6 +179,8 @@ pub trait Store: Send + Sync + 'static {
     async fn agent(&self, name: &AgentName) -> Result<Option<AgentRow>>;
     /// A version of an agent, in service or not.
     async fn agent_version(&self, name: &AgentName, version: u32) -> Result<Option<AgentRow>>;
+    /// All versions of an agent, newest first.
+    async fn agent_versions(&self, name: &AgentName) -> Result<Vec<AgentRow>>;
     /// Takes an agent out of service. Its versions stay for the sessions that have them.
     async fn retire_agent(&self, name: &AgentName) -> Result<bool>;
     /// References added by the API.

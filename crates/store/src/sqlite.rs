@@ -16,6 +16,7 @@ mod purge;
 mod runners;
 mod runs;
 mod sessions;
+mod seen;
 mod settle;
 mod spans;
 mod store;

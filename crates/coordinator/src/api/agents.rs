@@ -17,7 +17,7 @@ use crate::extract::{Body, Path};
 use crate::service::agents;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::default().routes(routes!(list, add)).routes(routes!(get, remove))
+    OpenApiRouter::default().routes(routes!(list, add)).routes(routes!(get, remove)).routes(routes!(versions))
 }
 
 /// List agents
@@ -55,6 +55,20 @@ async fn get(
     Path(name): Path<String>,
 ) -> ApiResult<Response> {
     Ok(json(StatusCode::OK, &agents::get(&app, &name).await?))
+}
+
+/// List the versions of an agent
+///
+/// Every description that was ever read under its name, newest first.
+#[utoipa::path(get, path = "/v1/agents/{name}/versions", tag = "agents",
+    params(("name" = String, Path, description = "The agent's name")),
+    responses((status = 200, description = "Its versions", body = v1::List<v1::AgentVersion>)))]
+async fn versions(
+    State(app): State<Arc<App>>,
+    _: Allowed<ToRead>,
+    Path(name): Path<String>,
+) -> ApiResult<Response> {
+    Ok(json(StatusCode::OK, &v1::List::whole(agents::versions(&app, &name).await?)))
 }
 
 /// Take an agent out of service

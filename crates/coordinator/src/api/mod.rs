@@ -6,7 +6,9 @@ mod approvals;
 mod events;
 mod files;
 mod health;
+mod history;
 mod link;
+mod login;
 mod page;
 mod requests;
 mod runners;
@@ -52,6 +54,8 @@ pub fn operations() -> OpenApiRouter<Arc<App>> {
         .merge(events::routes())
         .merge(files::routes())
         .merge(requests::routes())
+        .merge(history::routes())
+        .merge(login::routes())
         .merge(runners::routes())
         .merge(tokens::routes())
         .merge(link::routes())

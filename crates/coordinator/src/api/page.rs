@@ -11,6 +11,7 @@ use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
 
+use super::login;
 use crate::app::App;
 use crate::auth::COOKIE;
 use crate::error::ApiResult;
@@ -20,7 +21,7 @@ use crate::service::tokens;
 const PAGE: &str = include_str!("page.html");
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::default().routes(routes!(page)).routes(routes!(login))
+    OpenApiRouter::default().routes(routes!(page)).routes(routes!(open_link))
 }
 
 /// What runs here, for people
@@ -54,21 +55,17 @@ struct LoginQuery {
     responses(
         (status = 303, description = "Logged in: go to the page"),
         (status = 401, description = "The code is not known, or was used", body = Problem, content_type = "application/problem+json")))]
-async fn login(
+async fn open_link(
     State(app): State<Arc<App>>,
     Query(query): Query<LoginQuery>,
 ) -> ApiResult<Response> {
-    let refused = || {
-        Problem::new(401, "unauthorized", "this login code is not known, or was used")
-            .hint("restart greenroom up for a new link, or use the token in DATA/token")
-    };
     let found = app.auth.token(&*app.store, &query.code).await?;
     let Some((row, _)) = found.filter(|(row, _)| row.once && row.role != Role::Runner) else {
-        return Err(refused().into());
+        return Err(login::refused().into());
     };
     // Whoever revokes it first has it: a code is good once, also in the same moment.
     if !app.store.revoke_token(row.id).await? {
-        return Err(refused().into());
+        return Err(login::refused().into());
     }
     app.auth.revoke(row.id);
     let (_, secret) = tokens::make(&app, row.role, Some(row.principal.0), false).await?;
@@ -76,10 +73,7 @@ async fn login(
     let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, HeaderValue::from_static("/"));
-    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    let cookie = HeaderValue::from_str(&cookie)
-        .map_err(|_| Problem::new(500, "internal", "a token could not be made into a cookie"))?;
-    headers.insert(header::SET_COOKIE, cookie);
+    login::set_cookie(&mut response, &cookie)?;
     Ok(response)
 }

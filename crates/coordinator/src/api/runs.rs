@@ -23,7 +23,7 @@ use crate::service::views;
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default()
         .routes(routes!(list, create))
-        .routes(routes!(get))
+        .routes(routes!(get, revise))
         .routes(routes!(stop))
         .routes(routes!(withdraw))
 }
@@ -80,6 +80,24 @@ async fn get(
 ) -> ApiResult<Response> {
     let (row, _) = runs::find(&app, &caller, &id).await?;
     Ok(json(StatusCode::OK, &views::run(&row)))
+}
+
+/// Change what a run asks, or its place
+///
+/// Only of one that waits for its turn.
+#[utoipa::path(patch, path = "/v1/runs/{id}", tag = "runs",
+    params(("id" = uuid::Uuid, Path, description = "The run")),
+    request_body = v1::ReviseRun,
+    responses(
+        (status = 200, description = "The run", body = v1::Run),
+        (status = 409, description = "`run_started`, `session_deleting`", body = Problem, content_type = "application/problem+json")))]
+async fn revise(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToUse>,
+    Path(id): Path<String>,
+    Body(request): Body<v1::ReviseRun>,
+) -> ApiResult<Response> {
+    Ok(json(StatusCode::OK, &runs::revise(&app, &caller, &id, request).await?))
 }
 
 /// Body of a run's stop; may be absent.

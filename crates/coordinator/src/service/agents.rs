@@ -147,6 +147,31 @@ impl Agents {
     }
 }
 
+/// Every description an agent has had, newest first.
+pub(crate) async fn versions(app: &App, name: &str) -> ApiResult<Vec<v1::AgentVersion>> {
+    let Ok(known) = name.parse::<AgentName>() else { return Err(not_found(name).into()) };
+    let rows = app.store.agent_versions(&known).await?;
+    if rows.is_empty() {
+        return Err(not_found(name).into());
+    }
+    let current = app.store.agent(&known).await?.map(|row| row.version);
+    rows.iter()
+        .map(|row| {
+            let description = serde_json::to_value(&*row.spec).map_err(|error| {
+                Problem::new(500, "internal", format!("a description cannot be shown: {error}"))
+            })?;
+            Ok(v1::AgentVersion {
+                version: row.version,
+                source: Identity::of_shown(&row.source).shown,
+                digest: row.digest.clone(),
+                at: row.updated_at,
+                current: Some(row.version) == current,
+                description,
+            })
+        })
+        .collect()
+}
+
 /// An agent that isn't there. The name may be a URL.
 pub(crate) fn not_found(name: &str) -> Problem {
     let shown: String = greenroom_core::source_key::redacted(name).chars().take(200).collect();

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_core::command::{Command, Mode, Prompt};
+use greenroom_core::command::{Asks, Command, Mode, Prompt};
 use greenroom_core::run::{PendingRun, RunStatus};
 use greenroom_core::{Ms, Refusal, RunId, Session, Timestamp};
 use greenroom_protocol::{Problem, v1};
@@ -204,6 +204,49 @@ pub(crate) async fn stop(
     Ok((views::run(&row), row.status.is_final()))
 }
 
+/// Changes what a run asks that was not dispatched, or its place.
+pub(crate) async fn revise(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    request: v1::ReviseRun,
+) -> ApiResult<v1::Run> {
+    let (row, session) = find(app, caller, id).await?;
+    caller.require(Right::Use)?;
+    let v1::ReviseRun { prompt, input, place } = request;
+    if prompt.is_some() || input.is_some() {
+        sessions::check_asks(prompt.as_ref(), input.as_ref())?;
+    } else if place.is_none() {
+        return Err(Problem::invalid("/prompt, /input or /place is required").at("/place").into());
+    }
+    if let Some(input) = &input
+        && let Some(agent) = app.agents.pinned(&*app.store, &session.agent).await?
+    {
+        agent.check_input(input)?;
+    }
+    let asks = prompt.map(Asks::Prompt).or(input.map(Asks::Input));
+    let command = Command::Revise { run: row.id, asks, place, by: caller.actor() };
+    match app.store.submit(Submission::new(session.uid, app.clock.wall(), vec![command])).await {
+        Ok(_) => {}
+        Err(StoreError::Refused(Refusal::RunEnded { .. })) => {
+            return Err(not_waiting(app, &row, "changed").await.into());
+        }
+        Err(error) => return Err(error.into()),
+    }
+    let row = app.store.run(row.id).await?.unwrap_or(row);
+    Ok(views::run(&row))
+}
+
+/// Only a run that waits can be taken back or changed.
+async fn not_waiting(app: &App, row: &RunRow, what: &str) -> Problem {
+    let now = app.store.run(row.id).await.ok().flatten().map_or(row.status, |row| row.status);
+    let detail = format!(
+        "the run has ended already ({}): only one that waits can be {what}",
+        now.as_str()
+    );
+    Problem::new(409, "run_started", detail)
+}
+
 /// Takes back a run that was not dispatched.
 pub(crate) async fn withdraw(app: &App, caller: &Caller, id: &str) -> ApiResult<v1::Run> {
     let (row, session) = find(app, caller, id).await?;
@@ -217,11 +260,7 @@ pub(crate) async fn withdraw(app: &App, caller: &Caller, id: &str) -> ApiResult<
         Err(StoreError::Refused(Refusal::RunEnded { .. })) => {
             let now = app.store.run(row.id).await?.map_or(row.status, |row| row.status);
             if now != RunStatus::Withdrawn {
-                let detail = format!(
-                    "the run has ended already ({}): only one that waits can be withdrawn",
-                    now.as_str()
-                );
-                return Err(Problem::new(409, "run_started", detail).into());
+                return Err(not_waiting(app, &row, "withdrawn").await.into());
             }
         }
         Err(error) => return Err(error.into()),

@@ -1,6 +1,6 @@
 //! Prompts, places, and what lifts a hold.
 
-use crate::command::{Actor, Mode, Prompt, Refusal, Stop};
+use crate::command::{Actor, Asks, Mode, Prompt, Refusal, Stop};
 use crate::fact::{ChildCompleted, Fact, RunQueued};
 use crate::ids::{RunId, RunnerId, SessionId, SessionUid};
 use crate::receipt::StopReason;
@@ -127,6 +127,47 @@ impl Plan {
             Some((head, _)) if head == run => Err(Refusal::RunStarted),
             _ => Err(Refusal::RunEnded { status: "ended" }),
         }
+    }
+
+    /// A run that waits for its own turn asks something else, or goes to another place. What
+    /// is for the run in progress stays before all that waits.
+    pub(super) fn revise(
+        &mut self,
+        run: RunId,
+        asks: Option<Asks>,
+        place: Option<u32>,
+        by: &Actor,
+    ) -> Result<(), Refusal> {
+        self.refuse_deleting()?;
+        let compute = self.session.compute.as_ref();
+        let steer = |id: RunId| compute.is_some_and(|compute| compute.has_steer(id));
+        let Some(now) = self.session.queue.iter().position(|waiting| waiting.id == run) else {
+            return match self.session.current_run() {
+                Some((head, _)) if head == run => Err(Refusal::RunStarted),
+                _ => Err(Refusal::RunEnded { status: "ended" }),
+            };
+        };
+        if steer(run) {
+            return Err(Refusal::RunStarted);
+        }
+        let first = self.session.queue.iter().filter(|waiting| steer(waiting.id)).count();
+        let last = self.session.queue.len() - 1;
+        if let Some(asks) = asks {
+            let (prompt, input) = match asks {
+                Asks::Prompt(text) => (Some(text), None),
+                Asks::Input(document) => (None, Some(document)),
+            };
+            self.emit(Fact::RunEdited { run, prompt, input, by: by.name.clone() });
+        }
+        if let Some(place) = place {
+            let wanted = usize::try_from(place).unwrap_or(usize::MAX).clamp(first, last);
+            if wanted != now {
+                // No queue is longer than a number can say.
+                let place = u32::try_from(wanted).unwrap_or(u32::MAX);
+                self.emit(Fact::RunMoved { run, place, by: by.name.clone() });
+            }
+        }
+        Ok(())
     }
 
     /// A place on a runner is given: the next compute is placed there, or the warm one takes

@@ -43,6 +43,17 @@ const VERSION: &str = "SELECT v.name, v.version, v.source, v.digest, v.spec, v.a
     LEFT JOIN agent a ON a.name = v.name AND a.version = v.version \
     WHERE v.name = ? AND v.version = ?";
 
+const VERSIONS: &str = "SELECT v.name, v.version, v.source, v.digest, v.spec, v.at, \
+    coalesce(a.health, 'ok') AS health, a.error FROM agent_version v \
+    LEFT JOIN agent a ON a.name = v.name AND a.version = v.version \
+    WHERE v.name = ? ORDER BY v.version DESC LIMIT 1000";
+
+/// All versions of an agent, newest first.
+pub(super) async fn versions(pool: &SqlitePool, name: &AgentName) -> Result<Vec<AgentRow>> {
+    let rows = sqlx::query(VERSIONS).bind(name.as_str()).fetch_all(pool).await?;
+    rows.iter().map(row).collect()
+}
+
 fn word(health: AgentHealth) -> &'static str {
     match health {
         AgentHealth::Ok => "ok",

@@ -237,6 +237,18 @@ pub(super) async fn events(
     load::events(&mut conn, sid, from, limit.into()).await
 }
 
+/// Entries of a session's log that hold a receipt.
+pub(super) async fn receipts(
+    pool: &SqlitePool,
+    uid: SessionUid,
+    after: Seq,
+    limit: u32,
+) -> Result<Vec<Event>> {
+    let Some(sid) = sid(pool, uid).await? else { return Ok(Vec::new()) };
+    let mut conn = pool.acquire().await?;
+    load::receipts(&mut conn, sid, after, limit.into()).await
+}
+
 /// The marks of a session's journals.
 pub(super) async fn marks(pool: &SqlitePool, uid: SessionUid) -> Result<Vec<Mark>> {
     let Some(sid) = sid(pool, uid).await? else { return Ok(Vec::new()) };

@@ -24,6 +24,11 @@ pub(super) const SELECT_TOPS: &str = "SELECT epoch, writer, top FROM mark WHERE 
 const SELECT_EVENTS: &str =
     "SELECT seq, at, run, type, data FROM event WHERE sid = ? AND seq >= ? ORDER BY seq LIMIT ?";
 
+/// The list of types is that of the index.
+const SELECT_RECEIPTS: &str = "SELECT seq, at, run, type, data FROM event \
+    WHERE sid = ? AND seq > ? AND type IN ('session.stopped', 'session.finished', \
+    'session.failed', 'session.interrupted', 'session.late_receipt') ORDER BY seq LIMIT ?";
+
 /// How many events are folded at once.
 const CHUNK: i64 = 1000;
 
@@ -144,6 +149,18 @@ pub(super) async fn events(
 ) -> Result<Vec<Event>> {
     let from = i64::try_from(from).unwrap_or(i64::MAX);
     let query = sqlx::query(SELECT_EVENTS).bind(sid).bind(from).bind(limit);
+    query.fetch_all(conn).await?.iter().map(event).collect()
+}
+
+/// Entries of a log that hold a receipt.
+pub(super) async fn receipts(
+    conn: &mut SqliteConnection,
+    sid: i64,
+    after: u64,
+    limit: i64,
+) -> Result<Vec<Event>> {
+    let after = i64::try_from(after).unwrap_or(i64::MAX);
+    let query = sqlx::query(SELECT_RECEIPTS).bind(sid).bind(after).bind(limit);
     query.fetch_all(conn).await?.iter().map(event).collect()
 }
 

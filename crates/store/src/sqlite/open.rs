@@ -26,6 +26,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0002_outbox_awaits.sql"),
     include_str!("migrations/0003_spans.sql"),
     include_str!("migrations/0004_source_copy.sql"),
+    include_str!("migrations/0005_seen.sql"),
 ];
 
 /// Marks the file as ours.

@@ -18,6 +18,7 @@ use super::writes::Writes;
 const INSERT: &str = "INSERT INTO run (id, sid, status, prompt, input, mode, callback, created_at) \
     VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)";
 const SET_STATUS: &str = "UPDATE run SET status = ? WHERE id = ? AND sid = ?";
+const EDIT: &str = "UPDATE run SET prompt = ?, input = ? WHERE id = ? AND sid = ?";
 const START: &str = "UPDATE run SET status = 'running', started_at = coalesce(started_at, ?) \
     WHERE id = ? AND sid = ?";
 const END: &str = "UPDATE run SET status = ?, result = ?, error_code = ?, error_message = ?, \
@@ -64,6 +65,10 @@ pub(super) fn project(writes: &mut Writes, sid: i64, fact: &Fact, mode: Mode, at
                 .bind(mode_word(mode))
                 .bind(queued.run.callback)
                 .bind(queued.run.created_at);
+        }
+        Fact::RunEdited { run, prompt, input, .. } => {
+            let input = input.as_ref().map(Value::to_string);
+            writes.sql(EDIT).bind(prompt.clone()).bind(input).bind(run.0).bind(sid);
         }
         Fact::RunDispatched { run, .. } => set_status(writes, sid, *run, RunStatus::Dispatched),
         Fact::RunRequeued { run } => set_status(writes, sid, *run, RunStatus::Queued),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_core::{
-    AgentName, Assignment, Event, Record, RunId, RunnerId, Seq, Session, SessionId, SessionUid,
+    AgentName, Assignment, Event, Principal, Record, RunId, RunnerId, Seq, Session, SessionId, SessionUid,
     TokenId,
 };
 use greenroom_protocol::link::Mark;
@@ -15,7 +15,7 @@ use crate::*;
 use super::list::Reader;
 use super::writer::{Lane, Probe};
 use super::{
-    agents, append, copies, list, outbox, purge, runners, runs, sessions, spans, tokens, upkeep,
+    agents, append, copies, list, outbox, purge, runners, runs, seen, sessions, spans, tokens, upkeep,
 };
 
 impl SqliteStore {
@@ -221,6 +221,22 @@ impl Store for SqliteStore {
 
     async fn revoke_token(&self, id: TokenId) -> Result<bool> {
         self.lanes.ask(Lane::Control, tokens::Revoke(id)).await
+    }
+
+    async fn receipts(&self, uid: SessionUid, after: Seq, limit: u32) -> Result<Vec<Event>> {
+        list::receipts(&self.readers, uid, after, limit).await
+    }
+
+    async fn see(&self, principal: Principal, uid: SessionUid, seq: Seq) -> Result<()> {
+        self.lanes.ask(Lane::Control, seen::Put { principal, uid, seq }).await
+    }
+
+    async fn seen(&self, principal: &Principal) -> Result<Vec<(SessionId, Seq)>> {
+        seen::all(&self.readers, principal).await
+    }
+
+    async fn agent_versions(&self, name: &AgentName) -> Result<Vec<AgentRow>> {
+        agents::versions(&self.readers, name).await
     }
 
     async fn spans(&self) -> Result<Vec<Span>> {

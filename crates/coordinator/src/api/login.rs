@@ -1,0 +1,101 @@
+//! A browser's login: a token, given once, becomes a cookie that only pages of this address
+//! can use, and no script can read.
+
+use std::sync::Arc;
+
+use axum::extract::State;
+use axum::response::{IntoResponse, Response};
+use greenroom_protocol::token::Role;
+use greenroom_protocol::{Problem, v1};
+use http::request::Parts;
+use http::{HeaderValue, StatusCode, header};
+use utoipa_axum::router::OpenApiRouter;
+use utoipa_axum::routes;
+
+use super::json;
+use crate::app::App;
+use crate::auth::{COOKIE, Caller, Who, cookie_of};
+use crate::error::ApiResult;
+use crate::extract::Body;
+use crate::service::tokens;
+
+pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
+    OpenApiRouter::default().routes(routes!(who, login, logout))
+}
+
+/// Show as whom one is logged in
+#[utoipa::path(get, path = "/v1/login", tag = "login",
+    responses((status = 200, description = "Who asks", body = v1::Login)))]
+async fn who(caller: Caller) -> Response {
+    json(StatusCode::OK, &view(&caller))
+}
+
+/// Log a browser in
+///
+/// A token, or the code of a one-time link, becomes a cookie with the same rights. A code is
+/// good once. The cookie is a token of its own: it is listed with the others, and can be revoked.
+#[utoipa::path(post, path = "/v1/login", tag = "login", security(()),
+    request_body = v1::LoginRequest,
+    responses(
+        (status = 200, description = "Who one is now", body = v1::Login),
+        (status = 401, description = "It is not known, or was used", body = Problem, content_type = "application/problem+json")))]
+async fn login(
+    State(app): State<Arc<App>>,
+    Body(request): Body<v1::LoginRequest>,
+) -> ApiResult<Response> {
+    let found = app.auth.token(&*app.store, request.token.trim()).await?;
+    let Some((row, _)) = found.filter(|(row, _)| row.role != Role::Runner) else {
+        return Err(refused().into());
+    };
+    if row.once {
+        // Whoever revokes it first has it: a code is good once, also in the same moment.
+        if !app.store.revoke_token(row.id).await? {
+            return Err(refused().into());
+        }
+        app.auth.revoke(row.id);
+    }
+    let (_, secret) = tokens::make(&app, row.role, Some(row.principal.0.clone()), false).await?;
+    let login = v1::Login { principal: row.principal.0, role: row.role };
+    let mut response = json(StatusCode::OK, &login);
+    set_cookie(&mut response, &format!("{COOKIE}={secret}; HttpOnly; SameSite=Strict; Path=/"))?;
+    Ok(response)
+}
+
+/// Log a browser out
+///
+/// What its login has made is revoked, and with it every stream that was opened by it.
+#[utoipa::path(delete, path = "/v1/login", tag = "login",
+    responses((status = 204, description = "Nobody is logged in any more")))]
+async fn logout(State(app): State<Arc<App>>, _caller: Caller, parts: Parts) -> ApiResult<Response> {
+    if let Some(secret) = cookie_of(&parts)
+        && let Some((row, _)) = app.auth.token(&*app.store, secret).await?
+    {
+        app.store.revoke_token(row.id).await?;
+        app.auth.revoke(row.id);
+    }
+    let mut response = StatusCode::NO_CONTENT.into_response();
+    set_cookie(&mut response, &format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0"))?;
+    Ok(response)
+}
+
+pub(super) fn set_cookie(response: &mut Response, cookie: &str) -> ApiResult<()> {
+    let cookie = HeaderValue::from_str(cookie)
+        .map_err(|_| Problem::new(500, "internal", "a token could not be made into a cookie"))?;
+    let headers = response.headers_mut();
+    headers.insert(header::SET_COOKIE, cookie);
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
+    Ok(())
+}
+
+pub(super) fn refused() -> Problem {
+    Problem::new(401, "unauthorized", "this token or login code is not known, or was used")
+        .hint("restart greenroom up for a new link, or use the token in DATA/token")
+}
+
+fn view(caller: &Caller) -> v1::Login {
+    let principal = match &caller.who {
+        Who::Agent { id, .. } => format!("session {id}"),
+        Who::Person | Who::Runner(_) => caller.principal.0.clone(),
+    };
+    v1::Login { principal, role: caller.role }
+}
