@@ -260,7 +260,6 @@ fn p9_a_model_that_is_not_well_leaves_no_session_running() {
         broken("HANG", json!({ "latencyMs": 30_000 })),
     ]);
     let room = room(&endpoint, json!({ "retry": "2500ms", "silence": "500ms" }));
-    room.api.create("loop", json!({ "id": "s" }));
     for (word, code, retried) in [
         ("REFUSED", "model_error", false),
         ("LIMITED", "model_error", true),
@@ -269,15 +268,16 @@ fn p9_a_model_that_is_not_well_leaves_no_session_running() {
         ("RESET", "model_error", true),
         ("HANG", "model_timeout", true),
     ] {
-        let run = room.api.prompt("s", word);
-        let run = ended(&room, "s", &run["id"]);
+        let session = room.api.create("loop", json!({ "prompt": word }));
+        let s = id_of(&session);
+        let run = ended(&room, &s, &session["run_id"]);
         assert_eq!(run["status"], "failed", "{word}: {run:#}");
         assert_eq!(run["error"]["code"], code, "{word}: {run:#}");
-        assert_eq!(room.api.wait_status("s", "idle")["status"], "idle", "{word}");
+        assert_eq!(room.api.wait_status(&s, "idle")["status"], "idle", "{word}");
         let id = run["id"].as_str().expect("an id");
         let tries: Vec<Value> = room
             .api
-            .events("s", "session.agent_info")
+            .events(&s, "session.agent_info")
             .into_iter()
             .filter(|event| event["run"] == id && event["data"]["about"] == "discard")
             .map(|event| event["data"].clone())
@@ -289,9 +289,9 @@ fn p9_a_model_that_is_not_well_leaves_no_session_running() {
             // As long as the server said with Retry-After.
             assert!(tries[0]["wait_ms"].as_u64() >= Some(1000), "{tries:#?}");
         }
+        let run = room.api.prompt(&s, "Are you WELL?");
+        assert_eq!(ended(&room, &s, &run["id"])["status"], "completed", "{word}");
+        room.api.stop(&s);
+        room.api.check(&s);
     }
-    let run = room.api.prompt("s", "WELL?");
-    assert_eq!(ended(&room, "s", &run["id"])["status"], "completed");
-    room.api.stop("s");
-    room.api.check("s");
 }
