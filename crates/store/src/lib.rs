@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_core::{
-    AgentName, Assignment, Event, Principal, Record, Refusal, RunId, RunnerId, Seq, Session, SessionId,
-    SessionUid, TokenId,
+    AgentName, Assignment, Event, Principal, Record, Refusal, RunId, RunnerId, Seq, Session,
+    SessionId, SessionUid, TokenId,
 };
 use greenroom_protocol::link::Mark;
 

@@ -40,6 +40,8 @@ suite! {
         output_is_no_new_version
         repeats_answer_the_same
         runs_follow_the_log
+        receipts_are_found_in_the_log
+        runs_that_wait_are_revised
         commits_are_published_in_order
     }
     list {
@@ -74,6 +76,7 @@ suite! {
         tokens_are_found_by_hash
         sources_are_kept
         spans_keep_their_order
+        what_was_seen_is_kept
         purge_removes_what_is_left
         a_closed_store_refuses_writes
     }

@@ -17,7 +17,10 @@ use crate::extract::{Body, Path};
 use crate::service::agents;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
-    OpenApiRouter::default().routes(routes!(list, add)).routes(routes!(get, remove)).routes(routes!(versions))
+    OpenApiRouter::default()
+        .routes(routes!(list, add))
+        .routes(routes!(get, remove))
+        .routes(routes!(versions))
 }
 
 /// List agents

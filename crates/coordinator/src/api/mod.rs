@@ -34,7 +34,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
-use crate::error::{ApiError, ApiResult, problem_response};
+use crate::error::{ApiResult, problem_response};
 use crate::extract;
 use crate::guard::{Hosts, guard};
 
@@ -74,11 +74,14 @@ pub fn router(app: Arc<App>, hosts: Arc<Hosts>) -> Router {
         .with_state(app)
 }
 
-async fn no_route(request: Request) -> ApiError {
+async fn no_route(request: Request) -> Response {
+    let headers = request.headers();
+    if let Some(found) = page::elsewhere(request.method(), request.uri().path(), headers) {
+        return found;
+    }
     let path: String = request.uri().path().chars().take(200).collect();
-    Problem::new(404, "route_not_found", format!("nothing is at {path:?}"))
-        .hint("GET /openapi.json lists what there is")
-        .into()
+    let problem = Problem::new(404, "route_not_found", format!("nothing is at {path:?}"));
+    problem_response(&problem.hint("GET /openapi.json lists what there is"))
 }
 
 /// What the router refuses by itself, such as a method, says why like everything else.

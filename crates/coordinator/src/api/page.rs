@@ -6,7 +6,7 @@ use axum::extract::State;
 use axum::response::{IntoResponse, Response};
 use greenroom_protocol::Problem;
 use greenroom_protocol::token::Role;
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -24,10 +24,66 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default().routes(routes!(page)).routes(routes!(open_link))
 }
 
-/// What runs here, for people
+/// The dashboard as its own tools have built it; empty where they were not run.
+#[derive(rust_embed::RustEmbed)]
+#[folder = "$CARGO_MANIFEST_DIR/../../dashboard/dist"]
+#[allow_missing = true]
+struct Dashboard;
+
+/// What its pages may do: nothing that does not come from here.
+const POLICY: &str = "default-src 'none'; script-src 'self'; style-src 'self' 'unsafe-inline'; \
+    img-src 'self' data: blob:; font-src 'self'; connect-src 'self'; worker-src 'self'; \
+    manifest-src 'self'; frame-ancestors 'none'; base-uri 'none'; form-action 'self'";
+
+/// A file of the dashboard, packed where the browser takes that. Names of its parts hold
+/// their own digests, so they never change.
+fn file(path: &str, accepts: &HeaderMap) -> Option<Response> {
+    let accepts = accepts.get(header::ACCEPT_ENCODING).and_then(|value| value.to_str().ok());
+    let gzip = accepts.is_some_and(|accepts| accepts.contains("gzip"));
+    let packed = gzip.then(|| Dashboard::get(&format!("{path}.gz"))).flatten();
+    let is_packed = packed.is_some();
+    let file = packed.or_else(|| Dashboard::get(path))?;
+    let mut response = file.data.into_owned().into_response();
+    let headers = response.headers_mut();
+    let kind = mime_guess::from_path(path).first_or_octet_stream();
+    if let Ok(kind) = HeaderValue::from_str(kind.as_ref()) {
+        headers.insert(header::CONTENT_TYPE, kind);
+    }
+    let lasts = path.starts_with("assets/");
+    let keep = if lasts { "public, max-age=31536000, immutable" } else { "no-cache" };
+    headers.insert(header::CACHE_CONTROL, HeaderValue::from_static(keep));
+    headers.insert(header::VARY, HeaderValue::from_static("accept-encoding"));
+    if is_packed {
+        headers.insert(header::CONTENT_ENCODING, HeaderValue::from_static("gzip"));
+    }
+    headers.insert(header::CONTENT_SECURITY_POLICY, HeaderValue::from_static(POLICY));
+    headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
+    headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
+    Some(response)
+}
+
+/// What a browser asks for that is no operation: a file of the dashboard, or a place in it.
+pub(super) fn elsewhere(method: &Method, path: &str, headers: &HeaderMap) -> Option<Response> {
+    if method != Method::GET && method != Method::HEAD {
+        return None;
+    }
+    let path = path.trim_start_matches('/');
+    if let Some(found) = file(path, headers).filter(|_| !path.is_empty()) {
+        return Some(found);
+    }
+    let accept = headers.get(header::ACCEPT).and_then(|value| value.to_str().ok());
+    let is_page = accept.is_some_and(|accept| accept.contains("text/html"));
+    let is_place = !path.starts_with("v1/") && !path.starts_with("assets/");
+    (is_page && is_place).then(|| file("index.html", headers)).flatten()
+}
+
+/// The dashboard
 #[utoipa::path(get, path = "/", tag = "page", security(()),
     responses((status = 200, description = "A page", body = String, content_type = "text/html")))]
-async fn page() -> Response {
+async fn page(headers: HeaderMap) -> Response {
+    if let Some(dashboard) = file("index.html", &headers) {
+        return dashboard;
+    }
     let mut response = PAGE.replace("{version}", env!("CARGO_PKG_VERSION")).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/html; charset=utf-8"));
@@ -57,8 +113,15 @@ struct LoginQuery {
         (status = 401, description = "The code is not known, or was used", body = Problem, content_type = "application/problem+json")))]
 async fn open_link(
     State(app): State<Arc<App>>,
+    headers: HeaderMap,
     Query(query): Query<LoginQuery>,
 ) -> ApiResult<Response> {
+    if query.code.is_empty()
+        && let Some(page) = elsewhere(&Method::GET, "/login", &headers)
+    {
+        // The place where a token is asked for.
+        return Ok(page);
+    }
     let found = app.auth.token(&*app.store, &query.code).await?;
     let Some((row, _)) = found.filter(|(row, _)| row.once && row.role != Role::Runner) else {
         return Err(login::refused().into());

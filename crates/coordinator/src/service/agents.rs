@@ -10,7 +10,7 @@ use greenroom_core::session::AgentTraits;
 use greenroom_protocol::{Problem, v1};
 use greenroom_store::{AgentHealth, AgentRow, Store};
 use jsonschema::Validator;
-use serde_json::Value;
+use serde_json::{Map, Value};
 
 use crate::app::App;
 use crate::error::ApiResult;
@@ -157,9 +157,13 @@ pub(crate) async fn versions(app: &App, name: &str) -> ApiResult<Vec<v1::AgentVe
     let current = app.store.agent(&known).await?.map(|row| row.version);
     rows.iter()
         .map(|row| {
-            let description = serde_json::to_value(&*row.spec).map_err(|error| {
+            let mut description = serde_json::to_value(&*row.spec).map_err(|error| {
                 Problem::new(500, "internal", format!("a description cannot be shown: {error}"))
             })?;
+            // What is in its environment is nobody else's business.
+            for value in description["env"].as_object_mut().into_iter().flat_map(Map::values_mut) {
+                *value = "…".into();
+            }
             Ok(v1::AgentVersion {
                 version: row.version,
                 source: Identity::of_shown(&row.source).shown,

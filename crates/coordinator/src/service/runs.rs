@@ -240,10 +240,8 @@ pub(crate) async fn revise(
 /// Only a run that waits can be taken back or changed.
 async fn not_waiting(app: &App, row: &RunRow, what: &str) -> Problem {
     let now = app.store.run(row.id).await.ok().flatten().map_or(row.status, |row| row.status);
-    let detail = format!(
-        "the run has ended already ({}): only one that waits can be {what}",
-        now.as_str()
-    );
+    let detail =
+        format!("the run has ended already ({}): only one that waits can be {what}", now.as_str());
     Problem::new(409, "run_started", detail)
 }
 

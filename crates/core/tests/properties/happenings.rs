@@ -1,7 +1,7 @@
 //! Everything that can be put to a session, right or wrong, drawn at random.
 
 use greenroom_core::approval::Decision;
-use greenroom_core::command::{Actor, Mode, Prompt, Stop, TreeBounds};
+use greenroom_core::command::{Actor, Asks, Mode, Prompt, Stop, TreeBounds};
 use greenroom_core::fact::{Changes, Output};
 use greenroom_core::receipt::{EndReason, LastRun, Means, Receipt, StopReason};
 use greenroom_core::record::{Outcome, OutputKind};
@@ -37,6 +37,10 @@ pub enum Happening {
     },
     Withdraw {
         run: u128,
+    },
+    Revise {
+        run: u128,
+        place: Option<u32>,
     },
     Answer {
         ask: u128,
@@ -169,6 +173,8 @@ fn asked() -> impl Strategy<Value = Happening> {
         4 => stop,
         1 => (1u128..8).prop_map(|run| Happening::StopRun { run }),
         1 => (1u128..8).prop_map(|run| Happening::Withdraw { run }),
+        1 => (1u128..8, prop::option::of(0u32..8))
+            .prop_map(|(run, place)| Happening::Revise { run, place }),
         2 => (1u128..4, any_bool()).prop_map(|(ask, allow)| Happening::Answer { ask, allow }),
         2 => any_bool().prop_map(|person| Happening::Resume { person }),
         1 => Just(Happening::Abandon),
@@ -267,6 +273,12 @@ impl Happening {
             Self::Answer { ask: n, allow } => Command::Answer {
                 id: scene::ask(n).id,
                 answer: scene::answer(if allow { Decision::Allow } else { Decision::Deny }),
+                by: user(),
+            },
+            Self::Revise { run: n, place } => Command::Revise {
+                run: run(n),
+                asks: place.is_none().then(|| Asks::Prompt("else".to_owned())),
+                place,
                 by: user(),
             },
             Self::Withdraw { run: n } => Command::Withdraw { run: run(n), by: user() },

@@ -3,6 +3,7 @@
 
 mod agents;
 mod approvals;
+mod busy;
 mod hold;
 mod life;
 mod orders;

@@ -1,6 +1,6 @@
 //! Runs: one at a time, given once, and never lost.
 
-use greenroom_core::command::{Mode, Prompt};
+use greenroom_core::command::{Asks, Mode, Prompt};
 use greenroom_core::receipt::EndReason;
 use greenroom_core::session::{Blocked, Need};
 use greenroom_core::{Command, Fact, RunId};
@@ -237,4 +237,26 @@ fn a_run_keeps_its_own_wish_for_a_callback() {
     assert_eq!(told, [run(1)]);
     let head = scene.session.compute.and_then(|compute| compute.head).expect("a head");
     assert!(head.run.callback);
+}
+
+fn revise(n: u128, place: Option<u32>) -> Command {
+    let asks = place.is_none().then(|| Asks::Prompt("something else".to_owned()));
+    Command::Revise { run: run(n), asks, place, by: user() }
+}
+
+#[test]
+fn what_waits_is_edited_and_moved_and_what_has_begun_is_not() {
+    let scene = session().prompted().placed().ready().begins(1).prompted().prompted().prompted();
+    assert_eq!(scene.queue(), [2, 3, 4]);
+    let scene = scene.does(revise(4, Some(0)));
+    assert_eq!(scene.queue(), [4, 2, 3]);
+    let scene = scene.does(revise(4, Some(99)));
+    assert_eq!(scene.queue(), [2, 3, 4], "beyond the end is last");
+    let before = scene.session.last_seq;
+    let scene = scene.does(revise(3, Some(1)));
+    assert_eq!(scene.session.last_seq, before, "nothing is said where nothing changes");
+    let scene = scene.does(revise(3, None));
+    assert_eq!(scene.queue(), [2, 3, 4]);
+    assert_eq!(scene.refuses(revise(1, None)), "run_started");
+    assert_eq!(scene.refuses(revise(9, Some(0))), "run_ended");
 }

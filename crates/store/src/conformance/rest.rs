@@ -220,3 +220,25 @@ pub async fn a_closed_store_refuses_writes(store: Arc<dyn Store>) {
     store.close().await;
     drop(session);
 }
+
+/// Marks of what people have seen go forward only, never beyond the log, and go with their
+/// session.
+pub async fn what_was_seen_is_kept(store: Arc<dyn Store>) {
+    let (ann, ben) = (Principal("ann".to_owned()), Principal("ben".to_owned()));
+    let one = create(&*store, new_session("one")).await;
+    let two = create(&*store, new_session("two")).await;
+    let seen = async |who: &Principal| {
+        let marks = store.seen(who).await.expect("reads");
+        marks.into_iter().map(|(id, seq)| (id.to_string(), seq)).collect::<Vec<_>>()
+    };
+    submit(&*store, one.uid, vec![Command::Prompt(prompt("go"))]).await;
+    let last = store.session(one.uid).await.expect("reads").expect("exists").last_seq;
+    store.see(ann.clone(), one.uid, 1).await.expect("kept");
+    store.see(ann.clone(), one.uid, last + 100).await.expect("kept");
+    store.see(ann.clone(), one.uid, 1).await.expect("kept");
+    store.see(ann.clone(), two.uid, 1).await.expect("kept");
+    assert_eq!(seen(&ann).await, [("one".to_owned(), last), ("two".to_owned(), 1)]);
+    assert!(seen(&ben).await.is_empty());
+    submit(&*store, two.uid, vec![delete()]).await;
+    assert_eq!(seen(&ann).await, [("one".to_owned(), last)]);
+}

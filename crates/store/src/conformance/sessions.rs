@@ -2,7 +2,7 @@
 
 use std::sync::{Arc, Mutex};
 
-use greenroom_core::command::Actor;
+use greenroom_core::command::{Actor, Asks};
 use greenroom_core::fact::Changes;
 use greenroom_core::receipt::EndReason;
 use greenroom_core::record::{Outcome, OutputKind, RunError};
@@ -248,4 +248,44 @@ pub async fn commits_are_published_in_order(store: Arc<dyn Store>) {
     let idle = create(&*store, new_session("idle")).await;
     submit(&*store, idle.uid, Vec::new()).await;
     assert_eq!(seen.lock().expect("not poisoned").len(), before + 1);
+}
+
+/// What ended each compute is found without reading the log.
+pub async fn receipts_are_found_in_the_log(store: Arc<dyn Store>) {
+    let runner = join(&*store).await;
+    let (run, session) = running(&*store, "x", runner).await;
+    let uid = session.uid;
+    let outcome = Outcome::Completed { result: None };
+    let records = vec![
+        record(uid, 1, 1, RecordBody::RunStarted { run }),
+        record(uid, 1, 2, message(Some(run), "hello")),
+        record(uid, 1, 3, RecordBody::RunEnded { run, outcome }),
+        record(uid, 1, 4, receipt(1, EndReason::Done)),
+    ];
+    store.append(runner, records, Vec::new()).await.expect("taken");
+    let found = store.receipts(uid, 0, 10).await.expect("reads");
+    let kinds: Vec<&str> = found.iter().map(|event| event.kind.as_str()).collect();
+    assert_eq!(kinds, ["session.finished"]);
+    let same = store.events(uid, found[0].seq, 1).await.expect("reads");
+    assert_eq!(found, same);
+    assert!(store.receipts(uid, found[0].seq, 10).await.expect("reads").is_empty());
+    assert!(store.receipts(SessionUid(fresh()), 0, 10).await.expect("reads").is_empty());
+}
+
+/// A run that waits asks what it was last given, and the queue is in the order it was given.
+pub async fn runs_that_wait_are_revised(store: Arc<dyn Store>) {
+    let runner = join(&*store).await;
+    let (_, session) = running(&*store, "x", runner).await;
+    let (second, third) = (prompt("second"), prompt("third"));
+    let (second_run, third_run) = (second.run.id, third.run.id);
+    submit(&*store, session.uid, vec![Command::Prompt(second), Command::Prompt(third)]).await;
+    let by = Actor::person("ann");
+    let asks = Some(Asks::Input(json!({ "n": 1 })));
+    let revise = Command::Revise { run: third_run, asks, place: Some(0), by };
+    let session = &submit(&*store, session.uid, vec![revise]).await.session;
+    let order: Vec<RunId> = session.queue.iter().map(|run| run.id).collect();
+    assert_eq!(order, [third_run, second_run]);
+    let row = store.run(third_run).await.expect("reads").expect("exists");
+    assert_eq!((row.prompt, row.input), (None, Some(json!({ "n": 1 }))));
+    agrees(&*store, session.uid).await;
 }

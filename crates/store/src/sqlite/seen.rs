@@ -36,10 +36,7 @@ impl Work for Put {
 }
 
 /// All marks of a person.
-pub(super) async fn all(
-    pool: &SqlitePool,
-    principal: &Principal,
-) -> Result<Vec<(SessionId, Seq)>> {
+pub(super) async fn all(pool: &SqlitePool, principal: &Principal) -> Result<Vec<(SessionId, Seq)>> {
     let rows = sqlx::query(ALL).bind(principal.0.as_str()).fetch_all(pool).await?;
     let read = |row: &sqlx::sqlite::SqliteRow| {
         let name: &str = row.try_get("name")?;

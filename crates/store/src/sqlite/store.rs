@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_core::{
-    AgentName, Assignment, Event, Principal, Record, RunId, RunnerId, Seq, Session, SessionId, SessionUid,
-    TokenId,
+    AgentName, Assignment, Event, Principal, Record, RunId, RunnerId, Seq, Session, SessionId,
+    SessionUid, TokenId,
 };
 use greenroom_protocol::link::Mark;
 
@@ -15,7 +15,8 @@ use crate::*;
 use super::list::Reader;
 use super::writer::{Lane, Probe};
 use super::{
-    agents, append, copies, list, outbox, purge, runners, runs, seen, sessions, spans, tokens, upkeep,
+    agents, append, copies, list, outbox, purge, runners, runs, seen, sessions, spans, tokens,
+    upkeep,
 };
 
 impl SqliteStore {
