@@ -368,11 +368,11 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
         | Fact::RunStopped { run, .. }
         | Fact::RunWithdrawn { run, .. } => s.end_run(*run),
         Fact::RunEdited { .. } => {}
-        Fact::RunMoved { run, place, .. } => {
+        Fact::RunMoved { run, position, .. } => {
             let at = s.queue.iter().position(|waiting| waiting.id == *run);
             if let Some(run) = at.and_then(|at| s.queue.remove(at)) {
-                let place = usize::try_from(*place).unwrap_or(usize::MAX);
-                s.queue.insert(place.min(s.queue.len()), run);
+                let position = usize::try_from(*position).unwrap_or(usize::MAX);
+                s.queue.insert(position.min(s.queue.len()), run);
             }
         }
         Fact::ChildCreated { .. } => s.children += 1,

@@ -95,7 +95,7 @@ pub enum Command {
         /// What it asks now, where that is to change.
         asks: Option<Asks>,
         /// How many other runs wait before it, where that is to change. Beyond the end is last.
-        place: Option<u32>,
+        position: Option<u32>,
         /// Who asks.
         by: Actor,
     },

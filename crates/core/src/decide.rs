@@ -83,7 +83,7 @@ impl Plan {
             Command::Stop(stop) => self.stop(stop),
             Command::StopRun { run, stop, by, grace } => self.stop_run(run, stop, &by, grace)?,
             Command::Answer { id, answer, by } => self.answer(id, answer, &by)?,
-            Command::Revise { run, asks, place, by } => self.revise(run, asks, place, &by)?,
+            Command::Revise { run, asks, position, by } => self.revise(run, asks, position, &by)?,
             Command::Withdraw { run, by } => self.withdraw(run, &by)?,
             Command::Resume { by } => self.resume(&by)?,
             Command::Abandon { by, reason } => self.abandon(&by, &reason)?,

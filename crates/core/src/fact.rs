@@ -156,7 +156,7 @@ pub enum Fact {
     },
     /// It has another place in the queue: so many runs wait before it.
     #[serde(rename = "run.moved")]
-    RunMoved { run: RunId, place: u32, by: String },
+    RunMoved { run: RunId, position: u32, by: String },
     /// The agent's own name for the conversation.
     #[serde(rename = "session.conversation")]
     Conversation { epoch: Epoch, id: String },

@@ -213,11 +213,13 @@ pub(crate) async fn revise(
 ) -> ApiResult<v1::Run> {
     let (row, session) = find(app, caller, id).await?;
     caller.require(Right::Use)?;
-    let v1::ReviseRun { prompt, input, place } = request;
+    let v1::ReviseRun { prompt, input, position } = request;
     if prompt.is_some() || input.is_some() {
         sessions::check_asks(prompt.as_ref(), input.as_ref())?;
-    } else if place.is_none() {
-        return Err(Problem::invalid("/prompt, /input or /place is required").at("/place").into());
+    } else if position.is_none() {
+        return Err(Problem::invalid("/prompt, /input or /position is required")
+            .at("/position")
+            .into());
     }
     if let Some(input) = &input
         && let Some(agent) = app.agents.pinned(&*app.store, &session.agent).await?
@@ -225,7 +227,7 @@ pub(crate) async fn revise(
         agent.check_input(input)?;
     }
     let asks = prompt.map(Asks::Prompt).or(input.map(Asks::Input));
-    let command = Command::Revise { run: row.id, asks, place, by: caller.actor() };
+    let command = Command::Revise { run: row.id, asks, position, by: caller.actor() };
     match app.store.submit(Submission::new(session.uid, app.clock.wall(), vec![command])).await {
         Ok(_) => {}
         Err(StoreError::Refused(Refusal::RunEnded { .. })) => {

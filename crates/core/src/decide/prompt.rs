@@ -135,7 +135,7 @@ impl Plan {
         &mut self,
         run: RunId,
         asks: Option<Asks>,
-        place: Option<u32>,
+        position: Option<u32>,
         by: &Actor,
     ) -> Result<(), Refusal> {
         self.refuse_deleting()?;
@@ -159,12 +159,12 @@ impl Plan {
             };
             self.emit(Fact::RunEdited { run, prompt, input, by: by.name.clone() });
         }
-        if let Some(place) = place {
-            let wanted = usize::try_from(place).unwrap_or(usize::MAX).clamp(first, last);
+        if let Some(position) = position {
+            let wanted = usize::try_from(position).unwrap_or(usize::MAX).clamp(first, last);
             if wanted != now {
                 // No queue is longer than a number can say.
-                let place = u32::try_from(wanted).unwrap_or(u32::MAX);
-                self.emit(Fact::RunMoved { run, place, by: by.name.clone() });
+                let position = u32::try_from(wanted).unwrap_or(u32::MAX);
+                self.emit(Fact::RunMoved { run, position, by: by.name.clone() });
             }
         }
         Ok(())

@@ -40,7 +40,7 @@ pub enum Happening {
     },
     Revise {
         run: u128,
-        place: Option<u32>,
+        position: Option<u32>,
     },
     Answer {
         ask: u128,
@@ -174,7 +174,7 @@ fn asked() -> impl Strategy<Value = Happening> {
         1 => (1u128..8).prop_map(|run| Happening::StopRun { run }),
         1 => (1u128..8).prop_map(|run| Happening::Withdraw { run }),
         1 => (1u128..8, prop::option::of(0u32..8))
-            .prop_map(|(run, place)| Happening::Revise { run, place }),
+            .prop_map(|(run, position)| Happening::Revise { run, position }),
         2 => (1u128..4, any_bool()).prop_map(|(ask, allow)| Happening::Answer { ask, allow }),
         2 => any_bool().prop_map(|person| Happening::Resume { person }),
         1 => Just(Happening::Abandon),
@@ -275,10 +275,10 @@ impl Happening {
                 answer: scene::answer(if allow { Decision::Allow } else { Decision::Deny }),
                 by: user(),
             },
-            Self::Revise { run: n, place } => Command::Revise {
+            Self::Revise { run: n, position } => Command::Revise {
                 run: run(n),
-                asks: place.is_none().then(|| Asks::Prompt("else".to_owned())),
-                place,
+                asks: position.is_none().then(|| Asks::Prompt("else".to_owned())),
+                position,
                 by: user(),
             },
             Self::Withdraw { run: n } => Command::Withdraw { run: run(n), by: user() },

@@ -239,9 +239,9 @@ fn a_run_keeps_its_own_wish_for_a_callback() {
     assert!(head.run.callback);
 }
 
-fn revise(n: u128, place: Option<u32>) -> Command {
-    let asks = place.is_none().then(|| Asks::Prompt("something else".to_owned()));
-    Command::Revise { run: run(n), asks, place, by: user() }
+fn revise(n: u128, position: Option<u32>) -> Command {
+    let asks = position.is_none().then(|| Asks::Prompt("something else".to_owned()));
+    Command::Revise { run: run(n), asks, position, by: user() }
 }
 
 #[test]

@@ -74,7 +74,7 @@ pub struct ReviseRun {
         skip_serializing_if = "Option::is_none",
         deserialize_with = "greenroom_core::integer::optional"
     )]
-    pub place: Option<u32>,
+    pub position: Option<u32>,
 }
 
 /// A description that an agent has had.

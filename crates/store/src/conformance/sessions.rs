@@ -281,7 +281,7 @@ pub async fn runs_that_wait_are_revised(store: Arc<dyn Store>) {
     submit(&*store, session.uid, vec![Command::Prompt(second), Command::Prompt(third)]).await;
     let by = Actor::person("ann");
     let asks = Some(Asks::Input(json!({ "n": 1 })));
-    let revise = Command::Revise { run: third_run, asks, place: Some(0), by };
+    let revise = Command::Revise { run: third_run, asks, position: Some(0), by };
     let session = &submit(&*store, session.uid, vec![revise]).await.session;
     let order: Vec<RunId> = session.queue.iter().map(|run| run.id).collect();
     assert_eq!(order, [third_run, second_run]);
