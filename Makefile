@@ -11,12 +11,26 @@ CARGO ?= cargo
 TEST_FEATURES := --features greenroom/failpoints
 ARGS ?=
 
-.PHONY: help build demo test test-agents test-tools schemathesis bench leaks soak lint openapi demo-ai
+# What the dashboard is made of, so that it is built again when that has changed.
+DASHBOARD := dashboard/dist/index.html
+DASHBOARD_SOURCES := $(shell find dashboard/src dashboard/public dashboard/scripts -type f 2>/dev/null) \
+  $(wildcard dashboard/*.json dashboard/*.ts dashboard/index.html)
+
+.PHONY: help dashboard build demo test test-agents test-tools schemathesis bench leaks soak lint openapi demo-ai
 
 help: ## Show this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-12s %s\n", $$1, $$2 }' Makefile
 
-build: ## Build the binary: target/release/greenroom
+dashboard: $(DASHBOARD) ## Build the dashboard, which the binary then holds: dashboard/dist
+
+dashboard/node_modules/.package-lock.json: dashboard/package-lock.json
+	@command -v npm >/dev/null || { echo 'error: the dashboard is built by npm' >&2; echo 'hint: apt-get install nodejs npm; cargo build alone makes a binary without it' >&2; exit 1; }
+	npm ci --prefix dashboard --no-audit --no-fund --loglevel=error
+
+$(DASHBOARD): dashboard/node_modules/.package-lock.json $(DASHBOARD_SOURCES)
+	npm run --silent --prefix dashboard build
+
+build: $(DASHBOARD) ## Build the binary: target/release/greenroom
 	$(CARGO) build --release --locked -p greenroom
 
 demo: build ## Start an agent, watch it, stop it for certain, resume it (ARGS=--exit: end afterwards)
@@ -28,11 +42,13 @@ demo-ai: build ## Talk with a small real model on this machine, stopped and resu
 test-tools:
 	@.ci/test-tools
 
-test: test-tools ## Run every test: unit, model, conformance, end to end, documentation, fuzzed API
+test: test-tools $(DASHBOARD) ## Run every test: unit, model, conformance, end to end, documentation, fuzzed API, dashboard
+	npm run --silent --prefix dashboard check
 	$(CARGO) build --release --locked --workspace --bins --tests $(TEST_FEATURES)
 	$(CARGO) nextest run --release --locked --workspace --no-fail-fast $(TEST_FEATURES)
 	$(CARGO) test --release --locked --workspace --doc $(TEST_FEATURES)
 	tests/schemathesis/run.sh
+	dashboard/e2e/run.sh
 
 test-agents: test-tools ## Run the presets whose agents are too large for every test run
 	@tests/tools/install agents
