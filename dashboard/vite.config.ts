@@ -10,7 +10,9 @@ const upstream = {
   target: coordinator,
   changeOrigin: true,
   headers: token ? { authorization: `Bearer ${token}` } : {},
-  configure: (proxy: { on: (event: "proxyReq", then: (request: ProxyRequest) => void) => void }) => {
+  configure: (proxy: {
+    on: (event: "proxyReq", then: (request: ProxyRequest) => void) => void;
+  }) => {
     proxy.on("proxyReq", (request) => {
       // The coordinator answers pages of its own address only, and this one is not.
       request.removeHeader("origin");

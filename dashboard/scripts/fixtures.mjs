@@ -68,7 +68,11 @@ async function scenario(name, play) {
 await scenario("answers-twice", async ({ id, create, until }) => {
   await create({ agent: "talker", prompt: "say hello", title: "Hello", labels: { team: "a" } });
   await until("finished");
-  await api("PATCH", `/sessions/${id}`, { title: "", labels: { team: "b" }, limits: { idle_ms: 60000 } });
+  await api("PATCH", `/sessions/${id}`, {
+    title: "",
+    labels: { team: "b" },
+    limits: { idle_ms: 60000 },
+  });
   await api("POST", `/sessions/${id}/runs`, { prompt: "once more" });
   await until("finished");
 });

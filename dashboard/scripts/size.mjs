@@ -7,7 +7,9 @@ const LIMIT = 250_000;
 const dist = new URL("../dist/", import.meta.url);
 const manifest = JSON.parse(await readFile(new URL(".vite/manifest.json", dist), "utf8"));
 const entry = Object.keys(manifest).find((key) => manifest[key].isEntry);
-const first = Object.keys(manifest).filter((key) => key.endsWith("features/sessions/SessionsPage.tsx"));
+const first = Object.keys(manifest).filter((key) =>
+  key.endsWith("features/sessions/SessionsPage.tsx"),
+);
 const needed = new Set();
 const take = (key) => {
   if (needed.has(key)) return;

@@ -70,7 +70,12 @@ export async function perform<T>(action: Action<T>): Promise<T> {
 
 /** A span of time as the command line takes it. */
 function span(ms: number): string {
-  for (const [unit, length] of [["d", 86_400_000], ["h", 3_600_000], ["m", 60_000], ["s", 1000]] as const) {
+  for (const [unit, length] of [
+    ["d", 86_400_000],
+    ["h", 3_600_000],
+    ["m", 60_000],
+    ["s", 1000],
+  ] as const) {
     if (ms >= length && ms % length === 0) return `${ms / length}${unit}`;
   }
   return `${ms}ms`;
@@ -96,7 +101,9 @@ export function createSession(body: CreateSession): Action<Session & { run_id?: 
       "greenroom sessions create",
       quoted(body.agent),
       body.prompt ? quoted(body.prompt) : undefined,
-      body.input !== undefined && body.input !== null && `--input ${quoted(JSON.stringify(body.input))}`,
+      body.input !== undefined &&
+        body.input !== null &&
+        `--input ${quoted(JSON.stringify(body.input))}`,
       body.id ? `--id ${quoted(body.id)}` : undefined,
       body.title ? `--title ${quoted(body.title)}` : undefined,
       ...labels.map(([key, value]) => `--label ${quoted(`${key}=${value}`)}`),
@@ -168,7 +175,9 @@ export function sendPrompt(id: string, body: CreateRun): Action<AcceptedRun> {
       "greenroom sessions send",
       quoted(id),
       body.prompt ? quoted(body.prompt) : undefined,
-      body.input !== undefined && body.input !== null && `--input ${quoted(JSON.stringify(body.input))}`,
+      body.input !== undefined &&
+        body.input !== null &&
+        `--input ${quoted(JSON.stringify(body.input))}`,
       body.mode && body.mode !== "enqueue" && `--mode ${body.mode}`,
       body.resume === true && "--resume",
       body.first === true && "--first",
@@ -215,7 +224,9 @@ export function answerApproval(
       body.option ? `--option ${quoted(body.option)}` : undefined,
       body.reason ? `--reason ${quoted(body.reason)}` : undefined,
       body.always === true && "--always",
-      body.content !== undefined && body.content !== null && `--content ${quoted(JSON.stringify(body.content))}`,
+      body.content !== undefined &&
+        body.content !== null &&
+        `--content ${quoted(JSON.stringify(body.content))}`,
     ),
   };
 }
@@ -263,7 +274,11 @@ export function createToken(role: Role, principal: string | undefined): Action<N
     method: "POST",
     path: "/v1/tokens",
     body: principal ? { role, principal } : { role },
-    cli: line("greenroom token create", `--role ${role}`, principal && `--principal ${quoted(principal)}`),
+    cli: line(
+      "greenroom token create",
+      `--role ${role}`,
+      principal && `--principal ${quoted(principal)}`,
+    ),
   };
 }
 
@@ -290,7 +305,10 @@ export function deleteFile(id: string, path: string, recursive: boolean): Action
   return {
     name: "Delete file",
     method: "DELETE",
-    path: url(["v1", "sessions", id, "files", "content", ...path.split("/")], recursive ? { recursive: true } : {}),
+    path: url(
+      ["v1", "sessions", id, "files", "content", ...path.split("/")],
+      recursive ? { recursive: true } : {},
+    ),
     cli: line("greenroom sessions files rm", quoted(id), quoted(path), recursive && "--recursive"),
   };
 }

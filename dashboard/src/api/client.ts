@@ -100,7 +100,11 @@ async function readProblem(response: Response): Promise<Problem> {
   }
   const { status } = response;
   if (status === 502 || status === 504) {
-    return new Problem({ status, code: "no_connection", detail: "the coordinator does not answer" });
+    return new Problem({
+      status,
+      code: "no_connection",
+      detail: "the coordinator does not answer",
+    });
   }
   const detail = `the coordinator answered ${status} ${response.statusText}`.trim();
   return new Problem({ status, code: "unknown", detail });

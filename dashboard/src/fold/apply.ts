@@ -276,7 +276,12 @@ export function apply(s: SessionState, event: LogEvent): SessionState {
   const output = isOutput(event.type);
   const next: SessionState = output
     ? { ...s, last_seq: event.seq, last_active_at: later(s.last_active_at, event.at) }
-    : { ...s, last_seq: event.seq, version: s.version + 1, updated_at: later(s.updated_at, event.at) };
+    : {
+        ...s,
+        last_seq: event.seq,
+        version: s.version + 1,
+        updated_at: later(s.updated_at, event.at),
+      };
   const change = CHANGES[event.type];
   return change === undefined ? next : { ...next, ...change(next, event.data, event) };
 }

@@ -48,7 +48,9 @@ describe("the fold is that of the coordinator", () => {
         const made = shown((page as PageState).session) as unknown as Record<string, unknown>;
         for (const [key, value] of Object.entries(expected)) {
           if (NOT_FOLDED.has(key)) continue;
-          expect(comparable(key, made[key]), `${key} after ${expected.seq}`).toEqual(comparable(key, value));
+          expect(comparable(key, made[key]), `${key} after ${expected.seq}`).toEqual(
+            comparable(key, value),
+          );
         }
       }
     });

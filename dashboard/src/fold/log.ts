@@ -1,7 +1,7 @@
 // The log of one session as this page knows it: a window of events that ends at the tail,
 // follows it live without gaps or doubles, and grows backwards on demand. Once it begins
 // with entry 1, every past state is a fold of what is here.
-import { get, problemOf, type Problem, url } from "@/api/client";
+import { get, type Problem, problemOf, url } from "@/api/client";
 import type { List, LogEvent, Session } from "@/api/types";
 import { live } from "@/live/live";
 import type { WatchedFrame } from "@/live/messages";

@@ -137,7 +137,12 @@ export function answerOf({ type, data: d }: LogEvent): Partial<AskDetail> | null
   }
 }
 
-const CLOSES = new Set(["session.stopped", "session.finished", "session.failed", "session.interrupted"]);
+const CLOSES = new Set([
+  "session.stopped",
+  "session.finished",
+  "session.failed",
+  "session.interrupted",
+]);
 
 function foldReceipts(receipts: PageState["receipts"], event: LogEvent): PageState["receipts"] {
   if (event.type === "session.late_receipt") {

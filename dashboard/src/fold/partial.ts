@@ -22,7 +22,12 @@ function after(text: string, count: number): string {
 
 export function withDelta(before: Partial | null, delta: Delta): Partial {
   const end = before === null ? -1 : before.from + bytes.encode(before.text).length;
-  if (before === null || before.run !== delta.run || before.part !== delta.part || delta.offset > end) {
+  if (
+    before === null ||
+    before.run !== delta.run ||
+    before.part !== delta.part ||
+    delta.offset > end
+  ) {
     return { run: delta.run, part: delta.part, from: delta.offset, text: delta.text };
   }
   // What comes twice is there already.

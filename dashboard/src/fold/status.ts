@@ -72,8 +72,12 @@ export function shown(s: SessionState, known?: Session): Session {
     shared: s.shared,
     agent: {
       ...s.agent,
-      source_key: known && known.agent.source === s.agent.source ? (known.agent.source_key ?? "") : key(s.agent.source),
-      stable_key: known && known.agent.source === s.agent.source ? (known.agent.stable_key ?? null) : null,
+      source_key:
+        known && known.agent.source === s.agent.source
+          ? (known.agent.source_key ?? "")
+          : key(s.agent.source),
+      stable_key:
+        known && known.agent.source === s.agent.source ? (known.agent.stable_key ?? null) : null,
     },
     agent_policy: s.agent_policy,
     title: s.title,

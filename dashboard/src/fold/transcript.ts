@@ -63,9 +63,15 @@ const SILENT = new Set([
   "approval.delivered",
   "approval.withdrawn",
 ]);
-const CLOSES = new Set(["session.stopped", "session.finished", "session.failed", "session.interrupted"]);
+const CLOSES = new Set([
+  "session.stopped",
+  "session.finished",
+  "session.failed",
+  "session.interrupted",
+]);
 
-const insideFence = (written: string): boolean => (written.match(/^\s*(```|~~~)/gm)?.length ?? 0) % 2 === 1;
+const insideFence = (written: string): boolean =>
+  (written.match(/^\s*(```|~~~)/gm)?.length ?? 0) % 2 === 1;
 
 export class Transcript {
   private blocks: Block[] = [];
@@ -140,13 +146,25 @@ export class Transcript {
     const role = text(d.role) ?? "agent";
     const said = text(d.text);
     const last = this.last();
-    const same = last?.kind === "message" && last.role === role && last.run === event.run && last.late === (d.late === true);
+    const same =
+      last?.kind === "message" &&
+      last.role === role &&
+      last.run === event.run &&
+      last.late === (d.late === true);
     if (said === null) {
-      this.add({ ...common(event), kind: "message", role, text: "", goesOn: same, content: d.content ?? d });
+      this.add({
+        ...common(event),
+        kind: "message",
+        role,
+        text: "",
+        goesOn: same,
+        content: d.content ?? d,
+      });
       return;
     }
     if (same && last.content === null) {
-      const full = last.text.length > LONGEST_PIECE || (last.text.length > PIECE && !insideFence(last.text));
+      const full =
+        last.text.length > LONGEST_PIECE || (last.text.length > PIECE && !insideFence(last.text));
       if (!full) return this.extend(event, { text: last.text + said } as Partial<Block>);
     }
     this.add({ ...common(event), kind: "message", role, text: said, goesOn: same, content: null });
@@ -165,7 +183,12 @@ export class Transcript {
     const stream = text(event.data.stream) ?? "log";
     const said = text(event.data.text) ?? JSON.stringify(event.data);
     const last = this.last();
-    if (last?.kind === "log" && last.stream === stream && last.run === event.run && last.text.length < PIECE) {
+    if (
+      last?.kind === "log" &&
+      last.stream === stream &&
+      last.run === event.run &&
+      last.text.length < PIECE
+    ) {
       const between = last.text.endsWith("\n") ? "" : "\n";
       return this.extend(event, { text: last.text + between + said } as Partial<Block>);
     }
@@ -212,7 +235,13 @@ export class Transcript {
     const end = { output, content: d.content ?? null, done: true, failed: d.is_error === true };
     if (known === undefined || before?.kind !== "tool") {
       // Its call is before what was loaded.
-      const use = { id, tool: text(d.tool) ?? "tool", title: text(d.title), input: d.input ?? null, ...end };
+      const use = {
+        id,
+        tool: text(d.tool) ?? "tool",
+        title: text(d.title),
+        input: d.input ?? null,
+        ...end,
+      };
       this.add({ ...common(event), kind: "tool", use });
       return;
     }
@@ -227,7 +256,9 @@ export class Transcript {
   }
 
   private plan(event: LogEvent): void {
-    const list = Array.isArray(event.data.entries) ? (event.data.entries as Record<string, unknown>[]) : [];
+    const list = Array.isArray(event.data.entries)
+      ? (event.data.entries as Record<string, unknown>[])
+      : [];
     const entries = list.map((entry) => ({
       content: text(entry.content) ?? text(entry.title) ?? JSON.stringify(entry),
       status: text(entry.status) ?? "pending",

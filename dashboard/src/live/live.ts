@@ -1,7 +1,8 @@
 // One stream per browser, shared by its tabs: the tab that holds the lock leads and hands on
 // what it hears. When it goes away another takes its place and goes on by position.
-import type { Change, LinkStatus, LiveFrame, TabMessage, Watch, WatchedFrame } from "./messages";
+
 import { randomId } from "@/ui/random";
+import type { Change, LinkStatus, LiveFrame, TabMessage, Watch, WatchedFrame } from "./messages";
 import { LiveStream } from "./stream";
 
 type WatchListener = (frame: WatchedFrame) => void;

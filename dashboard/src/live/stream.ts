@@ -1,6 +1,6 @@
 // The stream itself: one per browser, held by the tab that leads. It opens again by itself,
 // goes on from the position it knows of each session, and says honestly how it stands.
-import { Problem, problemOf, send, url } from "@/api/client";
+import { type Problem, problemOf, send, url } from "@/api/client";
 import type { LogEvent } from "@/api/types";
 import type { Change, Delta, LinkStatus, LiveFrame, Watch } from "./messages";
 import { type SseFrame, SseParser } from "./sse";
@@ -175,7 +175,8 @@ export class LiveStream {
     if (session === null) {
       return typeof data.of === "string" ? [{ kind: "change", change: data as Change }] : [];
     }
-    if (frame.event === "delta") return [{ kind: "delta", session, delta: data as unknown as Delta }];
+    if (frame.event === "delta")
+      return [{ kind: "delta", session, delta: data as unknown as Delta }];
     const event = data as unknown as LogEvent;
     this.position.set(session, Math.max(event.seq, this.position.get(session) ?? 0));
     return [{ kind: "event", session, event }];

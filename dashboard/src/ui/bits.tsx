@@ -95,7 +95,9 @@ export function CodeLine({ text, label }: { text: string; label: string }) {
     <div>
       <div className="mb-1 font-medium text-dim text-xs">{label}</div>
       <div className="flex items-start gap-1 rounded-lg border bg-sunken py-1 pr-1 pl-2.5">
-        <code className="min-w-0 flex-1 overflow-x-auto whitespace-pre-wrap break-all py-1 font-mono text-xs leading-5">{text}</code>
+        <code className="min-w-0 flex-1 overflow-x-auto whitespace-pre-wrap break-all py-1 font-mono text-xs leading-5">
+          {text}
+        </code>
         <CopyButton text={text} label={`Copy the ${label}`} />
       </div>
     </div>
@@ -132,14 +134,27 @@ export function AsCommand({ action, small }: { action: Action<unknown>; small?: 
 }
 
 /** What went wrong, in the coordinator's words, and what can be done. */
-export function ErrorNote({ error, onRetry, compact }: { error: unknown; onRetry?: () => void; compact?: boolean }) {
+export function ErrorNote({
+  error,
+  onRetry,
+  compact,
+}: {
+  error: unknown;
+  onRetry?: () => void;
+  compact?: boolean;
+}) {
   const problem = problemOf(error);
   return (
-    <div role="alert" className={`flex items-start gap-2.5 rounded-lg border border-red/40 bg-red/7 text-sm ${compact === true ? "px-3 py-2" : "px-4 py-3"}`}>
+    <div
+      role="alert"
+      className={`flex items-start gap-2.5 rounded-lg border border-red/40 bg-red/7 text-sm ${compact === true ? "px-3 py-2" : "px-4 py-3"}`}
+    >
       <Icon name="warning" className="mt-0.5 text-red" />
       <div className="min-w-0 flex-1">
         <p className="break-words font-medium">{problem.message}</p>
-        {problem.hint !== undefined ? <p className="mt-0.5 break-words text-dim">{problem.hint}</p> : null}
+        {problem.hint !== undefined ? (
+          <p className="mt-0.5 break-words text-dim">{problem.hint}</p>
+        ) : null}
         {problem.candidates !== undefined && problem.candidates.length > 0 ? (
           <ul className="mt-1 font-mono text-dim text-xs">
             {problem.candidates.map((one) => (
@@ -157,7 +172,17 @@ export function ErrorNote({ error, onRetry, compact }: { error: unknown; onRetry
   );
 }
 
-export function Empty({ icon, title, children, action }: { icon: IconName; title: string; children?: ReactNode; action?: ReactNode }) {
+export function Empty({
+  icon,
+  title,
+  children,
+  action,
+}: {
+  icon: IconName;
+  title: string;
+  children?: ReactNode;
+  action?: ReactNode;
+}) {
   return (
     <div className="flex flex-col items-center justify-center gap-2 px-6 py-16 text-center">
       <span className="mb-1 grid size-11 place-items-center rounded-xl border bg-sunken text-faint">
@@ -174,7 +199,11 @@ export function Rows({ n = 8, height = 40 }: { n?: number; height?: number }) {
   return (
     <div aria-hidden="true">
       {Array.from({ length: n }, (_, index) => (
-        <div key={index} className="flex animate-breathe items-center gap-3 border-b px-4" style={{ height }}>
+        <div
+          key={index}
+          className="flex animate-breathe items-center gap-3 border-b px-4"
+          style={{ height }}
+        >
           <div className="h-3 w-20 rounded bg-hover" />
           <div className="h-3 rounded bg-hover" style={{ width: `${34 - ((index * 7) % 19)}%` }} />
           <div className="ml-auto h-3 w-12 rounded bg-hover" />
@@ -186,7 +215,10 @@ export function Rows({ n = 8, height = 40 }: { n?: number; height?: number }) {
 
 export function Label({ name, value }: { name: string; value: string }) {
   return (
-    <span className="inline-flex h-5 max-w-44 items-center truncate rounded border bg-sunken px-1.5 text-2xs text-dim" title={`${name}=${value}`}>
+    <span
+      className="inline-flex h-5 max-w-44 items-center truncate rounded border bg-sunken px-1.5 text-2xs text-dim"
+      title={`${name}=${value}`}
+    >
       <span className="truncate">
         {name}
         {value === "" ? "" : <span className="text-faint">={value}</span>}
@@ -195,9 +227,20 @@ export function Label({ name, value }: { name: string; value: string }) {
   );
 }
 
-export function Meter({ label, used, of, text }: { label: string; used: number | null; of: number; text: string }) {
+export function Meter({
+  label,
+  used,
+  of,
+  text,
+}: {
+  label: string;
+  used: number | null;
+  of: number;
+  text: string;
+}) {
   const share = used === null ? null : Math.min(1, used / of);
-  const tone = share === null ? "" : share > 0.9 ? "bg-red" : share > 0.7 ? "bg-amber" : "bg-accent";
+  const tone =
+    share === null ? "" : share > 0.9 ? "bg-red" : share > 0.7 ? "bg-amber" : "bg-accent";
   return (
     <div>
       <div className="flex justify-between gap-2 text-xs">
@@ -205,8 +248,18 @@ export function Meter({ label, used, of, text }: { label: string; used: number |
         <span className="tabular">{text}</span>
       </div>
       {share !== null ? (
-        <div className="mt-1 h-1 overflow-hidden rounded-full bg-hover" role="meter" aria-label={label} aria-valuenow={Math.round(share * 100)} aria-valuemin={0} aria-valuemax={100}>
-          <div className={`h-full rounded-full ${tone}`} style={{ width: `${Math.max(2, share * 100)}%` }} />
+        <div
+          className="mt-1 h-1 overflow-hidden rounded-full bg-hover"
+          role="meter"
+          aria-label={label}
+          aria-valuenow={Math.round(share * 100)}
+          aria-valuemin={0}
+          aria-valuemax={100}
+        >
+          <div
+            className={`h-full rounded-full ${tone}`}
+            style={{ width: `${Math.max(2, share * 100)}%` }}
+          />
         </div>
       ) : null}
     </div>

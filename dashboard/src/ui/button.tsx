@@ -3,7 +3,8 @@ import type { ButtonHTMLAttributes, ReactElement, ReactNode, Ref } from "react";
 import { Icon, type IconName } from "./icons";
 
 const LOOKS = {
-  primary: "bg-accent-strong text-white border-transparent hover:brightness-110 active:brightness-95",
+  primary:
+    "bg-accent-strong text-white border-transparent hover:brightness-110 active:brightness-95",
   plain: "bg-panel text-ink border-line-strong hover:bg-hover",
   ghost: "border-transparent text-dim hover:bg-hover hover:text-ink",
   danger: "bg-panel border-red/50 text-red hover:bg-red/10",
@@ -19,7 +20,17 @@ interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   ref?: Ref<HTMLButtonElement>;
 }
 
-export function Button({ look = "plain", icon, small, busy, keys, className = "", children, disabled, ...rest }: ButtonProps) {
+export function Button({
+  look = "plain",
+  icon,
+  small,
+  busy,
+  keys,
+  className = "",
+  children,
+  disabled,
+  ...rest
+}: ButtonProps) {
   const size = small === true ? "h-7 px-2 text-xs" : "h-8 px-3 text-sm";
   return (
     <button
@@ -44,7 +55,14 @@ interface IconButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   ref?: Ref<HTMLButtonElement>;
 }
 
-export function IconButton({ icon, label, keys, look = "ghost", className = "", ...rest }: IconButtonProps) {
+export function IconButton({
+  icon,
+  label,
+  keys,
+  look = "ghost",
+  className = "",
+  ...rest
+}: IconButtonProps) {
   return (
     <Tip text={label} {...(keys === undefined ? {} : { keys })}>
       <button
@@ -59,7 +77,15 @@ export function IconButton({ icon, label, keys, look = "ghost", className = "", 
   );
 }
 
-export function Tip({ text, keys, children }: { text: ReactNode; keys?: string; children: ReactElement }) {
+export function Tip({
+  text,
+  keys,
+  children,
+}: {
+  text: ReactNode;
+  keys?: string;
+  children: ReactElement;
+}) {
   return (
     <RadixTooltip.Root delayDuration={350}>
       <RadixTooltip.Trigger asChild>{children}</RadixTooltip.Trigger>
@@ -81,14 +107,28 @@ export const TipProvider = RadixTooltip.Provider;
 
 export function Kbd({ children }: { children: ReactNode }) {
   return (
-    <kbd className="rounded border border-current/25 px-1 font-sans text-[0.625rem] leading-4 opacity-80">{children}</kbd>
+    <kbd className="rounded border border-current/25 px-1 font-sans text-[0.625rem] leading-4 opacity-80">
+      {children}
+    </kbd>
   );
 }
 
 export function Spinner({ size = 13 }: { size?: number }) {
   return (
-    <svg width={size} height={size} viewBox="0 0 12 12" aria-hidden="true" className="shrink-0 animate-turn">
-      <path d="M6 1.5A4.5 4.5 0 1 1 1.5 6" fill="none" stroke="currentColor" strokeWidth="1.6" strokeLinecap="round" />
+    <svg
+      width={size}
+      height={size}
+      viewBox="0 0 12 12"
+      aria-hidden="true"
+      className="shrink-0 animate-turn"
+    >
+      <path
+        d="M6 1.5A4.5 4.5 0 1 1 1.5 6"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.6"
+        strokeLinecap="round"
+      />
     </svg>
   );
 }

@@ -5,7 +5,8 @@ const PATHS = {
   sessions: "M2.5 4h11M2.5 8h11M2.5 12h7",
   attention: "M2.5 9.5h3l1 2h3l1-2h3M2.5 9.5v3h11v-3M4.5 3.5h7l2 6M4.5 3.5l-2 6",
   runners: "M3 3h10v4H3zM3 9h10v4H3zM5.5 5h.01M5.5 11h.01",
-  agents: "M5 6h6a2 2 0 0 1 2 2v3a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2V8a2 2 0 0 1 2-2ZM8 6V3.2M6 9.3v.4M10 9.3v.4",
+  agents:
+    "M5 6h6a2 2 0 0 1 2 2v3a2 2 0 0 1-2 2H5a2 2 0 0 1-2-2V8a2 2 0 0 1 2-2ZM8 6V3.2M6 9.3v.4M10 9.3v.4",
   settings: "M2.5 5h6M11.5 5h2M2.5 11h2M7.5 11h6M10 3.3v3.4M6 9.3v3.4",
   search: "M7 11.5a4.5 4.5 0 1 0 0-9 4.5 4.5 0 0 0 0 9ZM10.4 10.4l3.1 3.1",
   plus: "M8 3v10M3 8h10",

@@ -27,7 +27,9 @@ export function Dialog({ open, onClose, title, about, children, footer, wide }: 
         >
           <header className="flex items-start gap-3 px-5 pt-4 pb-2">
             <div className="min-w-0 flex-1">
-              <RadixDialog.Title className="font-semibold text-[0.9375rem] leading-6">{title}</RadixDialog.Title>
+              <RadixDialog.Title className="font-semibold text-[0.9375rem] leading-6">
+                {title}
+              </RadixDialog.Title>
               {about !== undefined ? (
                 <RadixDialog.Description asChild>
                   <div className="mt-0.5 text-dim">{about}</div>
@@ -40,7 +42,9 @@ export function Dialog({ open, onClose, title, about, children, footer, wide }: 
           </header>
           <div className="min-h-0 flex-1 overflow-y-auto px-5 py-2">{children}</div>
           {footer !== undefined ? (
-            <footer className="flex flex-wrap items-center justify-end gap-2 border-t bg-sunken px-5 py-3">{footer}</footer>
+            <footer className="flex flex-wrap items-center justify-end gap-2 border-t bg-sunken px-5 py-3">
+              {footer}
+            </footer>
           ) : null}
         </RadixDialog.Content>
       </RadixDialog.Portal>
@@ -60,7 +64,15 @@ export interface MenuItem {
   onSelect: () => void;
 }
 
-export function Menu({ trigger, items, align = "end" }: { trigger: ReactElement; items: (MenuItem | null)[]; align?: "start" | "end" }) {
+export function Menu({
+  trigger,
+  items,
+  align = "end",
+}: {
+  trigger: ReactElement;
+  items: (MenuItem | null)[];
+  align?: "start" | "end";
+}) {
   return (
     <RadixMenu.Root>
       <RadixMenu.Trigger asChild>{trigger}</RadixMenu.Trigger>
@@ -82,13 +94,21 @@ export function Menu({ trigger, items, align = "end" }: { trigger: ReactElement;
                 className={`flex min-h-8 cursor-default items-center gap-2.5 rounded-md px-2 py-1 outline-none data-highlighted:bg-hover data-disabled:opacity-55 ${item.danger === true ? "text-red" : ""}`}
               >
                 {item.checked !== undefined ? (
-                  <span className="w-4">{item.checked ? <Icon name="check" size={14} /> : null}</span>
+                  <span className="w-4">
+                    {item.checked ? <Icon name="check" size={14} /> : null}
+                  </span>
                 ) : item.icon !== undefined ? (
-                  <Icon name={item.icon} size={15} className={item.danger === true ? "" : "text-dim"} />
+                  <Icon
+                    name={item.icon}
+                    size={15}
+                    className={item.danger === true ? "" : "text-dim"}
+                  />
                 ) : null}
                 <span className="min-w-0 flex-1">
                   {item.label}
-                  {item.about !== undefined ? <span className="block text-faint text-xs">{item.about}</span> : null}
+                  {item.about !== undefined ? (
+                    <span className="block text-faint text-xs">{item.about}</span>
+                  ) : null}
                 </span>
                 {item.keys !== undefined ? <Kbd>{item.keys}</Kbd> : null}
               </RadixMenu.Item>
@@ -100,7 +120,17 @@ export function Menu({ trigger, items, align = "end" }: { trigger: ReactElement;
   );
 }
 
-export function Popover({ trigger, children, align = "start", label }: { trigger: ReactElement; children: ReactNode; align?: "start" | "end"; label: string }) {
+export function Popover({
+  trigger,
+  children,
+  align = "start",
+  label,
+}: {
+  trigger: ReactElement;
+  children: ReactNode;
+  align?: "start" | "end";
+  label: string;
+}) {
   return (
     <RadixPopover.Root>
       <RadixPopover.Trigger asChild>{trigger}</RadixPopover.Trigger>

@@ -15,7 +15,17 @@ const LOOKS: Readonly<Record<Status, Look>> = {
   new: {
     label: "New",
     colour: "text-grey",
-    shape: <circle cx="6" cy="6" r="4" fill="none" stroke="currentColor" strokeWidth="1.4" strokeDasharray="2 1.6" />,
+    shape: (
+      <circle
+        cx="6"
+        cy="6"
+        r="4"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.4"
+        strokeDasharray="2 1.6"
+      />
+    ),
   },
   queued: {
     label: "Queued",
@@ -25,7 +35,15 @@ const LOOKS: Readonly<Record<Status, Look>> = {
   starting: {
     label: "Starting",
     colour: "text-blue",
-    shape: <path d="M6 2a4 4 0 1 1-4 4" fill="none" stroke="currentColor" strokeWidth="1.6" strokeLinecap="round" />,
+    shape: (
+      <path
+        d="M6 2a4 4 0 1 1-4 4"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.6"
+        strokeLinecap="round"
+      />
+    ),
   },
   running: {
     label: "Running",
@@ -35,13 +53,30 @@ const LOOKS: Readonly<Record<Status, Look>> = {
   waiting: {
     label: "Waiting",
     colour: "text-violet",
-    shape: <path d="M6 1l5 5-5 5-5-5zM6 3.7v2.6M6 8.1v.1" fill="none" stroke="currentColor" strokeWidth="1.3" strokeLinejoin="round" strokeLinecap="round" />,
+    shape: (
+      <path
+        d="M6 1l5 5-5 5-5-5zM6 3.7v2.6M6 8.1v.1"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.3"
+        strokeLinejoin="round"
+        strokeLinecap="round"
+      />
+    ),
   },
   idle: { label: "Idle", colour: "text-teal", shape: ring },
   stopping: {
     label: "Stopping",
     colour: "text-amber",
-    shape: <path d="M2.5 2.5h7v7h-7z" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinejoin="round" />,
+    shape: (
+      <path
+        d="M2.5 2.5h7v7h-7z"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.8"
+        strokeLinejoin="round"
+      />
+    ),
   },
   stopped: {
     label: "Stopped",
@@ -51,12 +86,28 @@ const LOOKS: Readonly<Record<Status, Look>> = {
   finished: {
     label: "Finished",
     colour: "text-green",
-    shape: <path d="M2 6.4l2.7 2.7L10 3.3" fill="none" stroke="currentColor" strokeWidth="1.8" strokeLinecap="round" strokeLinejoin="round" />,
+    shape: (
+      <path
+        d="M2 6.4l2.7 2.7L10 3.3"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.8"
+        strokeLinecap="round"
+        strokeLinejoin="round"
+      />
+    ),
   },
   failed: {
     label: "Failed",
     colour: "text-red",
-    shape: <path d="M2.8 2.8l6.4 6.4M9.2 2.8L2.8 9.2" stroke="currentColor" strokeWidth="1.8" strokeLinecap="round" />,
+    shape: (
+      <path
+        d="M2.8 2.8l6.4 6.4M9.2 2.8L2.8 9.2"
+        stroke="currentColor"
+        strokeWidth="1.8"
+        strokeLinecap="round"
+      />
+    ),
   },
   interrupted: {
     label: "Interrupted",
@@ -67,18 +118,43 @@ const LOOKS: Readonly<Record<Status, Look>> = {
     label: "Unreachable",
     colour: "text-orange",
     hatched: true,
-    shape: <path d="M2 10L10 2M2 5a6 6 0 0 1 2.5-1.6M10 5l-1-.8M4.5 8a2.2 2.2 0 0 1 2.6-.4" fill="none" stroke="currentColor" strokeWidth="1.4" strokeLinecap="round" />,
+    shape: (
+      <path
+        d="M2 10L10 2M2 5a6 6 0 0 1 2.5-1.6M10 5l-1-.8M4.5 8a2.2 2.2 0 0 1 2.6-.4"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.4"
+        strokeLinecap="round"
+      />
+    ),
   },
   stop_unconfirmed: {
     label: "Stop unconfirmed",
     colour: "text-orange",
     hatched: true,
-    shape: <path d="M6 1.3l5 9H1zM6 4.8v2.4M6 8.8v.1" fill="none" stroke="currentColor" strokeWidth="1.3" strokeLinejoin="round" strokeLinecap="round" />,
+    shape: (
+      <path
+        d="M6 1.3l5 9H1zM6 4.8v2.4M6 8.8v.1"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.3"
+        strokeLinejoin="round"
+        strokeLinecap="round"
+      />
+    ),
   },
   deleting: {
     label: "Deleting",
     colour: "text-grey",
-    shape: <path d="M2 3h8M3.3 3l.5 7h4.4l.5-7M5 3V1.8h2V3" fill="none" stroke="currentColor" strokeWidth="1.3" strokeLinecap="round" />,
+    shape: (
+      <path
+        d="M2 3h8M3.3 3l.5 7h4.4l.5-7M5 3V1.8h2V3"
+        fill="none"
+        stroke="currentColor"
+        strokeWidth="1.3"
+        strokeLinecap="round"
+      />
+    ),
   },
 };
 
@@ -86,9 +162,16 @@ export const statusLabel = (status: Status): string => LOOKS[status]?.label ?? s
 
 export function StatusMark({ status, size = 12 }: { status: Status; size?: number }) {
   const look = LOOKS[status] ?? LOOKS.new;
-  const motion = status === "stopping" ? "animate-breathe" : status === "starting" ? "animate-turn" : "";
+  const motion =
+    status === "stopping" ? "animate-breathe" : status === "starting" ? "animate-turn" : "";
   return (
-    <svg width={size} height={size} viewBox="0 0 12 12" aria-hidden="true" className={`shrink-0 ${look.colour} ${motion}`}>
+    <svg
+      width={size}
+      height={size}
+      viewBox="0 0 12 12"
+      aria-hidden="true"
+      className={`shrink-0 ${look.colour} ${motion}`}
+    >
       {look.shape}
     </svg>
   );
@@ -114,7 +197,9 @@ export function StatusBadge({ status, reason, large = false }: BadgeProps) {
       </span>
       <span className="truncate">
         {look.label}
-        {reason ? <span className="font-normal opacity-90"> · {reason.replaceAll("_", " ")}</span> : null}
+        {reason ? (
+          <span className="font-normal opacity-90"> · {reason.replaceAll("_", " ")}</span>
+        ) : null}
       </span>
     </span>
   );

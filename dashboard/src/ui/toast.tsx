@@ -43,10 +43,20 @@ const subscribe = (then: () => void): (() => void) => {
 export function Toasts() {
   const shown = useSyncExternalStore(subscribe, () => all);
   return (
-    <div className="pointer-events-none fixed right-3 bottom-16 z-50 flex w-[min(24rem,calc(100vw-24px))] flex-col gap-2 sm:bottom-3" aria-live="polite" role="status">
+    <div
+      className="pointer-events-none fixed right-3 bottom-16 z-50 flex w-[min(24rem,calc(100vw-24px))] flex-col gap-2 sm:bottom-3"
+      aria-live="polite"
+      role="status"
+    >
       {shown.map((one) => (
-        <div key={one.id} className={`pointer-events-auto flex animate-rise items-start gap-2.5 rounded-lg border bg-raised px-3 py-2 shadow-xl ${one.tone === "bad" ? "border-red/50" : "border-line-strong"}`}>
-          <Icon name={one.tone === "bad" ? "warning" : "check"} className={`mt-0.5 ${one.tone === "bad" ? "text-red" : "text-accent"}`} />
+        <div
+          key={one.id}
+          className={`pointer-events-auto flex animate-rise items-start gap-2.5 rounded-lg border bg-raised px-3 py-2 shadow-xl ${one.tone === "bad" ? "border-red/50" : "border-line-strong"}`}
+        >
+          <Icon
+            name={one.tone === "bad" ? "warning" : "check"}
+            className={`mt-0.5 ${one.tone === "bad" ? "text-red" : "text-accent"}`}
+          />
           <div className="min-w-0 flex-1 break-words">
             {one.text}
             {one.about !== undefined ? <div className="text-dim text-xs">{one.about}</div> : null}
