@@ -17,7 +17,7 @@ export default function Dialogs({ asked }: { asked: Asked }) {
     case "abandon":
       return <AbandonDialog session={asked.session} onClose={close} />;
     case "delete":
-      return <DeleteDialog sessions={asked.sessions} then={asked.then} onClose={close} />;
+      return <DeleteDialog sessions={asked.sessions} done={asked.done} onClose={close} />;
     case "keys":
       return <KeysDialog onClose={close} />;
     case "palette":

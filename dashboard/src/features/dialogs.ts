@@ -5,7 +5,7 @@ import type { CreateSession, Session } from "@/api/types";
 export type Asked =
   | { kind: "stop"; sessions: Session[] }
   | { kind: "abandon"; session: Session }
-  | { kind: "delete"; sessions: Session[]; then?: () => void }
+  | { kind: "delete"; sessions: Session[]; done?: () => void }
   | { kind: "new"; prefill?: Partial<CreateSession> }
   | { kind: "keys" }
   | { kind: "palette" };

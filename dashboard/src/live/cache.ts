@@ -117,7 +117,8 @@ let busy = 0;
 let timer: ReturnType<typeof setTimeout> | undefined;
 
 function later(): void {
-  timer ??= setTimeout(() => {
+  if (timer !== undefined) return;
+  timer = setTimeout(() => {
     timer = undefined;
     if (queue.size > MANY) {
       queue.clear();
@@ -183,7 +184,8 @@ export function keepFresh(): () => void {
 let approvalsTimer: ReturnType<typeof setTimeout> | undefined;
 
 function staleApprovals(): void {
-  approvalsTimer ??= setTimeout(() => {
+  if (approvalsTimer !== undefined) return;
+  approvalsTimer = setTimeout(() => {
     approvalsTimer = undefined;
     void queries.invalidateQueries({ queryKey: approvalsQuery.queryKey });
   }, 150);

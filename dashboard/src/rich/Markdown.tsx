@@ -86,9 +86,7 @@ function Node({ node }: { node: Nodes }): ReactNode {
     case "listItem":
       return (
         <li className={typeof node.checked === "boolean" ? "list-none" : ""}>
-          {typeof node.checked === "boolean" ? (
-            <span aria-label={node.checked ? "done" : "open"}>{node.checked ? "☑ " : "☐ "}</span>
-          ) : null}
+          {typeof node.checked === "boolean" ? <span>{node.checked ? "☑ " : "☐ "}</span> : null}
           {node.children.map((child, index) =>
             child.type === "paragraph" ? (
               <span key={index}>{all(child)}</span>

@@ -3,7 +3,7 @@ import * as RadixDialog from "@radix-ui/react-dialog";
 import * as RadixMenu from "@radix-ui/react-dropdown-menu";
 import * as RadixPopover from "@radix-ui/react-popover";
 import type { ReactElement, ReactNode } from "react";
-import { IconButton, Kbd } from "./button";
+import { Kbd } from "./button";
 import { Icon, type IconName } from "./icons";
 
 interface DialogProps {
@@ -26,7 +26,7 @@ export function Dialog({ open, onClose, title, about, children, footer, wide }: 
           className={`-translate-x-1/2 fixed top-[max(3vh,12px)] left-1/2 z-40 flex max-h-[94vh] w-[calc(100vw-24px)] flex-col overflow-hidden rounded-xl border border-line-strong bg-raised shadow-2xl sm:top-[10vh] sm:max-h-[84vh] ${wide === true ? "max-w-3xl" : "max-w-lg"}`}
         >
           <header className="flex items-start gap-3 px-5 pt-4 pb-2">
-            <div className="min-w-0 flex-1">
+            <div className="min-w-0 flex-1 pr-8">
               <RadixDialog.Title className="font-semibold text-[0.9375rem] leading-6">
                 {title}
               </RadixDialog.Title>
@@ -36,9 +36,6 @@ export function Dialog({ open, onClose, title, about, children, footer, wide }: 
                 </RadixDialog.Description>
               ) : null}
             </div>
-            <RadixDialog.Close asChild>
-              <IconButton icon="close" label="Close" keys="Esc" />
-            </RadixDialog.Close>
           </header>
           <div className="min-h-0 flex-1 overflow-y-auto px-5 py-2">{children}</div>
           {footer !== undefined ? (
@@ -46,6 +43,14 @@ export function Dialog({ open, onClose, title, about, children, footer, wide }: 
               {footer}
             </footer>
           ) : null}
+          {/* Last, so that the first thing to be reached is what the dialog is for. */}
+          <RadixDialog.Close
+            aria-label="Close"
+            title="Close (Esc)"
+            className="absolute top-3.5 right-4 grid size-7 place-items-center rounded-[7px] text-dim hover:bg-hover hover:text-ink"
+          >
+            <Icon name="close" size={15} />
+          </RadixDialog.Close>
         </RadixDialog.Content>
       </RadixDialog.Portal>
     </RadixDialog.Root>

@@ -213,7 +213,6 @@ function AddSource({ onClose }: { onClose: () => void }) {
           <span className="text-dim text-xs">
             A file or folder on the coordinator's machine, a URL, or an image
           </span>
-          {/* biome-ignore lint/a11y/noAutofocus: the dialog was opened to write this */}
           <input
             className="field font-mono"
             autoFocus

@@ -125,7 +125,6 @@ export function AttentionPage() {
     s: () => at !== undefined && ask({ kind: "stop", sessions: [at] }),
   });
   const count = groups.slice(0, 4).reduce((sum, group) => sum + group.items.length, 0);
-  let index = -1;
   return (
     <>
       <PageHead
@@ -171,7 +170,6 @@ export function AttentionPage() {
               </header>
               <ul>
                 {group.items.slice(0, MOST).map((session) => {
-                  index += 1;
                   return (
                     <Item
                       key={session.uid}
@@ -224,12 +222,14 @@ function Item({ session, asked, here, unseen, see }: ItemProps) {
         <Link
           to="/sessions/$id"
           params={{ id: session.id }}
-          className="min-w-0 truncate font-medium hover:underline"
+          className="min-w-0 truncate font-medium hover:underline max-sm:flex-1"
         >
           {nameOf(session)}
         </Link>
-        <span className="text-faint text-xs">{session.agent.name}</span>
-        <span className="min-w-0 flex-1 truncate text-dim">{asked.length > 0 ? "" : doing}</span>
+        <span className="text-faint text-xs max-sm:hidden">{session.agent.name}</span>
+        <span className="min-w-0 flex-1 truncate text-dim max-sm:order-last max-sm:basis-full">
+          {asked.length > 0 ? "" : doing}
+        </span>
         <span className="text-faint text-xs">
           <Ago at={session.last_active_at} />
         </span>

@@ -118,10 +118,10 @@ function RunnerCard({ runner, act }: { runner: Runner; act: (what: "drain" | "re
           </p>
         </div>
         <div className="ml-auto flex items-center gap-2">
-          <span
-            className={`text-xs tabular ${silent !== null && silent > 30_000 ? "text-orange" : "text-faint"}`}
-          >
-            {runner.last_seen_at == null ? (
+          <span className={`text-xs tabular ${!reachable ? "text-orange" : "text-faint"}`}>
+            {reachable && (silent === null || silent > 60_000) ? (
+              "it is on the line"
+            ) : runner.last_seen_at == null ? (
               "never heard of"
             ) : (
               <>

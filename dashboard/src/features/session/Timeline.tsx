@@ -44,6 +44,7 @@ export function Timeline({
   // biome-ignore lint/correctness/useExhaustiveDependencies: the events are those up to `to`
   const marks = useMemo(() => marksOf(view), [live.to, live.from]);
   const at = held ?? seq ?? last;
+  // biome-ignore lint/correctness/useExhaustiveDependencies: the newest position wins
   useEffect(() => {
     if (held === null) return;
     const timer = setTimeout(() => {
@@ -51,7 +52,6 @@ export function Timeline({
       setHeld(null);
     }, 90);
     return () => clearTimeout(timer);
-    // biome-ignore lint/correctness/useExhaustiveDependencies: the newest position wins
   }, [held]);
   const move = (by: number) => {
     const next = Math.min(last, Math.max(1, (seq ?? last) + by));

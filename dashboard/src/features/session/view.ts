@@ -95,11 +95,11 @@ export function useShown({ log, live, seq }: SessionView): Shown {
       clearTimeout(timer);
     };
   }, [reaching, seq, log.id]);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: what is past does not change
   const blocks = useMemo(() => {
     if (seq === null) return live.blocks;
     if (here) return transcriptOf(live.events.slice(0, seq - live.from + 1)).list();
     return window === null ? [] : transcriptOf(window.events).list();
-    // biome-ignore lint/correctness/useExhaustiveDependencies: what is past does not change
   }, [seq, here, seq === null ? live.blocks : null, window, live.from]);
   if (seq === null || here) {
     return {

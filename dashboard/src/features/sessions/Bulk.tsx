@@ -61,7 +61,7 @@ export function Bulk({ sessions, clear }: { sessions: Session[]; clear: () => vo
         small
         look="danger"
         icon="trash"
-        onClick={() => ask({ kind: "delete", sessions, then: clear })}
+        onClick={() => ask({ kind: "delete", sessions, done: clear })}
       >
         Delete {sessions.length}
       </Button>

@@ -210,7 +210,6 @@ export default function NewSession({
             <textarea
               className="field h-auto! py-2"
               rows={5}
-              // biome-ignore lint/a11y/noAutofocus: the dialog was opened to write this
               autoFocus
               value={prompt}
               onChange={(event) => setPrompt(event.target.value)}

@@ -234,7 +234,7 @@ const SessionRow = memo(
             {nameOf(session)}
           </Link>
           {session.title != null ? (
-            <span className="hidden truncate font-mono text-2xs text-faint lg:inline">
+            <span className="hidden truncate font-mono text-2xs text-faint 2xl:inline">
               {session.id}
             </span>
           ) : null}

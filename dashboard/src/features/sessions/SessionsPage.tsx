@@ -1,7 +1,7 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
-import { flat, sessionsQuery } from "@/api/queries";
+import { type Filters, flat, sessionsQuery } from "@/api/queries";
 import type { Session } from "@/api/types";
 import type { SessionsSearch } from "@/router";
 import { Empty, ErrorNote, Rows } from "@/ui/bits";
@@ -23,7 +23,8 @@ export function SessionsPage() {
   const navigate = useNavigate({ from: "/" });
   const { view, ...filters } = search;
   const q = useDeferredValue(filters.q);
-  const wanted = useMemo(() => ({ ...filters, q }), [JSON.stringify(filters), q]);
+  const key = JSON.stringify({ ...filters, q });
+  const wanted = useMemo(() => JSON.parse(key) as Filters, [key]);
   const list = useInfiniteQuery(sessionsQuery(wanted));
   const sessions = useMemo(() => flat(list.data), [list.data]);
   const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());

@@ -113,6 +113,7 @@ const subscribe = (then: () => void): (() => void) => {
 export function useActivity(session: Session): string | null {
   const { id, status } = session;
   const on = LIVE.has(status);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: where it begins is asked once
   useEffect(() => {
     if (!on) return;
     const seq = session.last_seq;
@@ -129,7 +130,6 @@ export function useActivity(session: Session): string | null {
       clearTimeout(timer);
       unwatch();
     };
-    // biome-ignore lint/correctness/useExhaustiveDependencies: where it begins is asked once
   }, [id, on]);
   return useSyncExternalStore(subscribe, () => (on ? (lines.get(id) ?? null) : null));
 }

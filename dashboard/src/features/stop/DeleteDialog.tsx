@@ -13,11 +13,11 @@ import { nameOf } from "../words";
 
 interface Props {
   sessions: Session[];
-  then: (() => void) | undefined;
+  done: (() => void) | undefined;
   onClose: () => void;
 }
 
-export function DeleteDialog({ sessions, then, onClose }: Props) {
+export function DeleteDialog({ sessions, done, onClose }: Props) {
   const [busy, setBusy] = useState(false);
   const [failures, setFailures] = useState<{ id: string; error: unknown }[]>([]);
   const router = useRouter();
@@ -41,7 +41,7 @@ export function DeleteDialog({ sessions, then, onClose }: Props) {
     for (const { id } of sessions) void refresh(id);
     if (failed.length > 0) return;
     onClose();
-    then?.();
+    done?.();
     if (only !== undefined && router.state.location.pathname === `/sessions/${only.id}`) {
       drop(only.id);
       void router.navigate({ to: "/" });
