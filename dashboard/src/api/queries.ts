@@ -91,6 +91,17 @@ export const sessionQuery = (id: string) =>
     staleTime: 0,
   });
 
+/** What a list that was read says of a session: as good until it is read by itself. */
+export function rowOf(id: string): Session | undefined {
+  for (const [, pages] of queries.getQueriesData<SessionPages>({ queryKey: ["sessions"] })) {
+    for (const page of pages?.pages ?? []) {
+      const found = page.items.find((one) => one.id === id);
+      if (found !== undefined) return found;
+    }
+  }
+  return undefined;
+}
+
 export const runsQuery = (id: string) =>
   queryOptions({
     queryKey: ["runs", id],

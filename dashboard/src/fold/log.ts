@@ -2,6 +2,7 @@
 // follows it live without gaps or doubles, and grows backwards on demand. Once it begins
 // with entry 1, every past state is a fold of what is here.
 import { get, type Problem, problemOf, url } from "@/api/client";
+import { queries, rowOf, sessionQuery } from "@/api/queries";
 import type { List, LogEvent, Session } from "@/api/types";
 import { live } from "@/live/live";
 import type { WatchedFrame } from "@/live/messages";
@@ -104,14 +105,19 @@ export class SessionLog {
   async open(): Promise<void> {
     const mine = ++this.generation;
     try {
-      const session = await get<Session>(url(["v1", "sessions", this.id]));
-      const from = Math.max(1, session.last_seq - TAIL + 1);
+      // A list may know its length already; what has come since then is in the same page.
+      const known =
+        queries.getQueryData<Session>(["session", this.id])?.last_seq ?? rowOf(this.id)?.last_seq;
+      const last =
+        known ?? (await queries.fetchQuery({ ...sessionQuery(this.id), staleTime: 1000 })).last_seq;
+      const from = Math.max(1, last - TAIL + 1);
       const tail = await this.read(from, PAGE);
       if (mine !== this.generation) return;
       this.reset(tail);
       this.set({ phase: "ready", problem: null });
       this.flush();
-      if (from > 1 && session.last_seq <= SMALL) await this.loadAll();
+      if (tail.length === PAGE) await this.fill(Number.POSITIVE_INFINITY);
+      if (from > 1 && this.last() <= SMALL) await this.loadAll();
     } catch (error) {
       if (mine !== this.generation) return;
       const problem = problemOf(error);

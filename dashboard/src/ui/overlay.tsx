@@ -73,13 +73,17 @@ export function Menu({
   trigger,
   items,
   align = "end",
+  startOpen = false,
+  onClosed,
 }: {
   trigger: ReactElement;
   items: (MenuItem | null)[];
   align?: "start" | "end";
+  startOpen?: boolean;
+  onClosed?: () => void;
 }) {
   return (
-    <RadixMenu.Root>
+    <RadixMenu.Root defaultOpen={startOpen} onOpenChange={(open) => !open && onClosed?.()}>
       <RadixMenu.Trigger asChild>{trigger}</RadixMenu.Trigger>
       <RadixMenu.Portal>
         <RadixMenu.Content

@@ -3,7 +3,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useMemo, useState, useSyncExternalStore } from "react";
 import { get, type Problem, problemOf, url } from "@/api/client";
-import { runsQuery, sessionQuery, stateQuery, useCan } from "@/api/queries";
+import { rowOf, runsQuery, sessionQuery, stateQuery, useCan } from "@/api/queries";
 import type { List, LogEvent, Run, Session } from "@/api/types";
 import { type LogView, logOf, type SessionLog } from "@/fold/log";
 import { shown } from "@/fold/status";
@@ -27,6 +27,7 @@ export function useSessionView(id: string, wanted: number | undefined): SessionV
   const log = useMemo(() => logOf(id), [id]);
   const live = useSyncExternalStore(log.subscribe, log.snapshot);
   const known = useQuery(sessionQuery(id));
+  const current = known.data ?? rowOf(id);
   const last = Math.max(live.to, 0);
   const seq = wanted !== undefined && (last === 0 || wanted < last) ? wanted : null;
   const whole = live.page !== null;
@@ -43,16 +44,16 @@ export function useSessionView(id: string, wanted: number | undefined): SessionV
   }, [seq, whole, can, live.phase, log]);
   const page = seq === null ? live.page : past;
   const session = useMemo(() => {
-    if (page !== null) return shown(page.session, known.data);
-    return seq === null ? known.data : asked.data;
-  }, [page, known.data, seq, asked.data]);
+    if (page !== null) return shown(page.session, current);
+    return seq === null ? current : asked.data;
+  }, [page, current, seq, asked.data]);
   const missing = live.phase === "gone" || (known.isError && problemOf(known.error).status === 404);
   return {
     log,
     live,
     seq,
     session,
-    now: live.page !== null ? shown(live.page.session, known.data) : known.data,
+    now: live.page !== null ? shown(live.page.session, current) : current,
     page,
     problem: live.problem ?? (known.isError ? problemOf(known.error) : null),
     gone: missing,

@@ -1,15 +1,15 @@
 import { useQuery } from "@tanstack/react-query";
-import { Link } from "@tanstack/react-router";
+import { useRouter } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
 import { memo, useEffect, useRef, useState } from "react";
 import { runnersQuery } from "@/api/queries";
 import type { Session } from "@/api/types";
 import type { SessionsSearch } from "@/router";
 import { Ago, Label } from "@/ui/bits";
-import { IconButton, Spinner } from "@/ui/button";
+import { Spinner } from "@/ui/button";
 import { cost, count, plural } from "@/ui/format";
 import { Icon } from "@/ui/icons";
-import { Menu, type MenuItem } from "@/ui/overlay";
+import { Menu } from "@/ui/overlay";
 import { StatusBadge, StatusMark, statusLabel } from "@/ui/status";
 import { nameOf, standingLine } from "../words";
 import { useActivity } from "./activity";
@@ -50,7 +50,7 @@ export function SessionList(props: Props) {
     count: rows.length,
     getScrollElement: () => box.current,
     estimateSize: () => height,
-    overscan: 12,
+    overscan: 8,
     getItemKey: (index) => rows[index]?.session.uid ?? index,
   });
   // biome-ignore lint/correctness/useExhaustiveDependencies: heights are counted anew
@@ -225,14 +225,7 @@ const SessionRow = memo(
         </span>
         <span role="gridcell" className="flex min-w-0 items-center gap-1.5">
           {props.tree ? <TreeArm row={row} open={props.open} fold={props.fold} /> : null}
-          <Link
-            to="/sessions/$id"
-            params={{ id: session.id }}
-            className="min-w-0 truncate font-medium hover:underline"
-            preload={false}
-          >
-            {nameOf(session)}
-          </Link>
+          <Name session={session} className="truncate hover:underline" />
           {session.title != null ? (
             <span className="hidden truncate font-mono text-2xs text-faint 2xl:inline">
               {session.id}
@@ -314,6 +307,25 @@ const SessionRow = memo(
     a.filterBy === b.filterBy,
 );
 
+/** A link, and no more than that: a list scrolls past many of them. */
+function Name({ session, className }: { session: Session; className: string }) {
+  const router = useRouter();
+  return (
+    <a
+      href={`/sessions/${encodeURIComponent(session.id)}`}
+      className={`min-w-0 font-medium ${className}`}
+      onClick={(event) => {
+        if (event.metaKey || event.ctrlKey || event.shiftKey || event.altKey || event.button !== 0)
+          return;
+        event.preventDefault();
+        void router.navigate({ to: "/sessions/$id", params: { id: session.id } });
+      }}
+    >
+      {nameOf(session)}
+    </a>
+  );
+}
+
 /** A reason as it fits into a row. */
 function short(session: Session): string | null {
   const reason = session.status_reason ?? null;
@@ -370,14 +382,7 @@ function SmallRow({
       <span role="gridcell" className="flex min-w-0 flex-1 flex-col gap-0.5">
         <span className="flex min-w-0 items-center gap-2">
           {tree ? <TreeArm row={row} open={open} fold={fold} /> : null}
-          <Link
-            to="/sessions/$id"
-            params={{ id: session.id }}
-            className="min-w-0 flex-1 truncate py-0.5 font-medium"
-            preload={false}
-          >
-            {nameOf(session)}
-          </Link>
+          <Name session={session} className="flex-1 truncate py-0.5" />
           <span className="shrink-0 text-faint text-xs">
             <Ago at={session.last_active_at} />
           </span>
@@ -394,11 +399,22 @@ function SmallRow({
   );
 }
 
+/** A plain button until it is pressed: a list scrolls past many of them. */
 function RowMenu({ session }: { session: Session }) {
+  const [open, setOpen] = useState(false);
+  const button = (
+    <button
+      type="button"
+      aria-label={`Actions for ${nameOf(session)}`}
+      aria-haspopup="menu"
+      onClick={() => setOpen(true)}
+      className="inline-flex size-7 items-center justify-center rounded-[7px] text-dim hover:bg-line hover:text-ink"
+    >
+      <Icon name="more" size={15} />
+    </button>
+  );
+  if (!open) return button;
   return (
-    <Menu
-      trigger={<IconButton icon="more" label={`Actions for ${nameOf(session)}`} />}
-      items={sessionMenu(session) as (MenuItem | null)[]}
-    />
+    <Menu startOpen trigger={button} items={sessionMenu(session)} onClosed={() => setOpen(false)} />
   );
 }

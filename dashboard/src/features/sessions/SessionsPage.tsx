@@ -19,6 +19,11 @@ import { treeOf } from "./tree";
 
 export function SessionsPage() {
   useTitle("");
+  // What is most likely to be opened next is there when it is.
+  useEffect(() => {
+    const timer = setTimeout(() => void import("../session/SessionPage"), 200);
+    return () => clearTimeout(timer);
+  }, []);
   const search = useSearch({ from: "/signed-in/" });
   const navigate = useNavigate({ from: "/" });
   const { view, ...filters } = search;
