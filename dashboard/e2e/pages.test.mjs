@@ -159,7 +159,7 @@ test("waiting prompts can be withdrawn, and one sent as an interruption", async 
   const queue = page.locator("[data-part=queue]");
   await queue.getByText("slow three").waitFor();
   await queue.getByRole("button", { name: "Waiting prompt 1" }).click();
-  await page.getByRole("menuitem", { name: "Withdraw" }).click();
+  await page.getByRole("menuitem", { name: "Withdraw", exact: true }).click();
   await queue.getByText("slow two").waitFor({ state: "detached" });
   await page.getByLabel("Prompt", { exact: true }).fill("at once");
   await page.getByRole("button", { name: "Ways to send" }).click();

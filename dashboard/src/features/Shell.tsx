@@ -85,12 +85,11 @@ export function Shell() {
           <Tip text="Search and act" keys="⌘K">
             <button
               type="button"
-              aria-label="Search and act"
               onClick={() => ask({ kind: "palette" })}
               className="flex h-8 items-center gap-2.5 rounded-[7px] px-2.5 text-dim hover:bg-hover hover:text-ink"
             >
               <Icon name="search" />
-              <span className="hidden flex-1 text-left lg:inline">Search</span>
+              <span className="sr-only flex-1 text-left lg:not-sr-only">Search</span>
               <span className="hidden lg:inline">
                 <Kbd>⌘K</Kbd>
               </span>
@@ -99,12 +98,11 @@ export function Shell() {
           <Tip text="Keys" keys="?">
             <button
               type="button"
-              aria-label="Keys"
               onClick={() => ask({ kind: "keys" })}
               className="flex h-8 items-center gap-2.5 rounded-[7px] px-2.5 text-dim hover:bg-hover hover:text-ink"
             >
               <Icon name="keyboard" />
-              <span className="hidden flex-1 text-left lg:inline">Keys</span>
+              <span className="sr-only flex-1 text-left lg:not-sr-only">Keys</span>
               <span className="hidden lg:inline">
                 <Kbd>?</Kbd>
               </span>
@@ -140,14 +138,14 @@ function Place({ to, label, icon, keys, count }: (typeof PLACES)[number] & { cou
       <Link
         to={to}
         activeOptions={{ exact: to === "/", includeSearch: false }}
-        aria-label={count > 0 ? `${label}, ${count} waiting` : label}
         className="relative flex h-12 flex-col items-center justify-center gap-0.5 text-[0.625rem] text-dim hover:text-ink data-[status=active]:font-medium data-[status=active]:text-ink sm:h-8 sm:flex-row sm:justify-start sm:gap-2.5 sm:rounded-[7px] sm:px-2.5 sm:text-sm sm:data-[status=active]:bg-hover sm:hover:bg-hover"
       >
         <Icon name={icon} />
-        <span className="sm:hidden lg:inline">{label}</span>
+        <span className="sm:sr-only lg:not-sr-only">{label}</span>
         {count > 0 ? (
           <span className="absolute top-1 left-[calc(50%+5px)] min-w-4 rounded-full bg-violet px-1 text-center font-semibold text-[0.625rem] text-panel leading-4 sm:top-0 sm:left-6 lg:static lg:ml-auto">
             {count}
+            <span className="sr-only"> waiting</span>
           </span>
         ) : null}
       </Link>

@@ -107,7 +107,10 @@ export const TipProvider = RadixTooltip.Provider;
 
 export function Kbd({ children }: { children: ReactNode }) {
   return (
-    <kbd className="rounded border max-sm:hidden pointer-coarse:hidden border-current/25 px-1 font-sans text-[0.625rem] leading-4 opacity-80">
+    <kbd
+      className="rounded border max-sm:hidden pointer-coarse:hidden border-current/25 px-1 font-sans text-[0.625rem] leading-4"
+      aria-hidden="true"
+    >
       {children}
     </kbd>
   );

@@ -37,7 +37,12 @@ export function Dialog({ open, onClose, title, about, children, footer, wide }: 
               ) : null}
             </div>
           </header>
-          <div className="min-h-0 flex-1 overflow-y-auto px-5 py-2">{children}</div>
+          <div
+            className="min-h-0 flex-1 overflow-y-auto px-5 py-2"
+            tabIndex={wide === true ? 0 : -1}
+          >
+            {children}
+          </div>
           {footer !== undefined ? (
             <footer className="flex flex-wrap items-center justify-end gap-2 border-t bg-sunken px-5 py-3">
               {footer}

@@ -197,9 +197,7 @@ export function StatusBadge({ status, reason, large = false }: BadgeProps) {
       </span>
       <span className="truncate">
         {look.label}
-        {reason ? (
-          <span className="font-normal opacity-90"> · {reason.replaceAll("_", " ")}</span>
-        ) : null}
+        {reason ? <span className="font-normal"> · {reason.replaceAll("_", " ")}</span> : null}
       </span>
     </span>
   );

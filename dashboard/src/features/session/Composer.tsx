@@ -140,7 +140,7 @@ export function Composer({ session, queue }: { session: Session; queue: ShownRun
           icon="send"
           busy={busy}
           disabled={text.trim() === ""}
-          aria-label="Send"
+          aria-label={status === "stopping" ? "Queue" : "Send"}
           onClick={() => void give()}
         >
           <span className="max-sm:hidden">{status === "stopping" ? "Queue" : "Send"}</span>

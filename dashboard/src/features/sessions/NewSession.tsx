@@ -163,6 +163,7 @@ export default function NewSession({
           <label className="flex flex-col gap-1">
             <span className="text-dim text-xs">Agent</span>
             <select
+              aria-label="Agent"
               className="field"
               value={chosen}
               onChange={(event) => setName(event.target.value)}
@@ -282,6 +283,7 @@ export default function NewSession({
                 When its agent's source says something else by the next run, it
               </span>
               <select
+                aria-label="When the source of its agent has changed"
                 className="field"
                 value={policy}
                 onChange={(event) => setPolicy(event.target.value as AgentPolicy)}
