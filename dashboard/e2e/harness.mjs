@@ -47,8 +47,9 @@ function repository(folder) {
 export class Server {
   children = new Set();
 
-  static async start({ up = true } = {}) {
+  static async start({ up = true, more = [] } = {}) {
     const server = new Server();
+    server.more = more;
     server.folder = await mkdtemp(join(tmpdir(), "greenroom-e2e-"));
     server.data = join(server.folder, "data");
     server.agents = join(server.folder, "agents");
@@ -72,7 +73,7 @@ export class Server {
   async begin(verb = "up") {
     this.verb = verb;
     this.process = await this.spawn(
-      [verb, "--listen", this.listen, "--data", this.data, "--agents", this.agents],
+      [verb, "--listen", this.listen, "--data", this.data, "--agents", this.agents, ...this.more],
       /is up at (http\S+)/,
     );
     this.url = this.process.said;

@@ -254,7 +254,7 @@ test("two stops at the same time give one receipt", async () => {
 });
 
 test("an unreachable runner: the session is hatched, and may be stopped or abandoned", async () => {
-  const apart = await Server.start({ up: false });
+  const apart = await Server.start({ up: false, more: ["--runner-ttl", "4s"] });
   const page = await person(chrome, apart);
   try {
     const join = await apart.api("POST", "/tokens", { role: "runner" });

@@ -30,6 +30,8 @@ export interface LogView {
   page: PageState | null;
   partial: Partial | null;
   loadingEarlier: boolean;
+  /** How far back it has been read, while it is. */
+  reached: number;
 }
 
 const EMPTY: LogView = {
@@ -42,6 +44,7 @@ const EMPTY: LogView = {
   page: null,
   partial: null,
   loadingEarlier: false,
+  reached: 0,
 };
 
 export class SessionLog {
@@ -209,7 +212,7 @@ export class SessionLog {
       const items = await this.read(from, first - from);
       if (mine !== this.generation || items.length === 0) return;
       this.events = [...items, ...this.events];
-      if (from === 1 || to === undefined) this.rebuild();
+      this.set({ reached: from });
     } while (to !== undefined && this.first() > to);
     this.rebuild();
   }

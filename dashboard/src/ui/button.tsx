@@ -107,10 +107,7 @@ export const TipProvider = RadixTooltip.Provider;
 
 export function Kbd({ children }: { children: ReactNode }) {
   return (
-    <kbd
-      className="rounded border max-sm:hidden pointer-coarse:hidden border-current/25 px-1 font-sans text-[0.625rem] leading-4"
-      aria-hidden="true"
-    >
+    <kbd className="rounded border max-sm:hidden pointer-coarse:hidden border-current/25 px-1 font-sans text-[0.625rem] leading-4">
       {children}
     </kbd>
   );

@@ -127,7 +127,8 @@ export function Timeline({
           </span>
           {reading || live.loadingEarlier ? (
             <span className="flex items-center gap-1.5 text-dim text-xs" role="status">
-              <Spinner /> reading the log, {grouped(live.from)} to go
+              <Spinner /> reading the log, {grouped(Math.max(0, (live.reached || live.from) - 1))}{" "}
+              entries to go
             </span>
           ) : null}
           <IconButton

@@ -61,6 +61,8 @@ export function useSessionView(id: string, wanted: number | undefined): SessionV
 }
 
 const BEFORE = 250;
+/** Entries of a past moment that are drawn at once, and how many more at a time. */
+const DRAWN = 3000;
 
 export interface Shown {
   blocks: readonly Block[];
@@ -80,7 +82,9 @@ interface Window {
 /** The transcript at a moment. A past one ends there, and grows backwards like the live one. */
 export function useShown({ log, live, seq }: SessionView): Shown {
   const [window, setWindow] = useState<Window | null>(null);
+  const [reach, setReach] = useState(DRAWN);
   const here = seq !== null && live.from > 0 && (seq - BEFORE >= live.from || live.from === 1);
+  const start = seq === null ? live.from : Math.max(live.from, seq - reach + 1);
   const reaching = seq !== null && !here && live.phase === "ready";
   useEffect(() => {
     if (!reaching || seq === null) return;
@@ -99,9 +103,18 @@ export function useShown({ log, live, seq }: SessionView): Shown {
   // biome-ignore lint/correctness/useExhaustiveDependencies: what is past does not change
   const blocks = useMemo(() => {
     if (seq === null) return live.blocks;
-    if (here) return transcriptOf(live.events.slice(0, seq - live.from + 1)).list();
+    if (here) return transcriptOf(live.events.slice(start - live.from, seq - live.from + 1)).list();
     return window === null ? [] : transcriptOf(window.events).list();
-  }, [seq, here, seq === null ? live.blocks : null, window, live.from]);
+  }, [seq, here, seq === null ? live.blocks : null, window, start]);
+  if (seq !== null && here && start > live.from) {
+    return {
+      blocks,
+      from: start,
+      loading: false,
+      problem: null,
+      earlier: async () => setReach((now) => now + DRAWN),
+    };
+  }
   if (seq === null || here) {
     return {
       blocks,
