@@ -76,13 +76,23 @@ export class SessionLog {
   readonly snapshot = (): LogView => this.view;
 
   private begin(): void {
+    this.unwatch = () => {};
+    if (this.events.length === 0) void this.open();
+    else {
+      this.follow();
+      void this.fill(Number.POSITIVE_INFINITY);
+    }
+  }
+
+  /** Follows the stream from the last entry that is here. */
+  private follow(): void {
+    if (this.unwatch === null) return;
+    this.unwatch();
     this.unwatch = live.watch(this.id, {
       seq: () => this.last(),
       listener: (frame) => this.hear(frame),
       gone: () => this.set({ phase: "gone" }),
     });
-    if (this.events.length === 0) void this.open();
-    else void this.fill(Number.POSITIVE_INFINITY);
   }
 
   private end(): void {
@@ -119,6 +129,7 @@ export class SessionLog {
       this.reset(tail);
       this.set({ phase: "ready", problem: null });
       this.flush();
+      this.follow();
       if (tail.length === PAGE) await this.fill(Number.POSITIVE_INFINITY);
       if (from > 1 && this.last() <= SMALL) await this.loadAll();
     } catch (error) {

@@ -27,7 +27,9 @@ export function count(n: number): string {
   return `${(n / 1e6).toFixed(1)}M`;
 }
 
-export const grouped = (n: number): string => n.toLocaleString("en");
+const GROUPED = new Intl.NumberFormat("en");
+
+export const grouped = (n: number): string => GROUPED.format(n);
 
 export function cost(usd: number): string {
   if (usd === 0) return "$0";
@@ -45,15 +47,17 @@ export function bytes(n: number): string {
   return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
 }
 
-export const exact = (at: string): string =>
-  new Date(at).toLocaleString("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+// Made once: making one takes longer than a thousand uses.
+const EXACT = new Intl.DateTimeFormat("en-GB", { dateStyle: "medium", timeStyle: "medium" });
+const CLOCK = new Intl.DateTimeFormat("en-GB", {
+  hour: "2-digit",
+  minute: "2-digit",
+  second: "2-digit",
+});
 
-export const clock = (at: string): string =>
-  new Date(at).toLocaleTimeString("en-GB", {
-    hour: "2-digit",
-    minute: "2-digit",
-    second: "2-digit",
-  });
+export const exact = (at: string): string => EXACT.format(Date.parse(at));
+
+export const clock = (at: string): string => CLOCK.format(Date.parse(at));
 
 export const plural = (n: number, one: string, many = `${one}s`): string =>
   `${grouped(n)} ${n === 1 ? one : many}`;

@@ -110,7 +110,7 @@ export function SessionList(props: Props) {
               <div
                 key={item.key}
                 role="presentation"
-                className="absolute inset-x-0 top-0"
+                className="absolute inset-x-0 top-0 [contain:strict]"
                 style={{ transform: `translateY(${item.start}px)`, height }}
               >
                 <SessionRow
