@@ -204,8 +204,9 @@ test("everybody sees it live", async () => {
 
 test("errors say what the coordinator says: missing, not running, unreachable", async () => {
   const page = await person(chrome, server);
-  // Missing: removed while the dialog is open.
+  // Missing: removed while the dialog is open, on a page that hears nothing of it.
   await running("missing");
+  await page.route("**/v1/events*", (route) => route.abort());
   await page.at("/");
   await page.locator("[data-session=missing] [data-status=running]").waitFor();
   await page
@@ -213,13 +214,15 @@ test("errors say what the coordinator says: missing, not running, unreachable", 
     .getByLabel(/^Choose/)
     .check();
   await page.keyboard.press("s");
-  await page.getByRole("dialog").waitFor();
+  await confirm(page).waitFor();
+  await page.waitForTimeout(500);
   await server.api("DELETE", "/sessions/missing?wait=20s");
   await confirm(page).click();
   const alert = page.getByRole("dialog").getByRole("alert");
   await alert.waitFor();
   assert.match(await alert.innerText(), /session "missing" not found or has been deleted/);
   assert.match(await alert.innerText(), /greenroom sessions ls/);
+  await page.unroute("**/v1/events*");
   await page.at("/sessions/missing");
   await page.getByText("is not there, or has been deleted").waitFor();
   // Not running: somebody was faster.
