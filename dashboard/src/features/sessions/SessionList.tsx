@@ -50,7 +50,7 @@ export function SessionList(props: Props) {
     count: rows.length,
     getScrollElement: () => box.current,
     estimateSize: () => height,
-    overscan: 8,
+    overscan: 4,
     getItemKey: (index) => rows[index]?.session.uid ?? index,
   });
   // biome-ignore lint/correctness/useExhaustiveDependencies: heights are counted anew
