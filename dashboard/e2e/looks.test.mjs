@@ -12,7 +12,8 @@ let server;
 let chrome;
 
 before(async () => {
-  [server, chrome] = await Promise.all([Server.start(), browser()]);
+  chrome = await browser();
+  server = await Server.start();
   await mkdir(ARTEFACTS, { recursive: true });
   await server.create("talker", {
     id: "talk",

@@ -7,7 +7,8 @@ let server;
 let chrome;
 
 before(async () => {
-  [server, chrome] = await Promise.all([Server.start(), browser()]);
+  chrome = await browser();
+  server = await Server.start();
 });
 after(async () => {
   await chrome?.close();
