@@ -1,0 +1,266 @@
+// What people do on the pages, with a mouse and with keys alone.
+import assert from "node:assert/strict";
+import { writeFile } from "node:fs/promises";
+import { join } from "node:path";
+import { after, before, test } from "node:test";
+import { badge, browser, pause, person, Server, until } from "./harness.mjs";
+
+let server;
+let chrome;
+
+before(async () => {
+  chrome = await browser();
+  server = await Server.start();
+});
+after(async () => {
+  await chrome?.close();
+  await server?.end();
+});
+
+test("a question is answered from the inbox, and the title counts what waits", async () => {
+  const page = await person(chrome, server);
+  await server.create("asker", { id: "inbox", prompt: "a note", title: "Inbox" });
+  await server.status("inbox", "waiting");
+  await page.at("/attention");
+  const row = page.locator("[data-group=waiting] [data-session=inbox]");
+  await row.waitFor();
+  await until("the title counts", async () => (await page.title()).startsWith("(1)"));
+  assert.match(await page.locator("#favicon").getAttribute("href"), /^data:image\/svg/);
+  await row.getByRole("button", { name: /Allow once/ }).click();
+  await page.locator("[data-group=waiting]").waitFor({ state: "detached" });
+  await server.status("inbox", "idle");
+  await until("the title is quiet", async () => !(await page.title()).startsWith("("));
+  await page.locator("[data-group=done] [data-session=inbox]").waitFor();
+  const answered = (await server.events("inbox")).filter(
+    (event) => event.type === "approval.answered",
+  );
+  assert.equal(answered.length, 1);
+  assert.equal(answered[0].data.decision, "allow");
+  // Looked at, it is seen.
+  await page.locator("[data-session=inbox] a").click();
+  await badge(page, "idle").waitFor();
+  await pause(500);
+  await page.goBack();
+  await page.getByRole("heading", { name: "Attention" }).waitFor();
+  await pause(300);
+  assert.equal(await page.locator("[data-group=done] [data-session=inbox]").count(), 0);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("the time slider shows the state of the log at three moments, and a link leads there", async () => {
+  const page = await person(chrome, server);
+  await server.create("keeper", { id: "slider", prompt: "slow first", title: "Slider" });
+  const states = [];
+  const keep = async () => {
+    const state = await server.session("slider");
+    if (!states.some((one) => one.last_seq === state.last_seq)) states.push(state);
+  };
+  await server.status("slider", "running");
+  await keep();
+  await server.api("POST", "/sessions/slider/runs", { prompt: "second" });
+  await keep();
+  await server.status("slider", "idle");
+  await keep();
+  await server.api("POST", "/sessions/slider/stop?wait=20s", {});
+  await keep();
+  const folds = await server.has("get", "/v1/sessions/{id}/state");
+  const moments = states.slice(0, 3);
+  assert.ok(moments.length >= 3);
+  for (const state of moments) {
+    const told = folds
+      ? await server.api("GET", `/sessions/slider/state?seq=${state.last_seq}`)
+      : state;
+    await page.at(`/sessions/slider?seq=${state.last_seq}`);
+    await page.locator(`[data-part=timeline][data-seq='${state.last_seq}']`).waitFor();
+    await badge(page, told.status).waitFor();
+    const last = await page
+      .locator("[data-part=transcript] [data-to]")
+      .evaluateAll((all) => Math.max(...all.map((one) => Number(one.dataset.to))));
+    assert.ok(last <= state.last_seq, "nothing later is shown");
+    assert.equal(
+      await page.getByLabel("Prompt", { exact: true }).count(),
+      0,
+      "the past takes no prompts",
+    );
+  }
+  // The slider itself, and back to now.
+  await page.getByRole("slider", { name: "Moment of the log" }).focus();
+  await page.keyboard.press("Home");
+  await page.waitForURL(/seq=1$/);
+  await badge(page, "new").waitFor();
+  await page.getByRole("button", { name: /Now/ }).click();
+  await badge(page, "stopped").waitFor();
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("a file is uploaded, and what has changed is shown side by side", async () => {
+  const page = await person(chrome, server);
+  await server.create("gitter", { id: "files", prompt: "go" });
+  await server.status("files", "finished");
+  await page.at("/sessions/files?tab=files");
+  await page
+    .getByRole("button", { name: /notes\.md/ })
+    .first()
+    .waitFor();
+  const local = join(server.folder, "uploaded.py");
+  await writeFile(local, "print('from the browser')\n");
+  await page.getByLabel("Files to upload").setInputFiles(local);
+  await page.getByRole("button", { name: /^uploaded\.py/ }).click();
+  await page.locator("[data-part=file]").getByText("from the browser").waitFor();
+  assert.equal(
+    await server.api("GET", "/sessions/files/files/content/uploaded.py"),
+    "print('from the browser')\n",
+  );
+  await page.getByRole("tab", { name: "Changes" }).click();
+  await page.locator("[data-file='notes.md']").waitFor();
+  assert.deepEqual(
+    await page
+      .locator("[data-file]")
+      .evaluateAll((all) => all.map((one) => one.dataset.file).sort()),
+    ["added.txt", "notes.md", "uploaded.py"],
+  );
+  assert.match(await page.locator("[data-file='notes.md']").innerText(), /changed/);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("a session is started from a form that its agent's schema makes", async () => {
+  const page = await person(chrome, server);
+  await page.at("/");
+  await page.getByRole("button", { name: /New session/ }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByLabel("Agent", { exact: true }).selectOption("former");
+  await dialog.getByRole("button", { name: /Start/ }).click();
+  await dialog.getByText("Ticket is needed").waitFor();
+  await dialog.getByLabel(/^Ticket/).fill("GR-12");
+  await dialog.getByLabel("Title").fill("From a form");
+  await dialog.getByLabel("Attempts").fill("2");
+  await dialog.getByRole("button", { name: "As a command" }).click();
+  await page.getByText(/greenroom sessions create former --input/).waitFor();
+  await page.keyboard.press("Escape");
+  await dialog.getByRole("button", { name: /Start/ }).click();
+  await page.waitForURL(/\/sessions\//);
+  await badge(page, "finished").waitFor();
+  const id = decodeURIComponent(new URL(page.url()).pathname.split("/").pop());
+  const { items } = await server.api("GET", `/sessions/${id}/runs`);
+  assert.deepEqual(items[0].input, { priority: "normal", attempts: 2, ticket: "GR-12" });
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("waiting prompts can be withdrawn, and one sent as an interruption", async () => {
+  const page = await person(chrome, server);
+  await server.create("keeper", { id: "queue", prompt: "slow one" });
+  await server.status("queue", "running");
+  for (const prompt of ["slow two", "slow three"])
+    await server.api("POST", "/sessions/queue/runs", { prompt });
+  await page.at("/sessions/queue");
+  const queue = page.locator("[data-part=queue]");
+  await queue.getByText("slow three").waitFor();
+  await queue.getByRole("button", { name: "Waiting prompt 1" }).click();
+  await page.getByRole("menuitem", { name: "Withdraw", exact: true }).click();
+  await queue.getByText("slow two").waitFor({ state: "detached" });
+  await page.getByLabel("Prompt", { exact: true }).fill("at once");
+  await page.getByRole("button", { name: "Ways to send" }).click();
+  await page.getByRole("menuitem", { name: /Send and interrupt/ }).click();
+  await page.getByText("You said: at once").waitFor({ timeout: 20_000 });
+  const runs = (await server.api("GET", "/sessions/queue/runs")).items;
+  assert.equal(runs.find((run) => run.prompt === "slow two").status, "withdrawn");
+  assert.equal(runs.find((run) => run.prompt === "at once").mode, "interrupt");
+  await page.context().close();
+});
+
+test("many at once: chosen, stopped and deleted together", async () => {
+  const page = await person(chrome, server);
+  for (const id of ["bulk-1", "bulk-2", "bulk-3"])
+    await server.create("sleeper", { id, prompt: "work", labels: { set: "bulk" } });
+  await server.status("bulk-3", "running");
+  await page.at("/?label=set=bulk");
+  await page.locator("[data-session=bulk-1] [data-status=running]").waitFor();
+  await page.getByLabel("Choose all").check();
+  await page.getByRole("button", { name: "Stop 3" }).click();
+  await page.getByRole("dialog").locator("[data-act=stop]").click();
+  for (const id of ["bulk-1", "bulk-2", "bulk-3"])
+    await page.locator(`[data-session=${id}] [data-status=stopped]`).waitFor();
+  await page.getByRole("button", { name: "Delete 3" }).click();
+  await page.getByRole("dialog").getByRole("button", { name: "Delete 3" }).click();
+  await page.getByText("No session fits").waitFor();
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("keys alone: start, read, answer, stop, find, and go everywhere", async () => {
+  const page = await person(chrome, server);
+  await page.at("/");
+  await page.getByRole("heading", { name: "Sessions" }).waitFor();
+  await pause(500);
+  const press = async (...keys) => {
+    for (const key of keys) await page.keyboard.press(key);
+  };
+  // A new session, without a mouse.
+  await press("c");
+  const dialog = page.getByRole("dialog");
+  await dialog.waitFor();
+  await dialog.getByLabel("Agent", { exact: true }).focus();
+  await page.keyboard.type("asker");
+  await dialog.getByLabel("Prompt").focus();
+  await page.keyboard.type("with keys");
+  await press("Control+Enter");
+  await page.waitForURL(/\/sessions\//);
+  await badge(page, "waiting").waitFor();
+  // Approve, prompt again, deny.
+  await page.locator("main").focus();
+  await press("a");
+  await badge(page, "idle").waitFor();
+  await press("p");
+  await page.keyboard.type("again");
+  await press("Control+Enter");
+  await badge(page, "waiting").waitFor();
+  await press("Escape", "d");
+  await page.getByText("Then I leave it").waitFor();
+  // Through the transcript and back in time.
+  await press("k", "k", "e");
+  await press("[");
+  await page.waitForURL(/seq=\d+/);
+  await press("Escape");
+  await page.waitForURL((url) => !url.search.includes("seq"));
+  for (const [key, tab] of [
+    ["2", "Files"],
+    ["5", "Receipts"],
+    ["1", "Transcript"],
+  ]) {
+    await press(key);
+    await page.locator(`[role=tab][aria-selected=true]`, { hasText: tab }).waitFor();
+  }
+  // Stop.
+  await press("s");
+  await dialog.waitFor();
+  await press("Enter");
+  await badge(page, "stopped").waitFor();
+  // Everywhere, and the palette.
+  for (const [keys, title] of [
+    [["g", "a"], "Attention"],
+    [["g", "r"], "Runners"],
+    [["g", "e"], "Agents"],
+    [["g", ","], "Settings"],
+    [["g", "s"], "Sessions"],
+  ]) {
+    await press(...keys);
+    await page.getByRole("heading", { level: 1, name: title }).waitFor();
+  }
+  await press("?");
+  await page.getByRole("heading", { name: "Keys" }).waitFor();
+  await press("Escape");
+  await press("/");
+  await page.keyboard.type("Inbox");
+  await page.waitForURL(/q=Inbox/);
+  await press("Escape");
+  await press("Control+k");
+  await page.keyboard.type("runners");
+  await press("Enter");
+  await page.getByRole("heading", { level: 1, name: "Runners" }).waitFor();
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});

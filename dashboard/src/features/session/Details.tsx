@@ -1,0 +1,192 @@
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { Link } from "@tanstack/react-router";
+import type { ReactNode } from "react";
+import { flat, sessionsQuery } from "@/api/queries";
+import type { Runner, Session } from "@/api/types";
+import type { PageState } from "@/fold/types";
+import { Ago, Id, Label, Meter, useNow } from "@/ui/bits";
+import { bytes, cost, exact, grouped, span } from "@/ui/format";
+import { StatusMark, statusLabel } from "@/ui/status";
+import { nameOf } from "../words";
+
+interface Props {
+  session: Session;
+  page: PageState | null;
+  runner: Runner | undefined;
+}
+
+const POLICY = {
+  follow: "takes what its source says",
+  pin: "keeps this description",
+  ask: "waits for a person",
+} as const;
+
+export function Details({ session, page, runner }: Props) {
+  const labels = Object.entries(session.labels);
+  return (
+    <div className="flex flex-col divide-y text-xs">
+      <Part title="Agent">
+        <Row name="name">
+          <Link
+            to="/agents/$name"
+            params={{ name: session.agent.name }}
+            className="hover:underline"
+          >
+            {session.agent.name}
+          </Link>
+        </Row>
+        <Row name="version">v{session.agent.version}</Row>
+        <Row name="source">
+          <span className="break-all font-mono text-2xs">{session.agent.source}</span>
+        </Row>
+        <Row name="digest">
+          <Id id={session.agent.digest} short />
+        </Row>
+        <Row name="next run">{POLICY[session.agent_policy ?? "follow"]}</Row>
+      </Part>
+      <Part title="Limits">
+        <LimitMeters session={session} page={page} />
+      </Part>
+      <Part title="Used">
+        <Row name="tokens read">{grouped(session.usage.input_tokens)}</Row>
+        <Row name="tokens written">{grouped(session.usage.output_tokens)}</Row>
+        <Row name="cost">{cost(session.usage.cost_usd)}</Row>
+        <Row name="events">{grouped(session.last_seq)}</Row>
+      </Part>
+      <Part title="Place">
+        <Row name="runner">{runner === undefined ? "none yet" : runner.name}</Row>
+        {runner !== undefined ? <Row name="isolation">{runner.isolation}</Row> : null}
+        <Row name="compute">
+          {session.epoch === 0
+            ? "none yet"
+            : `${session.epoch}${session.wanted != null ? `, wanted ${session.wanted}` : ", closed"}`}
+        </Row>
+        <Row name="owner">
+          {session.owner}
+          {session.shared ? ", shared" : ""}
+        </Row>
+      </Part>
+      {labels.length > 0 ? (
+        <Part title="Labels">
+          <div className="flex flex-wrap gap-1">
+            {labels.map(([name, value]) => (
+              <Link key={name} to="/" search={{ label: [`${name}=${value}`] }}>
+                <Label name={name} value={value} />
+              </Link>
+            ))}
+          </div>
+        </Part>
+      ) : null}
+      <Family session={session} />
+      <Part title="Times">
+        <Row name="created">
+          <span title={exact(session.created_at)}>
+            <Ago at={session.created_at} />
+          </span>
+        </Row>
+        <Row name="last active">
+          <Ago at={session.last_active_at} />
+        </Row>
+        {session.expires_at != null ? <Row name="expires">{exact(session.expires_at)}</Row> : null}
+      </Part>
+    </div>
+  );
+}
+
+export function Part({ title, children }: { title: string; children: ReactNode }) {
+  return (
+    <section className="px-4 py-3">
+      <h2 className="mb-1.5 font-medium text-faint text-xs">{title}</h2>
+      <div className="flex flex-col gap-1.5">{children}</div>
+    </section>
+  );
+}
+
+export function Row({ name, children }: { name: string; children: ReactNode }) {
+  return (
+    <div className="flex gap-3">
+      <span className="w-24 shrink-0 text-dim">{name}</span>
+      <span className="min-w-0 flex-1 break-words tabular">{children}</span>
+    </div>
+  );
+}
+
+function LimitMeters({ session, page }: { session: Session; page: PageState | null }) {
+  const now = useNow();
+  const { limits } = session;
+  const running = page === null || session.run_id == null ? null : page.runs.get(session.run_id);
+  const began = running?.started_at;
+  const counts = session.status === "running" && began != null;
+  const spent = counts ? now - Date.parse(began) : null;
+  const idle = session.status === "idle" ? now - Date.parse(session.last_active_at) : null;
+  const rest: [string, string][] = [];
+  if (limits.memory_bytes != null) rest.push(["memory", bytes(limits.memory_bytes)]);
+  if (limits.pids != null) rest.push(["processes", grouped(limits.pids)]);
+  rest.push(["start", span(limits.start_ms ?? 60_000)]);
+  rest.push(["output a run", bytes(limits.output_bytes ?? 64 * 1024 * 1024)]);
+  const of = (used: number | null, most: number) =>
+    `${used === null ? "" : `${span(used)} of `}${span(most)}`;
+  const expires = session.expires_at;
+  return (
+    <>
+      {limits.run_ms != null ? (
+        <Meter label="a run" used={spent} of={limits.run_ms} text={of(spent, limits.run_ms)} />
+      ) : (
+        <Row name="a run">no limit</Row>
+      )}
+      {limits.idle_ms != null ? (
+        <Meter label="idle" used={idle} of={limits.idle_ms} text={of(idle, limits.idle_ms)} />
+      ) : (
+        <Row name="idle">no limit</Row>
+      )}
+      {limits.ttl_ms != null ? (
+        <Meter
+          label="lives for"
+          used={expires == null ? null : Math.max(0, limits.ttl_ms - (Date.parse(expires) - now))}
+          of={limits.ttl_ms}
+          text={
+            expires == null
+              ? span(limits.ttl_ms)
+              : `${span(Math.max(0, Date.parse(expires) - now))} left`
+          }
+        />
+      ) : null}
+      {rest.map(([name, value]) => (
+        <Row key={name} name={name}>
+          {value}
+        </Row>
+      ))}
+    </>
+  );
+}
+
+function Family({ session }: { session: Session }) {
+  const children = useInfiniteQuery(sessionsQuery({ parent: session.id }));
+  const all = flat(children.data);
+  if (session.parent_id == null && all.length === 0) return null;
+  return (
+    <Part title="Family">
+      {session.parent_id != null ? (
+        <Row name="parent">
+          <Link to="/sessions/$id" params={{ id: session.parent_id }} className="hover:underline">
+            {session.parent_id}
+          </Link>
+        </Row>
+      ) : null}
+      {all.slice(0, 30).map((child) => (
+        <Link
+          key={child.id}
+          to="/sessions/$id"
+          params={{ id: child.id }}
+          className="flex items-center gap-2 hover:underline"
+        >
+          <StatusMark status={child.status} size={10} />
+          <span className="sr-only">{statusLabel(child.status)}</span>
+          <span className="min-w-0 truncate">{nameOf(child)}</span>
+          <span className="ml-auto text-faint">{child.agent.name}</span>
+        </Link>
+      ))}
+      {all.length > 30 ? <span className="text-faint">and {all.length - 30} more</span> : null}
+    </Part>
+  );
+}

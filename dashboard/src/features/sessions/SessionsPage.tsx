@@ -1,0 +1,158 @@
+import { useInfiniteQuery } from "@tanstack/react-query";
+import { useNavigate, useSearch } from "@tanstack/react-router";
+import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { type Filters, flat, sessionsQuery } from "@/api/queries";
+import type { Session } from "@/api/types";
+import type { SessionsSearch } from "@/router";
+import { Empty, ErrorNote, Rows } from "@/ui/bits";
+import { Button } from "@/ui/button";
+import { grouped } from "@/ui/format";
+import { useKeys } from "@/ui/keys";
+import { ask } from "../dialogs";
+import { useTitle } from "../notify";
+import { canStop } from "../rights";
+import { PageHead } from "../Shell";
+import { Bulk } from "./Bulk";
+import { FilterBar } from "./FilterBar";
+import { SessionList } from "./SessionList";
+import { treeOf } from "./tree";
+
+export function SessionsPage() {
+  useTitle("");
+  // What is most likely to be opened next is there when it is.
+  useEffect(() => {
+    const timer = setTimeout(() => void import("../session/SessionPage"), 200);
+    return () => clearTimeout(timer);
+  }, []);
+  const search = useSearch({ from: "/signed-in/" });
+  const navigate = useNavigate({ from: "/" });
+  const { view, ...filters } = search;
+  const q = useDeferredValue(filters.q);
+  const key = JSON.stringify({ ...filters, q });
+  const wanted = useMemo(() => JSON.parse(key) as Filters, [key]);
+  const list = useInfiniteQuery(sessionsQuery(wanted));
+  const sessions = useMemo(() => flat(list.data), [list.data]);
+  const [chosen, setChosen] = useState<ReadonlySet<string>>(new Set());
+  const [unfolded, setUnfolded] = useState<ReadonlySet<string>>(new Set());
+  const [cursor, setCursor] = useState(0);
+  const searchBox = useRef<HTMLInputElement>(null);
+
+  const rows = useMemo(
+    () =>
+      view === "tree"
+        ? treeOf(sessions, unfolded)
+        : sessions.map((session) => ({ session, depth: 0, below: 0, rolled: session.status })),
+    [sessions, view, unfolded],
+  );
+  useEffect(() => setCursor((at) => Math.min(at, Math.max(0, rows.length - 1))), [rows.length]);
+
+  const change = (next: Partial<SessionsSearch>) =>
+    void navigate({ search: { ...search, ...next }, replace: true });
+  const toggle = (id: string) => {
+    const next = new Set(chosen);
+    if (!next.delete(id)) next.add(id);
+    setChosen(next);
+  };
+  const fold = (id: string, open?: boolean) => {
+    const next = new Set(unfolded);
+    if (open ?? !next.has(id)) next.add(id);
+    else next.delete(id);
+    setUnfolded(next);
+  };
+  const open = (session: Session) =>
+    void navigate({ to: "/sessions/$id", params: { id: session.id } });
+  const at = rows[cursor]?.session;
+  const picked = sessions.filter((one) => chosen.has(one.id));
+  const acted = picked.length > 0 ? picked : at === undefined ? [] : [at];
+
+  useKeys({
+    j: () => setCursor((i) => Math.min(rows.length - 1, i + 1)),
+    k: () => setCursor((i) => Math.max(0, i - 1)),
+    ArrowDown: () => setCursor((i) => Math.min(rows.length - 1, i + 1)),
+    ArrowUp: () => setCursor((i) => Math.max(0, i - 1)),
+    "g g": () => setCursor(0),
+    G: () => setCursor(rows.length - 1),
+    Enter: () => at !== undefined && open(at),
+    o: () => at !== undefined && open(at),
+    x: () => at !== undefined && toggle(at.id),
+    l: () => at !== undefined && fold(at.id, true),
+    h: () => at !== undefined && fold(at.id, false),
+    t: () => change({ view: view === "tree" ? undefined : "tree" } as Partial<SessionsSearch>),
+    s: () => {
+      const some = acted.filter((one) => canStop(one.status));
+      if (some.length > 0) ask({ kind: "stop", sessions: some });
+    },
+    Delete: () => acted.length > 0 && ask({ kind: "delete", sessions: acted }),
+    "/": () => searchBox.current?.focus(),
+    Escape: () =>
+      chosen.size > 0
+        ? setChosen(new Set())
+        : (document.activeElement as HTMLElement | null)?.blur(),
+  });
+
+  const filtered = Object.keys(filters).some((key) => key !== "sort");
+  const known = `${grouped(sessions.length)}${list.hasNextPage ? "+" : ""}`;
+  return (
+    <>
+      <PageHead title="Sessions" {...(list.isSuccess ? { about: known } : {})}>
+        <Button look="primary" icon="plus" keys="c" onClick={() => ask({ kind: "new" })}>
+          New session
+        </Button>
+      </PageHead>
+      <FilterBar search={search} change={change} box={searchBox} />
+      {picked.length > 0 ? <Bulk sessions={picked} clear={() => setChosen(new Set())} /> : null}
+      {list.isError ? (
+        <div className="p-4">
+          <ErrorNote error={list.error} onRetry={() => void list.refetch()} />
+        </div>
+      ) : list.isPending ? (
+        <Rows n={12} height={38} />
+      ) : rows.length === 0 ? (
+        filtered ? (
+          <Empty
+            icon="filter"
+            title="No session fits"
+            action={
+              <Button onClick={() => void navigate({ search: {}, replace: true })}>Show all</Button>
+            }
+          >
+            Nothing has this text, status, agent, label and runner at once.
+          </Empty>
+        ) : (
+          <Empty
+            icon="sessions"
+            title="No sessions yet"
+            action={
+              <Button look="primary" icon="plus" onClick={() => ask({ kind: "new" })}>
+                Start the first one
+              </Button>
+            }
+          >
+            A session is one piece of work by one agent: its log, its workspace and, while it works,
+            its processes. On the command line:{" "}
+            <code className="font-mono text-xs">greenroom run AGENT PROMPT</code>
+          </Empty>
+        )
+      ) : (
+        <SessionList
+          rows={rows}
+          chosen={chosen}
+          cursor={cursor}
+          tree={view === "tree"}
+          unfolded={unfolded}
+          toggle={toggle}
+          fold={fold}
+          setCursor={setCursor}
+          chooseAll={(on) => setChosen(on ? new Set(rows.map((row) => row.session.id)) : new Set())}
+          filterBy={change}
+          more={
+            list.hasNextPage && !list.isFetchingNextPage
+              ? () => void list.fetchNextPage()
+              : undefined
+          }
+          reading={list.isFetchingNextPage}
+        />
+      )}
+    </>
+  );
+}

@@ -1,0 +1,135 @@
+// What a session is doing now, in a line: the last thing it said, for rows that are seen.
+import { useEffect, useSyncExternalStore } from "react";
+import { get, url } from "@/api/client";
+import type { List, LogEvent, Session, Status } from "@/api/types";
+import { live } from "@/live/live";
+
+const LIVE = new Set<Status>(["starting", "running", "waiting", "stopping"]);
+const AT_ONCE = 3;
+const LATEST = 24;
+
+const lines = new Map<string, string>();
+const listeners = new Set<() => void>();
+let told = false;
+
+function tell(): void {
+  if (told) return;
+  told = true;
+  setTimeout(() => {
+    told = false;
+    for (const then of listeners) then();
+  }, 120);
+}
+
+const lastLine = (text: string): string =>
+  text
+    .trimEnd()
+    .split("\n")
+    .pop()
+    // biome-ignore lint/suspicious/noControlCharactersInRegex: colours of a terminal are not wanted here
+    ?.replace(/\u001b\[[0-9;]*m/g, "")
+    .slice(0, 200) ?? "";
+
+function brief(input: unknown): string {
+  if (typeof input === "string") return input;
+  if (typeof input !== "object" || input === null) return "";
+  const fields = input as Record<string, unknown>;
+  const first =
+    fields.command ??
+    fields.file_path ??
+    fields.path ??
+    fields.url ??
+    fields.query ??
+    fields.pattern;
+  return typeof first === "string" ? first : "";
+}
+
+/** A line that says what an event means for somebody who glances. */
+export function lineOf(event: LogEvent): string | null {
+  const d = event.data;
+  switch (event.type) {
+    case "message":
+    case "thought":
+      return typeof d.text === "string" && d.text.trim() !== "" ? lastLine(d.text) : null;
+    case "tool_call":
+      return `${String(d.title ?? d.tool ?? "tool")}${brief(d.input) === "" ? "" : `: ${brief(d.input).slice(0, 160)}`}`;
+    case "approval.requested":
+      return `asks: ${String(d.title)}`;
+    case "plan": {
+      const entries = Array.isArray(d.entries)
+        ? (d.entries as { content?: unknown; status?: unknown }[])
+        : [];
+      const now = entries.find((entry) => entry.status === "in_progress");
+      return typeof now?.content === "string" ? now.content : null;
+    }
+    default:
+      return null;
+  }
+}
+
+function take(id: string, events: readonly LogEvent[]): void {
+  for (const event of events.toReversed()) {
+    const line = lineOf(event);
+    if (line === null) continue;
+    lines.set(id, line);
+    tell();
+    return;
+  }
+}
+
+let busy = 0;
+const queue: (() => Promise<void>)[] = [];
+
+function pump(): void {
+  while (busy < AT_ONCE) {
+    const next = queue.shift();
+    if (next === undefined) return;
+    busy += 1;
+    void next()
+      .catch(() => {})
+      .finally(() => {
+        busy -= 1;
+        pump();
+      });
+  }
+}
+
+function look(id: string, last: number): void {
+  queue.push(async () => {
+    const from = Math.max(1, last - LATEST + 1);
+    const { items } = await get<List<LogEvent>>(
+      url(["v1", "sessions", id, "events"], { from, limit: LATEST }),
+    );
+    if (!lines.has(id)) take(id, items);
+  });
+  pump();
+}
+
+const subscribe = (then: () => void): (() => void) => {
+  listeners.add(then);
+  return () => listeners.delete(then);
+};
+
+export function useActivity(session: Session): string | null {
+  const { id, status } = session;
+  const on = LIVE.has(status);
+  // biome-ignore lint/correctness/useExhaustiveDependencies: where it begins is asked once
+  useEffect(() => {
+    if (!on) return;
+    const seq = session.last_seq;
+    let unwatch = () => {};
+    // A row that only passes by while somebody scrolls asks for nothing.
+    const timer = setTimeout(() => {
+      look(id, seq);
+      const listener = (frame: { kind: string; event?: LogEvent }) => {
+        if (frame.kind === "event" && frame.event !== undefined) take(id, [frame.event]);
+      };
+      unwatch = live.watch(id, { seq: () => seq, listener, gone: () => {} });
+    }, 400);
+    return () => {
+      clearTimeout(timer);
+      unwatch();
+    };
+  }, [id, on]);
+  return useSyncExternalStore(subscribe, () => (on ? (lines.get(id) ?? null) : null));
+}
