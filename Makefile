@@ -23,9 +23,11 @@ help: ## Show this list
 
 dashboard: $(DASHBOARD) ## Build the dashboard, which the binary then holds: dashboard/dist
 
+# Not by `npm ci`: that wants packages of other platforms in the lock file, which not every
+# registry has. What is in it is pinned by `install` as well.
 dashboard/node_modules/.package-lock.json: dashboard/package-lock.json
 	@command -v npm >/dev/null || { echo 'error: the dashboard is built by npm' >&2; echo 'hint: apt-get install nodejs npm; cargo build alone makes a binary without it' >&2; exit 1; }
-	npm ci --prefix dashboard --no-audit --no-fund --loglevel=error
+	cd dashboard && npm install --no-save --ignore-scripts --no-audit --no-fund --loglevel=error
 
 $(DASHBOARD): dashboard/node_modules/.package-lock.json $(DASHBOARD_SOURCES)
 	npm run --silent --prefix dashboard build
