@@ -1,7 +1,11 @@
 //! The dashboard is built by its own tools and put into the binary as it is found.
 
 fn main() {
-    // A folder that is not there yet counts as changed once it is.
-    println!("cargo:rerun-if-changed=../../dashboard/dist");
+    let dist = "../../dashboard/dist";
+    // A folder that is not there cannot be watched, and would count as changed each time.
+    if let Err(error) = std::fs::create_dir_all(dist) {
+        println!("cargo:warning={dist}: {error}");
+    }
+    println!("cargo:rerun-if-changed={dist}");
     println!("cargo:rerun-if-changed=build.rs");
 }

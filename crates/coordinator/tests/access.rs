@@ -97,6 +97,9 @@ fn body(method: &str, path: &str) -> Option<Value> {
     Some(match (method, path) {
         ("post", "/v1/agents") => json!({"source": "/nowhere/at/all"}),
         ("post", "/v1/sessions") => json!({"agent": "shell"}),
+        ("patch", "/v1/runs/{id}") => json!({"prompt": "x"}),
+        ("put", "/v1/sessions/{id}/seen") => json!({"seq": 1}),
+        ("post", "/v1/login") => json!({"token": "x"}),
         ("patch", _) => json!({"title": "x"}),
         ("post", "/v1/sessions/{id}/abandon") => json!({"reason": "x"}),
         ("post", "/v1/sessions/{id}/runs") => json!({"prompt": "x"}),

@@ -40,6 +40,8 @@ pub const CHECKS: &[Check] = checks![
     sessions::output_is_no_new_version,
     sessions::repeats_answer_the_same,
     sessions::runs_follow_the_log,
+    sessions::receipts_are_found_in_the_log,
+    sessions::runs_that_wait_are_revised,
     sessions::commits_are_published_in_order,
     list::pages_hold_each_session_once,
     list::filters_narrow,
@@ -67,8 +69,6 @@ pub const CHECKS: &[Check] = checks![
     rest::sources_are_kept,
     rest::spans_keep_their_order,
     rest::what_was_seen_is_kept,
-    sessions::receipts_are_found_in_the_log,
-    sessions::runs_that_wait_are_revised,
     rest::purge_removes_what_is_left,
     rest::a_closed_store_refuses_writes,
 ];
