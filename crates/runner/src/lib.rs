@@ -28,6 +28,7 @@ mod identity;
 mod link;
 mod point;
 mod probe;
+mod push;
 mod remove;
 mod runner;
 mod session;
@@ -37,6 +38,7 @@ mod tail;
 mod tidy;
 mod upload;
 mod workspace;
+mod worktree;
 
 pub use error::RunnerError;
 pub use runner::{Runner, RunnerConfig, start};
