@@ -232,3 +232,29 @@ fn what_was_committed_is_pushed_and_nothing_else() {
     begin(&room, "lazy", "echo x > new");
     room.api.post("/v1/sessions/lazy/push", json!({})).problem(409, "nothing_to_push");
 }
+
+#[test]
+fn what_nothing_needs_goes_and_workspaces_stay() {
+    let (mut room, _source) = scene(json!({"from": "git", "url": "SOURCE", "mode": "worktree"}));
+    let session = begin(&room, "kept", "echo mine > mine");
+    let workspace = room.workspace(&uid_of(&session));
+    let trash = room.data.join("trash/x");
+    let gc = |room: &Greenroom, more: &[&str]| {
+        let found = room.cli(&[&["gc", "--output", "json"], more].concat()).exits(0).json();
+        let items = found["items"].as_array().cloned().unwrap_or_default();
+        let ours = |item: &&Value| item["path"].as_str() == trash.to_str();
+        (found["runner_lives"] == true, items.iter().find(ours).map(|item| item["fate"].clone()))
+    };
+    assert_eq!(gc(&room, &[]), (true, None), "a runner has it");
+    room.term_server();
+    fs::create_dir(&trash).expect("a folder");
+    fs::write(trash.join("file"), [7; 9000]).expect("a file");
+    assert_eq!(gc(&room, &["--dry-run"]), (false, Some("found".into())));
+    assert!(trash.exists());
+    assert_eq!(gc(&room, &[]), (false, Some("removed".into())));
+    assert!(!trash.exists());
+    room.cli(&["gc"]).exits(0);
+    room.start_server();
+    act(&room, "kept", "cat mine; git status > /dev/null");
+    assert!(workspace.join("mine").exists());
+}

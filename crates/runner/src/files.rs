@@ -223,7 +223,7 @@ fn make_folders(root: &Root, path: &RelPath) -> Files<OwnedFd> {
 /// What the names of files that are being written begin with. A UUID follows.
 const PART: &str = ".greenroom-upload-";
 
-fn is_part(name: &CStr) -> bool {
+pub(crate) fn is_part(name: &CStr) -> bool {
     let id = name.to_bytes().strip_prefix(PART.as_bytes());
     id.is_some_and(|id| id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit))
 }

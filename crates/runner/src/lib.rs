@@ -20,6 +20,7 @@ mod error;
 mod files;
 mod floor;
 mod folder;
+pub mod gc;
 mod git;
 mod host;
 mod hosted;

@@ -127,6 +127,14 @@ fn registration(common: &Path, wanted: &Path) -> io::Result<Option<PathBuf>> {
     Ok(None)
 }
 
+/// Whether something of a session's working tree is registered still, and where.
+pub(crate) fn registered(folder: &Folder, uid: SessionUid) -> io::Result<Option<PathBuf>> {
+    match folder.repository(uid)? {
+        Some(Repository { made: Made::Worktree(common), .. }) => Ok(Some(common)),
+        _ => Ok(None),
+    }
+}
+
 /// Forgets a session's working tree: its registration, its branch unless that has commits
 /// that are nowhere else, and then that there was one. The files are not touched.
 pub(crate) fn forget(folder: &Folder, uid: SessionUid) -> Result<(), GitError> {
