@@ -13,6 +13,7 @@ pub mod cli;
 pub mod coding;
 pub mod endpoint;
 pub mod events;
+pub mod git;
 pub mod http;
 pub mod invariants;
 pub mod leaks;

@@ -42,6 +42,7 @@ pub(crate) enum Command {
     Runners(commands::runners::Args),
     Token(commands::token::Args),
     Local(commands::local::Args),
+    Gc(commands::gc::Args),
     Mcp(commands::mcp::Args),
     Down(commands::down::Args),
     Doctor(commands::doctor::Args),

@@ -9,6 +9,7 @@ pub(crate) mod attach;
 pub(crate) mod completions;
 pub(crate) mod doctor;
 pub(crate) mod down;
+pub(crate) mod gc;
 pub(crate) mod local;
 pub(crate) mod mcp;
 pub(crate) mod run;
@@ -41,6 +42,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Code, Cli
         Command::Token(args) => token::run(context, args).await,
         Command::Mcp(args) => mcp::run(context, args).await,
         Command::Local(args) => local::run(context, args).await,
+        Command::Gc(args) => gc::run(context, args).await,
         Command::Down(args) => down::run(context, args).await,
         Command::Doctor(args) => doctor::run(context, args).await,
         Command::Completions(args) => completions::run(context, args),

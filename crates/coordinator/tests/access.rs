@@ -25,7 +25,7 @@ enum Right {
 }
 
 /// Every operation of the API. One that is missing here fails the test below.
-const OPERATIONS: [(&str, &str, Right); 64] = [
+const OPERATIONS: [(&str, &str, Right); 65] = [
     ("get", "/", Right::Open),
     ("get", "/login", Right::Open),
     ("get", "/healthz", Right::Open),
@@ -66,6 +66,7 @@ const OPERATIONS: [(&str, &str, Right); 64] = [
     ("get", "/v1/sessions/{id}/approvals", Right::Read),
     ("post", "/v1/sessions/{id}/approvals/{approval}", Right::Decide),
     ("get", "/v1/sessions/{id}/diff", Right::Read),
+    ("post", "/v1/sessions/{id}/push", Right::Decide),
     ("get", "/v1/sessions/{id}/http/{path}", Right::Use),
     ("post", "/v1/sessions/{id}/http/{path}", Right::Use),
     ("put", "/v1/sessions/{id}/http/{path}", Right::Use),

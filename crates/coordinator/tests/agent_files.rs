@@ -57,6 +57,20 @@ fn little_is_required() {
 }
 
 #[test]
+fn a_repository_is_cloned_or_gets_a_worktree() {
+    let workspace = |keys: &str| {
+        let text = format!("name: a\ndriver: command\ncommand: [x]\nworkspace: {{ {keys} }}\n");
+        parse(&text, "a.yaml").expect("an agent").workspace
+    };
+    let git = |url: &str| WorkspaceFrom::Git { url: url.into(), reference: None };
+    assert_eq!(workspace("from: git, url: /srv/app, mode: clone"), git("/srv/app"));
+    assert_eq!(workspace("from: git, url: 'git@host:a/b'"), git("git@host:a/b"));
+    let worktree =
+        WorkspaceFrom::Worktree { path: "/srv/app".into(), reference: Some("v1".into()) };
+    assert_eq!(workspace("from: git, url: /srv/app, mode: worktree, ref: v1"), worktree);
+}
+
+#[test]
 fn drivers_have_keys_of_their_own() {
     let acp = "name: a\ndriver: acp\ncommand: [opencode, acp]\nmode: build\nauth: key\n\
         config: { model: m }\n\
@@ -106,6 +120,12 @@ fn errors_name_file_line_and_key() {
         &format!("{base}lifecycle: persistent\nstdout: jsonl\nprompt_via: arg\n"),
         &format!("{base}workspace: {{ from: git, url: x }}\n"),
         &format!("{base}workspace: {{ from: git }}\n"),
+        &format!("{base}workspace: {{ from: git, url: /x, mode: copy }}\n"),
+        &format!("{base}workspace: {{ from: git, url: 'https://x/y', mode: worktree }}\n"),
+        &format!("{base}workspace: {{ from: git, url: 'file:///x', mode: clone }}\n"),
+        &format!("{base}workspace: {{ from: git, url: 'https://a:b@x/y' }}\n"),
+        &format!("{base}workspace: {{ from: dir, path: /x, mode: worktree }}\n"),
+        &format!("{base}workspace: {{ from: empty, mode: worktree }}\n"),
         &format!("{base}workspace:\n  from: dir\n  path: here\n"),
         &format!("{base}workspace: {{ from: empty, path: /x }}\n"),
         &format!("{base}input_schema: {{ type: 7 }}\n"),

@@ -341,6 +341,15 @@ pub enum WorkspaceFrom {
         #[serde(default, skip_serializing_if = "Option::is_none", rename = "ref")]
         reference: Option<String>,
     },
+    /// A working tree of a repository on the runner's machine, on a branch of the session's
+    /// own. In agent files: `from: git` with `mode: worktree`.
+    Worktree {
+        /// Absolute path of the repository.
+        path: String,
+        /// Branch, tag or commit; what the repository has checked out where absent.
+        #[serde(default, skip_serializing_if = "Option::is_none", rename = "ref")]
+        reference: Option<String>,
+    },
 }
 
 /// How a folder becomes a workspace.

@@ -26,6 +26,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::v1::PushRequest;
+
 /// Body of `enroll`, sent with a join token as bearer.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct EnrollRequest {
@@ -326,6 +328,8 @@ pub enum StreamKind {
     },
     /// What the session has changed in its clone: answers a patch.
     Diff,
+    /// Push what the session has committed: answers JSON `Pushed`.
+    Push(PushRequest),
     /// A request for the session's agent, which serves HTTP: answers its head, in
     /// [`StreamHead::http`], and its bytes.
     Http(HttpRequest),

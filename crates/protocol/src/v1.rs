@@ -15,8 +15,10 @@ use serde_json::Value;
 use utoipa::ToSchema;
 
 mod person;
+mod push;
 
 pub use person::*;
+pub use push::*;
 
 use crate::link::Probe;
 use crate::token::Role;

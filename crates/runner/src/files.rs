@@ -5,17 +5,19 @@ use std::ffi::{CStr, CString};
 use std::fs::File;
 use std::io;
 use std::os::fd::{AsFd, OwnedFd};
+use std::path::PathBuf;
 
 use greenroom_core::{SessionUid, Timestamp};
 use greenroom_protocol::Problem;
-use greenroom_protocol::v1::{FileInfo, List};
+use greenroom_protocol::v1::{FileInfo, List, PushRequest, Pushed};
 use rustix::fs::{AtFlags, FileType, FlockOperation, Mode, OFlags, ResolveFlags, Stat, flock};
 use rustix::io::Errno;
 use tokio_util::sync::CancellationToken;
 
 use crate::beneath::{RelPath, Root, open_beneath, open_regular};
 use crate::folder::Folder;
-use crate::git;
+use crate::git::{self, Repository};
+use crate::push;
 use crate::remove;
 
 /// Short for what an operation answers.
@@ -44,19 +46,37 @@ pub(crate) fn workspace(folder: &Folder, uid: SessionUid) -> Files<Root> {
 
 /// What a session has changed in its clone, as a patch.
 pub(crate) fn diff(folder: &Folder, uid: SessionUid) -> Files<Vec<u8>> {
+    let (repository, path) = repository(folder, uid)?;
+    git::diff(&repository, &path, &folder.run(uid), &CancellationToken::new())
+        .map_err(|error| Problem::new(409, "diff_failed", error.to_string()).into())
+}
+
+/// Pushes what a session has committed. It is given up when `cancel` says so.
+pub(crate) fn push(
+    folder: &Folder,
+    uid: SessionUid,
+    request: &PushRequest,
+    cancel: &CancellationToken,
+) -> Files<Pushed> {
+    let (repository, path) = repository(folder, uid)?;
+    Ok(push::push(&repository, request, &path, &folder.run(uid), cancel)?)
+}
+
+/// A session's repository, and where its files are.
+fn repository(folder: &Folder, uid: SessionUid) -> Files<(Repository, PathBuf)> {
     // Says where nothing is yet.
     workspace(folder, uid)?;
-    let place = folder.place(uid).ok().flatten().map(|place| place.path);
-    let patch = place.map(|path| git::diff(&path, &CancellationToken::new())).transpose();
-    match patch {
-        Ok(Some(Some(patch))) => Ok(patch),
-        Ok(_) => {
+    let unreadable = |error: io::Error| Problem::new(500, "file_error", error.to_string());
+    let place = folder.place(uid).map_err(unreadable)?;
+    let repository = folder.repository(uid).map_err(unreadable)?;
+    match (repository, place) {
+        (Some(repository), Some(place)) => Ok((repository, place.path)),
+        _ => {
             let text = "the session's workspace is no clone of a git repository";
             Err(Problem::new(409, "no_repository", text)
                 .hint("an agent with `workspace: {from: git, url: …}` has one")
                 .into())
         }
-        Err(error) => Err(Problem::new(409, "diff_failed", error.to_string()).into()),
     }
 }
 
@@ -203,7 +223,7 @@ fn make_folders(root: &Root, path: &RelPath) -> Files<OwnedFd> {
 /// What the names of files that are being written begin with. A UUID follows.
 const PART: &str = ".greenroom-upload-";
 
-fn is_part(name: &CStr) -> bool {
+pub(crate) fn is_part(name: &CStr) -> bool {
     let id = name.to_bytes().strip_prefix(PART.as_bytes());
     id.is_some_and(|id| id.len() == 32 && id.iter().all(u8::is_ascii_hexdigit))
 }

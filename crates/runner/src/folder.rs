@@ -5,6 +5,7 @@
 //! DATA/runner.json           who this runner is (0600)
 //! DATA/run/<uid>/floor       highest closed epoch; outlives everything else of a session
 //! DATA/run/<uid>/place       where the session's workspace is
+//! DATA/run/<uid>/repository  what is known of it, where it is one of git
 //! DATA/run/<uid>/<epoch>/    control folder of one compute
 //! DATA/work/<uid>/           workspace and home
 //! DATA/trash/                what is being removed
@@ -23,6 +24,10 @@ use rustix::fs::{FlockOperation, flock};
 use serde::{Deserialize, Serialize};
 
 use crate::error::RunnerError;
+use crate::git::Repository;
+
+/// The file that says what a session's repository is.
+pub(crate) const REPOSITORY: &str = "repository";
 
 /// The runner's data folder. Its path is absolute.
 #[derive(Debug, Clone)]
@@ -193,6 +198,33 @@ impl Folder {
     pub(crate) fn set_place(&self, uid: SessionUid, place: &Place) -> io::Result<()> {
         make_private(&self.run(uid))?;
         write_durable(&self.run(uid).join("place"), &serde_json::to_vec(place)?)
+    }
+
+    /// What is known of a session's repository, if it has one.
+    pub(crate) fn repository(&self, uid: SessionUid) -> io::Result<Option<Repository>> {
+        match fs::read(self.run(uid).join(REPOSITORY)) {
+            Ok(bytes) => Ok(Some(serde_json::from_slice(&bytes)?)),
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(None),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Says durably what the session's repository is.
+    pub(crate) fn set_repository(
+        &self,
+        uid: SessionUid,
+        repository: &Repository,
+    ) -> io::Result<()> {
+        make_private(&self.run(uid))?;
+        write_durable(&self.run(uid).join(REPOSITORY), &serde_json::to_vec(repository)?)
+    }
+
+    /// The session has no repository any more.
+    pub(crate) fn forget_repository(&self, uid: SessionUid) -> io::Result<()> {
+        match fs::remove_file(self.run(uid).join(REPOSITORY)) {
+            Err(error) if error.kind() != io::ErrorKind::NotFound => Err(error),
+            _ => Ok(()),
+        }
     }
 
     /// The highest closed epoch of each session that has one.

@@ -1,20 +1,28 @@
 //! Git, as a program: workspaces that are clones, and what a session has changed in its own.
 //!
 //! A session's repository is its agent's, and so is what is configured in it: filters,
-//! hooks, external diffs. None of that is ever run here: what has changed is found with a
-//! repository of our own, which only borrows the agent's objects.
+//! hooks, external diffs, how to reach a remote. None of that is ever run here: what is to
+//! be known of it is found with a repository of our own, which only borrows its objects.
 
+use std::ffi::OsStr;
 use std::io::Read;
+use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
-/// Beside the workspace: the commit a session began with.
-const BASE: &str = "base";
-/// How often a clone is asked whether it is done.
+#[cfg(test)]
+mod tests;
+
+/// How often git is asked whether it is done.
 const PAUSE: Duration = Duration::from_millis(20);
+/// What the names of our own repositories begin with. A UUID follows.
+pub(crate) const SCRATCH: &str = "look.";
+/// No more of what git says is passed on.
+const MAX_WORDS: usize = 1000;
 
 /// Why git could not do it.
 #[derive(Debug, thiserror::Error)]
@@ -22,12 +30,15 @@ pub(crate) enum GitError {
     /// There is no git, or it could not be started.
     #[error("git could not be started ({0}): install it on the runner's machine")]
     Start(std::io::Error),
+    /// What is beside the repository could not be read or written.
+    #[error("the runner's own files: {0}")]
+    Io(#[from] std::io::Error),
     /// What it said.
     #[error("{what}: {said}")]
     Said {
         /// What it was to do.
         what: String,
-        /// Its last words.
+        /// Its own words.
         said: String,
     },
     /// It is not wanted any more.
@@ -35,27 +46,87 @@ pub(crate) enum GitError {
     Cancelled,
 }
 
-fn git(folder: &Path) -> Command {
+/// A session's repository as it was made: beside the control folders, where no agent works.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub(crate) struct Repository {
+    /// The session's own branch.
+    pub(crate) branch: String,
+    /// The commit it began with.
+    pub(crate) base: String,
+    /// How it came about.
+    pub(crate) made: Made,
+}
+
+/// How a session's repository came about.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub(crate) enum Made {
+    /// Cloned from this address.
+    Clone(String),
+    /// A working tree of the repository whose git folder this is.
+    Worktree(PathBuf),
+}
+
+impl Repository {
+    /// Where refs and objects are.
+    pub(crate) fn git_dir(&self, workspace: &Path) -> PathBuf {
+        match &self.made {
+            Made::Clone(_) => workspace.join(".git"),
+            Made::Worktree(common) => common.clone(),
+        }
+    }
+
+    /// The commit its branch is at. Reads refs, and runs nothing.
+    pub(crate) fn tip(
+        &self,
+        workspace: &Path,
+        cancel: &CancellationToken,
+    ) -> Result<Option<String>, GitError> {
+        let name = format!("refs/heads/{}", self.branch);
+        let mut refs = git(workspace.parent().unwrap_or(workspace));
+        refs.env("GIT_DIR", self.git_dir(workspace)).env("GIT_ALLOW_PROTOCOL", "none");
+        refs.args(["for-each-ref", "--format=%(refname) %(objectname)", &name]);
+        let found = text(&run("branch", &mut refs, cancel)?);
+        let tip = found.lines().find_map(|line| line.strip_prefix(&name)?.strip_prefix(' '));
+        Ok(tip.map(str::to_owned))
+    }
+}
+
+/// Git in a folder, with nothing of the caller's terminal and no hooks.
+pub(crate) fn git(folder: &Path) -> Command {
     let mut command = Command::new("git");
     command
         .arg("-C")
         .arg(folder)
         .args(["-c", "core.hooksPath=/dev/null", "-c", "core.fsmonitor=false"])
-        .args(["-c", "protocol.ext.allow=never", "-c", "gc.auto=0"])
+        .args(["-c", "protocol.ext.allow=never", "-c", "gc.auto=0", "-c", "maintenance.auto=false"])
         .env("GIT_TERMINAL_PROMPT", "0")
         .env("GIT_OPTIONAL_LOCKS", "0")
+        .env("GIT_NO_LAZY_FETCH", "1")
         .env("LC_ALL", "C")
         .stdin(Stdio::null())
         .stdout(Stdio::piped())
         .stderr(Stdio::piped());
-    for name in ["GIT_DIR", "GIT_WORK_TREE", "GIT_INDEX_FILE", "GIT_EXTERNAL_DIFF"] {
+    for name in [
+        "GIT_DIR",
+        "GIT_WORK_TREE",
+        "GIT_INDEX_FILE",
+        "GIT_COMMON_DIR",
+        "GIT_OBJECT_DIRECTORY",
+        "GIT_NAMESPACE",
+        "GIT_EXTERNAL_DIFF",
+    ] {
         command.env_remove(name);
     }
     command
 }
 
 /// Runs it to its end, or until it is cancelled.
-fn run(what: &str, command: &mut Command, cancel: &CancellationToken) -> Result<Output, GitError> {
+pub(crate) fn run(
+    what: &str,
+    command: &mut Command,
+    cancel: &CancellationToken,
+) -> Result<Output, GitError> {
     let mut child = command.spawn().map_err(GitError::Start)?;
     let (stdout, stderr) = (reader(child.stdout.take()), reader(child.stderr.take()));
     let status = wait(&mut child, cancel)?;
@@ -67,9 +138,37 @@ fn run(what: &str, command: &mut Command, cancel: &CancellationToken) -> Result<
     if output.status.success() {
         return Ok(output);
     }
-    let said = String::from_utf8_lossy(&output.stderr);
-    let words = said.lines().rev().find(|line| !line.trim().is_empty()).unwrap_or("no reason");
-    Err(GitError::Said { what: what.to_owned(), said: words.trim().to_owned() })
+    let said = words(&String::from_utf8_lossy(&output.stderr));
+    Err(GitError::Said { what: redacted(what), said })
+}
+
+/// What git has said, without its hints, or its last words where nothing stands out.
+fn words(said: &str) -> String {
+    let lines = || said.lines().map(str::trim).filter(|line| !line.is_empty());
+    let telling = ["fatal:", "error:", "remote:", "ssh:", "!"];
+    let told: Vec<&str> =
+        lines().filter(|line| telling.iter().any(|word| line.starts_with(word))).collect();
+    let mut text = match told.is_empty() {
+        true => lines().last().unwrap_or("no reason").to_owned(),
+        false => told.join("; "),
+    };
+    if let Some((end, _)) = text.char_indices().nth(MAX_WORDS) {
+        text.truncate(end);
+    }
+    redacted(&text)
+}
+
+/// The text without what stands before the host in the addresses it names.
+pub(crate) fn redacted(text: &str) -> String {
+    let mut parts = text.split("://");
+    let mut whole = parts.next().unwrap_or_default().to_owned();
+    for part in parts {
+        let end = part.find(['/', ' ', '\'', '"', '\n']).unwrap_or(part.len());
+        let host = part[..end].rfind('@').map_or(0, |at| at + 1);
+        whole.push_str("://");
+        whole.push_str(&part[host..]);
+    }
+    whole
 }
 
 fn wait(
@@ -99,186 +198,204 @@ fn reader(pipe: Option<impl Read + Send + 'static>) -> std::thread::JoinHandle<V
     })
 }
 
-/// Clones into an empty folder, on a branch of its own, and remembers where that began.
+/// What it said on stdout, as text.
+pub(crate) fn text(output: &Output) -> String {
+    String::from_utf8_lossy(&output.stdout).trim().to_owned()
+}
+
+/// Clones into an empty folder, on a branch of its own.
 pub(crate) fn clone(
     url: &str,
     reference: Option<&str>,
     branch: &str,
     folder: &Path,
     cancel: &CancellationToken,
-) -> Result<(), GitError> {
+) -> Result<Repository, GitError> {
     // Nothing is shared with the source: what an agent does to its clone stays there.
     let mut clone = git(folder);
     clone.args(["clone", "--quiet", "--no-hardlinks", "--no-checkout", "--", url, "."]);
     run(&format!("clone of {url}"), &mut clone, cancel)?;
+    let base = begin_with(folder, "refs/remotes/origin/", url, reference, cancel)?;
+    let branch = branch_name(folder, branch, cancel);
+    let mut checkout = git(folder);
+    checkout.args(["checkout", "--quiet", "--no-track", "-b", &branch, &base]);
+    run("checkout", &mut checkout, cancel)?;
+    Ok(Repository { branch, base, made: Made::Clone(url.to_owned()) })
+}
+
+/// A session's name may be none for a branch.
+pub(crate) fn branch_name(folder: &Path, wanted: &str, cancel: &CancellationToken) -> String {
+    let good = run("name", git(folder).args(["check-ref-format", "--branch", wanted]), cancel);
+    if good.is_ok() { wanted.to_owned() } else { "greenroom/session".to_owned() }
+}
+
+/// The commit that a branch, a tag or an id of a commit means; without one, HEAD's.
+/// `branches`: where the branches one may name are.
+pub(crate) fn begin_with(
+    folder: &Path,
+    branches: &str,
+    url: &str,
+    reference: Option<&str>,
+    cancel: &CancellationToken,
+) -> Result<String, GitError> {
     let base = match reference {
         None => commit(folder, "HEAD", cancel),
-        Some(name) => commit(folder, &format!("refs/remotes/origin/{name}"), cancel)
+        Some(name) => commit(folder, &format!("{branches}{name}"), cancel)
             .or_else(|_| commit(folder, &format!("refs/tags/{name}"), cancel))
             .or_else(|_| commit(folder, name, cancel)),
     };
-    let base = base.map_err(|_| GitError::Said {
-        what: format!("ref of {url}"),
-        said: match reference {
-            Some(name) => format!("there is no branch, tag or commit {name:?}"),
-            None => "it has no commit to begin with".to_owned(),
+    base.map_err(|error| match error {
+        GitError::Said { .. } => GitError::Said {
+            what: format!("ref of {}", redacted(url)),
+            said: match reference {
+                Some(name) => format!("there is no branch, tag or commit {name:?}"),
+                None => "it has no commit to begin with".to_owned(),
+            },
         },
-    })?;
-    // A session's name may be none for a branch.
-    let good = run("name", git(folder).args(["check-ref-format", "--branch", branch]), cancel);
-    let branch = if good.is_ok() { branch } else { "greenroom/session" };
-    let mut checkout = git(folder);
-    checkout.args(["checkout", "--quiet", "--no-track", "-b", branch, &base]);
-    run("checkout", &mut checkout, cancel)?;
-    std::fs::write(folder.with_file_name(BASE), &base).map_err(GitError::Start)
+        error => error,
+    })
 }
 
 fn commit(folder: &Path, name: &str, cancel: &CancellationToken) -> Result<String, GitError> {
     let name = format!("{name}^{{commit}}");
-    let found = run("ref", git(folder).args(["rev-parse", "--verify", "--quiet", &name]), cancel)?;
-    Ok(String::from_utf8_lossy(&found.stdout).trim().to_owned())
+    let mut parse = git(folder);
+    parse.env("GIT_ALLOW_PROTOCOL", "none");
+    parse.args(["rev-parse", "--verify", "--quiet", "--end-of-options", &name]);
+    Ok(text(&run("ref", &mut parse, cancel)?))
+}
+
+/// A repository of our own that borrows the objects of a session's, and looks at its
+/// workspace through an index of its own. It is removed with this value.
+pub(crate) struct Scratch<'a> {
+    dir: PathBuf,
+    workspace: &'a Path,
+    cancel: &'a CancellationToken,
+}
+
+impl<'a> Scratch<'a> {
+    /// Makes one in `folder`, for a repository with this commit.
+    pub(crate) fn make(
+        folder: &Path,
+        workspace: &'a Path,
+        git_dir: &Path,
+        commit: &str,
+        cancel: &'a CancellationToken,
+    ) -> Result<Self, GitError> {
+        let dir = folder.join(format!("{SCRATCH}{}", uuid::Uuid::now_v7()));
+        std::fs::create_dir(&dir)?;
+        let own = Self { dir, workspace, cancel };
+        let format = if commit.len() == 64 { "sha256" } else { "sha1" };
+        let format = format!("--object-format={format}");
+        // A template of the user's may have hooks.
+        let init = ["init", "--quiet", "--bare", "--template=", &format];
+        run("init", git(&own.dir).args(init), cancel)?;
+        let objects = git_dir.join("objects");
+        std::fs::create_dir_all(own.dir.join("objects/info"))?;
+        std::fs::write(
+            own.dir.join("objects/info/alternates"),
+            objects.as_os_str().as_encoded_bytes(),
+        )?;
+        Ok(own)
+    }
+
+    /// Git in that repository.
+    pub(crate) fn git(&self) -> Command {
+        let mut command = git(&self.dir);
+        command.env("GIT_DIR", &self.dir);
+        command
+    }
+
+    /// Git in that repository, with the session's files as its working tree.
+    pub(crate) fn in_workspace(&self) -> Command {
+        let mut command = git(self.workspace);
+        command.args(["-c", "core.bare=false", "-c", "advice.addEmbeddedRepo=false"]);
+        command.args(["-c", "submodule.recurse=false"]);
+        command.env("GIT_DIR", &self.dir).env("GIT_WORK_TREE", self.workspace);
+        command
+    }
+
+    /// Takes all files into the index, but those that are ignored.
+    pub(crate) fn take(&self, from: &str) -> Result<(), GitError> {
+        run("read-tree", self.in_workspace().args(["read-tree", from]), self.cancel)?;
+        // Of a submodule that it knows, git asks the state by running itself in there, with
+        // what is configured there. Of one that it does not, it takes the commit.
+        let submodules = self.submodules()?;
+        let none = "0".repeat(from.len());
+        let unknown = submodules.iter().map(|(path, _)| ("0", none.as_str(), path.as_slice()));
+        self.set_index(unknown)?;
+        run("add", self.in_workspace().args(["add", "--all", "--", "."]), self.cancel)?;
+        // One that was never filled is an empty folder, and as it was.
+        let filled = self.submodules()?;
+        let empty = submodules.iter().filter(|(path, _)| {
+            !filled.iter().any(|(known, _)| known == path)
+                && std::fs::read_dir(self.workspace.join(OsStr::from_bytes(path)))
+                    .is_ok_and(|mut entries| entries.next().is_none())
+        });
+        self.set_index(empty.map(|(path, commit)| ("160000", commit.as_str(), path.as_slice())))
+    }
+
+    /// Submodules in the index, and their commits.
+    fn submodules(&self) -> Result<Vec<(Vec<u8>, String)>, GitError> {
+        let mut list = self.in_workspace();
+        list.args(["ls-files", "--stage", "-z"]);
+        let listed = run("ls-files", &mut list, self.cancel)?.stdout;
+        let entries = listed.split(|byte| *byte == 0);
+        Ok(entries
+            .filter_map(|entry| {
+                let tab = entry.iter().position(|byte| *byte == b'\t')?;
+                let head = std::str::from_utf8(&entry[..tab]).ok()?;
+                let commit = head.strip_prefix("160000 ")?.split(' ').next()?;
+                Some((entry[tab + 1..].to_vec(), commit.to_owned()))
+            })
+            .collect())
+    }
+
+    /// Puts entries (mode, object, path) into the index; those of mode 0 are taken out.
+    fn set_index<'b>(
+        &self,
+        entries: impl Iterator<Item = (&'b str, &'b str, &'b [u8])>,
+    ) -> Result<(), GitError> {
+        let mut lines = Vec::new();
+        for (mode, object, path) in entries {
+            lines.extend_from_slice(format!("{mode} {object}\t").as_bytes());
+            lines.extend_from_slice(path);
+            lines.push(0);
+        }
+        if lines.is_empty() {
+            return Ok(());
+        }
+        let file = self.dir.join("entries");
+        std::fs::write(&file, &lines)?;
+        let mut update = self.in_workspace();
+        update.args(["update-index", "-z", "--index-info"]).stdin(std::fs::File::open(&file)?);
+        run("update-index", &mut update, self.cancel)?;
+        Ok(())
+    }
+
+    /// How the files that were taken differ from a commit.
+    pub(crate) fn differ(&self, from: &str, form: &[&str]) -> Result<Vec<u8>, GitError> {
+        let args = ["diff", "--cached", "--no-ext-diff", "--no-textconv", "--no-color"];
+        let mut diff = self.in_workspace();
+        diff.args(args).args(form).arg(from);
+        Ok(run("diff", &mut diff, self.cancel)?.stdout)
+    }
+}
+
+impl Drop for Scratch<'_> {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.dir);
+    }
 }
 
 /// What a session has changed since it began, as a patch: committed or not, new files too.
-/// `None` where its workspace is no clone that was made here.
 pub(crate) fn diff(
+    repository: &Repository,
     workspace: &Path,
+    folder: &Path,
     cancel: &CancellationToken,
-) -> Result<Option<Vec<u8>>, GitError> {
-    let base = match std::fs::read_to_string(workspace.with_file_name(BASE)) {
-        Ok(base) => base.trim().to_owned(),
-        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Ok(None),
-        Err(error) => return Err(GitError::Start(error)),
-    };
-    let own = Own(workspace.with_file_name(format!("diff.{}", uuid::Uuid::now_v7())));
-    std::fs::create_dir(&own.0).map_err(GitError::Start)?;
-    run("init", git(&own.0).args(["init", "--quiet", "--bare"]), cancel)?;
-    let objects = workspace.join(".git/objects");
-    std::fs::write(own.0.join("objects/info/alternates"), objects.as_os_str().as_encoded_bytes())
-        .map_err(GitError::Start)?;
-    let with_own = |args: &[&str]| {
-        let mut command = git(workspace);
-        command.args(["-c", "core.bare=false", "-c", "advice.addEmbeddedRepo=false"]);
-        command.args(args).env("GIT_DIR", &own.0).env("GIT_WORK_TREE", workspace);
-        command
-    };
-    run("read-tree", &mut with_own(&["read-tree", &base]), cancel)?;
-    run("add", &mut with_own(&["add", "--all", "--", "."]), cancel)?;
-    let args = ["diff", "--cached", "--binary", "--no-ext-diff", "--no-textconv", "--no-color"];
-    let args = [&args[..], &[&base]].concat();
-    Ok(Some(run("diff", &mut with_own(&args), cancel)?.stdout))
-}
-
-/// A repository that is removed with this value.
-struct Own(PathBuf);
-
-impl Drop for Own {
-    fn drop(&mut self) {
-        let _ = std::fs::remove_dir_all(&self.0);
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-    use std::fs;
-
-    fn in_repository(folder: &Path, args: &[&str]) -> String {
-        let names = ["-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"];
-        let output = git(folder).args(names).args(args).output().expect("git");
-        assert!(output.status.success(), "{args:?}: {}", String::from_utf8_lossy(&output.stderr));
-        String::from_utf8_lossy(&output.stdout).trim().to_owned()
-    }
-
-    /// A repository with `file` in two versions, the older one tagged `v1`, and a place for
-    /// a clone of it.
-    fn scene() -> (tempfile::TempDir, PathBuf, PathBuf) {
-        let dir = tempfile::tempdir().expect("a folder");
-        let (source, target) = (dir.path().join("source"), dir.path().join("work/workspace"));
-        fs::create_dir_all(&source).expect("a folder");
-        fs::create_dir_all(&target).expect("a folder");
-        in_repository(&source, &["init", "--quiet"]);
-        for (text, tag) in [("one\n", "v1"), ("two\n", "v2")] {
-            fs::write(source.join("file"), text).expect("a file");
-            in_repository(&source, &["add", "file"]);
-            in_repository(&source, &["commit", "--quiet", "-m", text.trim()]);
-            in_repository(&source, &["tag", tag]);
-        }
-        (dir, source, target)
-    }
-
-    fn try_clone(
-        source: &Path,
-        reference: Option<&str>,
-        branch: &str,
-        to: &Path,
-    ) -> Result<(), GitError> {
-        clone(source.to_str().expect("UTF-8"), reference, branch, to, &CancellationToken::new())
-    }
-
-    fn text(folder: &Path) -> String {
-        fs::read_to_string(folder.join("file")).expect("a file")
-    }
-
-    #[test]
-    fn a_clone_is_on_a_branch_of_its_own() {
-        for (reference, wanted) in [(None, "two\n"), (Some("main"), "two\n"), (Some("v1"), "one\n")]
-        {
-            let (_dir, source, target) = scene();
-            try_clone(&source, reference, "greenroom/tidy", &target).expect("a clone");
-            assert_eq!(text(&target), wanted);
-            let branch = in_repository(&target, &["branch", "--show-current"]);
-            assert_eq!(branch, "greenroom/tidy");
-        }
-        let (_dir, source, target) = scene();
-        try_clone(&source, None, "greenroom/a..b.lock", &target).expect("a clone");
-        assert_eq!(in_repository(&target, &["branch", "--show-current"]), "greenroom/session");
-    }
-
-    #[test]
-    fn a_patch_has_all_that_changed_and_applies() {
-        let (_dir, source, target) = scene();
-        try_clone(&source, None, "greenroom/tidy", &target).expect("a clone");
-        let token = CancellationToken::new();
-        assert_eq!(diff(&target, &token).expect("a diff").as_deref(), Some(&b""[..]));
-        fs::write(target.join("file"), "committed\n").expect("a file");
-        in_repository(&target, &["commit", "--quiet", "-am", "x"]);
-        fs::write(target.join("new"), "not even added\n").expect("a file");
-        // What the agent has configured there is not run.
-        for key in ["diff.external", "filter.trap.clean", "core.fsmonitor", "diff.trap.textconv"] {
-            in_repository(&target, &["config", key, "touch ../was-here; cat"]);
-        }
-        fs::write(target.join(".gitattributes"), "* filter=trap diff=trap\n").expect("a file");
-        let index = fs::read(target.join(".git/index")).expect("its index");
-        let patch = diff(&target, &token).expect("a diff").expect("a clone");
-        assert!(!target.with_file_name("was-here").exists());
-        assert_eq!(fs::read(target.join(".git/index")).expect("its index"), index);
-        let file = target.with_file_name("patch");
-        fs::write(&file, &patch).expect("a file");
-        in_repository(&source, &["apply", file.to_str().expect("UTF-8")]);
-        assert_eq!(text(&source), "committed\n");
-        assert!(source.join("new").exists());
-        let left: Vec<_> = fs::read_dir(target.parent().expect("a folder")).expect("it").collect();
-        assert_eq!(left.len(), 3, "workspace, base and patch: {left:?}");
-    }
-
-    #[test]
-    fn what_is_not_there_is_said() {
-        let (_dir, source, target) = scene();
-        let error = try_clone(Path::new("/no/such/place"), None, "b", &target).expect_err("none");
-        assert!(error.to_string().contains("/no/such/place"), "{error}");
-        let error = try_clone(&source, Some("v9"), "b", &target).expect_err("none");
-        assert!(error.to_string().contains("v9"), "{error}");
-        let none = diff(&source, &CancellationToken::new()).expect("no clone of ours");
-        assert_eq!(none, None);
-    }
-
-    #[test]
-    fn a_clone_that_is_not_wanted_any_more_ends() {
-        let (_dir, source, target) = scene();
-        let token = CancellationToken::new();
-        token.cancel();
-        let done = clone(source.to_str().expect("UTF-8"), None, "b", &target, &token);
-        assert!(matches!(done, Err(GitError::Cancelled)), "{done:?}");
-    }
+) -> Result<Vec<u8>, GitError> {
+    let base = &repository.base;
+    let own = Scratch::make(folder, workspace, &repository.git_dir(workspace), base, cancel)?;
+    own.take(base)?;
+    own.differ(base, &["--binary"])
 }

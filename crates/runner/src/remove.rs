@@ -15,7 +15,8 @@ use rustix::fs::{AtFlags, Dir, FileType, Mode, OFlags, ResolveFlags, unlinkat};
 use rustix::io::Errno;
 
 use crate::beneath::open_beneath;
-use crate::folder::Folder;
+use crate::folder::{Folder, REPOSITORY};
+use crate::worktree;
 
 /// Deeper trees are taken apart, so that they need neither stack nor descriptors.
 const DEPTH: usize = 64;
@@ -165,6 +166,11 @@ fn open_dir(path: &Path) -> io::Result<OwnedFd> {
     Ok(rustix::fs::open(path, flags, Mode::empty())?)
 }
 
+/// Removes `name` from this folder, with everything beneath it.
+pub(crate) fn remove_in(parent: &Path, name: &CStr) -> io::Result<Left> {
+    Ok(remove_tree(open_dir(parent)?.as_fd(), name))
+}
+
 /// Removes everything in a folder of the runner's own, and lets the folder be.
 pub(crate) fn empty(path: &Path) -> io::Result<Left> {
     let folder = open_dir(path)?;
@@ -210,7 +216,11 @@ pub(crate) fn session(folder: &Folder, uid: SessionUid) -> io::Result<Left> {
     match open_dir(&folder.run(uid)) {
         Ok(run) => {
             mark_removed(folder, uid)?;
-            let stay = [b"floor".as_slice(), REMOVED.as_bytes()];
+            // A worktree that could not be taken off its repository is tried again.
+            if let Err(error) = worktree::forget(folder, uid) {
+                tracing::warn!(%uid, %error, "a removed session's worktree stays registered");
+            }
+            let stay = [b"floor".as_slice(), REMOVED.as_bytes(), REPOSITORY.as_bytes()];
             for name in entries(&run)?.into_iter().filter(|name| !stay.contains(&name.to_bytes())) {
                 let more = remove_tree(run.as_fd(), &name);
                 left.mounts += more.mounts;
@@ -223,6 +233,20 @@ pub(crate) fn session(folder: &Folder, uid: SessionUid) -> io::Result<Left> {
     Ok(left)
 }
 
+/// Sessions that were removed, of which something is left to be seen to.
+pub(crate) fn removed(folder: &Folder) -> io::Result<Vec<SessionUid>> {
+    let sessions = folder.sessions()?.into_iter().map(|(uid, _)| uid);
+    Ok(sessions.filter(|uid| folder.run(*uid).join(REMOVED).exists()).collect())
+}
+
+/// Takes worktrees of removed sessions off their repositories, where that failed before.
+pub(crate) fn old_worktrees(folder: &Folder) -> io::Result<()> {
+    for uid in removed(folder)? {
+        worktree::forget(folder, uid).map_err(io::Error::other)?;
+    }
+    Ok(())
+}
+
 fn mark_removed(folder: &Folder, uid: SessionUid) -> io::Result<()> {
     match File::create_new(folder.run(uid).join(REMOVED)) {
         Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -230,14 +254,19 @@ fn mark_removed(folder: &Folder, uid: SessionUid) -> io::Result<()> {
     }
 }
 
+/// Whether the session with these control folders was removed long before `now`.
+pub(crate) fn is_old(run: &Path, now: SystemTime) -> bool {
+    let removed = fs::metadata(run.join(REMOVED)).and_then(|meta| meta.modified());
+    let since = removed.map(|removed| now.duration_since(removed));
+    matches!(since, Ok(Ok(since)) if since > FLOOR_STAYS)
+}
+
 /// Removes the floors of sessions that were removed long before `now`.
 pub(crate) fn old_floors(folder: &Folder, now: SystemTime) -> io::Result<()> {
     let runs = open_dir(&folder.runs())?;
     for entry in fs::read_dir(folder.runs())? {
         let entry = entry?;
-        let removed = fs::metadata(entry.path().join(REMOVED)).and_then(|meta| meta.modified());
-        let Ok(removed) = removed else { continue };
-        if now.duration_since(removed).is_ok_and(|since| since > FLOOR_STAYS) {
+        if is_old(&entry.path(), now) {
             use std::os::unix::ffi::OsStrExt;
             let name = CString::new(entry.file_name().as_bytes()).map_err(io::Error::other)?;
             let left = remove_tree(runs.as_fd(), &name);

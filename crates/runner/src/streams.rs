@@ -1,6 +1,7 @@
 //! Transfers the coordinator asks for: each is dialled from here, in two plain halves.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use bytes::Bytes;
 use futures::{Stream, StreamExt};
@@ -9,6 +10,7 @@ use greenroom_protocol::link::{OpenStream, StreamHead, StreamKind};
 use serde::Serialize;
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 use tokio_util::io::ReaderStream;
+use tokio_util::sync::CancellationToken;
 
 use crate::beneath::RelPath;
 use crate::files::{self, Files, Upload};
@@ -18,6 +20,9 @@ use crate::http::Api;
 
 /// Bytes of a file that travel at once.
 const CHUNK: usize = 256 << 10;
+
+/// A push that takes longer is given up.
+const PUSH: Duration = Duration::from_secs(300);
 
 /// Serves one transfer from beginning to end.
 pub(crate) async fn serve(api: Api, folder: Arc<Folder>, open: OpenStream) {
@@ -99,6 +104,21 @@ async fn answer(
             let length = patch.len() as u64;
             let body = futures::stream::once(std::future::ready(Ok(Bytes::from(patch))));
             Ok((sized(length), Box::pin(body)))
+        }
+        StreamKind::Push(request) => {
+            let cancel = CancellationToken::new();
+            let given_up = cancel.clone();
+            let push = blocking(move || files::push(&whole, uid, &request, &given_up));
+            tokio::pin!(push);
+            let pushed = match tokio::time::timeout(PUSH, &mut push).await {
+                Ok(pushed) => pushed,
+                // It ends at once, and says so.
+                Err(_) => {
+                    cancel.cancel();
+                    push.await
+                }
+            };
+            json(&pushed?)
         }
         StreamKind::Http(request) => {
             let (http, body) =

@@ -66,6 +66,9 @@ pub(crate) async fn run(host: Arc<Host>) {
             if let Err(error) = remove::old_floors(&folder, SystemTime::now()) {
                 tracing::warn!(%error, "records of removed sessions are not removed");
             }
+            if let Err(error) = remove::old_worktrees(&folder) {
+                tracing::warn!(%error, "a removed session's worktree stays registered");
+            }
             remove::empty(&folder.trash()).unwrap_or_else(Left::from)
         });
         let note = words(&left.await, &host.folder.trash());

@@ -11,6 +11,7 @@ use crate::copy;
 use crate::folder::{Folder, Place, make_private};
 use crate::git;
 use crate::remove;
+use crate::worktree;
 
 /// Why a workspace could not be made, in words for the one who started the session.
 #[derive(Debug, thiserror::Error)]
@@ -21,6 +22,9 @@ pub(crate) enum WorkspaceError {
     /// Git said no.
     #[error("the workspace could not be cloned: {0}")]
     Git(git::GitError),
+    /// Git said no.
+    #[error("the workspace could not be made: {0}")]
+    Worktree(git::GitError),
     /// The disk said no.
     #[error("the workspace {} could not be made: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
@@ -38,9 +42,10 @@ pub(crate) fn paths(folder: &Folder, uid: SessionUid, from: &WorkspaceFrom) -> P
     let work = folder.work(uid);
     let workspace = match from {
         WorkspaceFrom::Dir { path, mode: DirMode::InPlace } => PathBuf::from(path),
-        WorkspaceFrom::Empty | WorkspaceFrom::Dir { .. } | WorkspaceFrom::Git { .. } => {
-            work.join("workspace")
-        }
+        WorkspaceFrom::Empty
+        | WorkspaceFrom::Dir { .. }
+        | WorkspaceFrom::Git { .. }
+        | WorkspaceFrom::Worktree { .. } => work.join("workspace"),
     };
     Paths { workspace, home: work.join("home") }
 }
@@ -75,10 +80,19 @@ pub(crate) fn make(
         }
         WorkspaceFrom::Git { url, reference } if known.is_none() => {
             let branch = format!("greenroom/{session}");
-            clone(url, reference.as_deref(), &branch, &workspace, cancel)?;
+            let made = clone(url, reference.as_deref(), &branch, &workspace, cancel)?;
+            folder.set_repository(uid, &made).map_err(fail(&workspace))?;
             Place { path: workspace.clone(), in_place: false }
         }
-        WorkspaceFrom::Empty | WorkspaceFrom::Dir { .. } | WorkspaceFrom::Git { .. } => {
+        WorkspaceFrom::Worktree { path, reference } if known.is_none() => {
+            worktree::make(folder, uid, session, path, reference.as_deref(), cancel)
+                .map_err(WorkspaceError::Worktree)?;
+            Place { path: workspace.clone(), in_place: false }
+        }
+        WorkspaceFrom::Empty
+        | WorkspaceFrom::Dir { .. }
+        | WorkspaceFrom::Git { .. }
+        | WorkspaceFrom::Worktree { .. } => {
             make_private(&workspace).map_err(fail(&workspace))?;
             Place { path: workspace.clone(), in_place: false }
         }
@@ -125,15 +139,16 @@ fn clone(
     branch: &str,
     workspace: &Path,
     cancel: &CancellationToken,
-) -> Result<(), WorkspaceError> {
+) -> Result<git::Repository, WorkspaceError> {
     let part = workspace.with_file_name("workspace.part");
     let fail = |source| WorkspaceError::Io { path: workspace.to_owned(), source };
     make_private(&part).map_err(fail)?;
     remove::empty(&part).map_err(fail)?;
-    git::clone(url, reference, branch, &part, cancel).map_err(WorkspaceError::Git)?;
+    let made = git::clone(url, reference, branch, &part, cancel).map_err(WorkspaceError::Git)?;
     std::fs::rename(&part, workspace)
         .and_then(|()| greenroom_shim::control::sync_parent(workspace))
-        .map_err(fail)
+        .map_err(fail)?;
+    Ok(made)
 }
 
 #[cfg(test)]

@@ -9,6 +9,7 @@ mod files;
 mod http;
 mod logs;
 mod ls;
+mod push;
 mod resume;
 mod send;
 mod show;
@@ -53,6 +54,7 @@ enum Command {
     Delete(delete::Args),
     Files(files::Args),
     Diff(diff::Args),
+    Push(push::Args),
     Http(http::Args),
     Abandon(abandon::Args),
 }
@@ -115,6 +117,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
         Command::Agent(args) => agent::run(context, &whose, args).await,
         Command::Delete(args) => delete::run(context, &whose, args).await,
         Command::Diff(args) => diff::run(context, &whose, args).await,
+        Command::Push(args) => push::run(context, &whose, args).await,
         Command::Http(args) => http::run(context, &whose, args).await,
         Command::Files(args) => files::run(context, &whose, args).await,
         Command::Abandon(args) => abandon::run(context, &whose, args).await,

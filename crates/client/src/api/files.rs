@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
-use greenroom_protocol::v1::{FileInfo, Mkdir};
+use greenroom_protocol::v1::{FileInfo, Mkdir, PushRequest, Pushed};
 use reqwest::{Body, Method, Response};
 
 use crate::http::{Answer, Call, Listing};
@@ -16,6 +16,9 @@ const ANYTHING: &str = "*/*";
 const BEGIN: Duration = Duration::from_secs(60);
 /// Time without a byte of a file after which its transfer has failed.
 const STALL: Duration = Duration::from_secs(60);
+
+/// Time a push may take.
+const PUSH: Duration = Duration::from_secs(330);
 
 /// The bytes of a file, as they come.
 #[derive(Debug)]
@@ -91,6 +94,17 @@ impl Client {
         let sent = tokio::time::timeout(BEGIN, self.accepted(request)).await;
         let response = sent.unwrap_or_else(|_| Err(silent()))?;
         Ok(FileBody { response, client: self.clone() })
+    }
+
+    /// Pushes what a session has committed.
+    pub async fn push(
+        &self,
+        session: &str,
+        request: &PushRequest,
+    ) -> Result<Answer<Pushed>, ClientError> {
+        let route = Route::to("v1/sessions").name("session", session)?.then("push");
+        let call = Call { wait: PUSH, ..Call::json(request) };
+        self.call(Method::POST, route, call).await
     }
 
     /// Writes a file.

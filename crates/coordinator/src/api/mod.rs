@@ -10,6 +10,7 @@ mod history;
 mod link;
 mod login;
 mod page;
+mod push;
 mod requests;
 mod runners;
 mod runs;
@@ -53,6 +54,7 @@ pub fn operations() -> OpenApiRouter<Arc<App>> {
         .merge(approvals::routes())
         .merge(events::routes())
         .merge(files::routes())
+        .merge(push::routes())
         .merge(requests::routes())
         .merge(history::routes())
         .merge(login::routes())

@@ -202,6 +202,9 @@ fn complete_schemas(schemas: &mut Value) {
     );
     let path = json!({ "type": "string", "minLength": 1, "maxLength": 4096, "pattern": BENEATH });
     set(all, "Mkdir", &[("path", path)]);
+    let text = |pattern: String| json!({ "type": ["string", "null"], "pattern": pattern });
+    let (branch, remote) = push_patterns();
+    set(all, "PushRequest", &[("branch", text(branch)), ("remote", text(remote))]);
     all.values_mut().for_each(one_key_says_which);
     // One of `prompt` and `input`; for a session, at most one.
     let given = |key: &str| json!({ "required": [key], "properties": { key: { "not": { "type": "null" } } } });
@@ -213,6 +216,17 @@ fn complete_schemas(schemas: &mut Value) {
             schema["anyOf"] = json!([given("prompt"), given("input")]);
         }
     }
+}
+
+/// What a branch and an address look like: the latter with a scheme, or as `user@host:path`,
+/// without a password either way.
+fn push_patterns() -> (String, String) {
+    let control = "\\u0000-\\u001f\\u007f-\\u009f";
+    let branch = format!("^[^\\-{control}][^{control}]*$");
+    let schemed =
+        format!("(?:https?|ssh|git)://(?:[^/:@{control}]*@)?[^/@{control}]*(?:/[^{control}]*)?");
+    let short = format!("[^\\-/:@{control}][^/:@{control}]*@[^/:@{control}]*:[^@{control}]*");
+    (branch, format!("^(?:{schemed}|{short})$"))
 }
 
 /// Where the name of an object's only key says which of several things it is, it has no other.

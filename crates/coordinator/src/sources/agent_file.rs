@@ -14,6 +14,7 @@ use serde_json::Value;
 use super::docker_yaml;
 use super::loop_file::LoopFile;
 use super::template;
+use super::workspace_file::WorkspaceFile;
 
 /// A file larger than this is no agent file.
 pub const MAX_BYTES: usize = 1 << 20;
@@ -173,25 +174,6 @@ pub(super) enum DriverWord {
     Acp,
     Hosted,
     Loop,
-}
-
-#[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
-pub(super) struct WorkspaceFile {
-    from: WorkspaceWord,
-    path: Option<String>,
-    mode: Option<DirMode>,
-    url: Option<String>,
-    #[serde(rename = "ref")]
-    reference: Option<String>,
-}
-
-#[derive(Debug, Clone, Copy, Deserialize)]
-#[serde(rename_all = "snake_case")]
-enum WorkspaceWord {
-    Empty,
-    Dir,
-    Git,
 }
 
 #[derive(Debug, Deserialize)]
@@ -497,57 +479,6 @@ impl DriverWord {
             Self::Loop => "loop",
         }
     }
-}
-
-impl WorkspaceFile {
-    fn check(self) -> Result<WorkspaceFrom, (String, String)> {
-        let bad = |key: &str, message: &str| Err((format!("workspace.{key}"), message.to_owned()));
-        match self.from {
-            WorkspaceWord::Git if self.path.is_some() => bad("path", "belongs to from: dir"),
-            WorkspaceWord::Git if self.mode.is_some() => bad("mode", "belongs to from: dir"),
-            WorkspaceWord::Git => git(self.url, self.reference),
-            _ if self.url.is_some() => bad("url", "belongs to from: git"),
-            _ if self.reference.is_some() => bad("ref", "belongs to from: git"),
-            WorkspaceWord::Empty if self.path.is_some() => bad("path", "belongs to from: dir"),
-            WorkspaceWord::Empty if self.mode.is_some() => bad("mode", "belongs to from: dir"),
-            WorkspaceWord::Empty => Ok(WorkspaceFrom::Empty),
-            WorkspaceWord::Dir => match self.path {
-                Some(path) if path.starts_with('/') && !path.contains('\0') => {
-                    Ok(WorkspaceFrom::Dir { path, mode: self.mode.unwrap_or_default() })
-                }
-                Some(_) => bad("path", "must be an absolute path on the runner's machine"),
-                None => bad("path", "is required for from: dir"),
-            },
-        }
-    }
-}
-
-fn git(url: Option<String>, reference: Option<String>) -> Result<WorkspaceFrom, (String, String)> {
-    let bad = |key: &str, message: &str| Err((format!("workspace.{key}"), message.to_owned()));
-    let Some(url) = url else {
-        return bad("url", "is required for from: git");
-    };
-    let plain = |text: &str| {
-        !text.is_empty() && !text.starts_with('-') && !text.chars().any(char::is_control)
-    };
-    let (scheme, rest) = url.split_once("://").unwrap_or(("", &url));
-    let by_ssh =
-        url.split_once(':').is_some_and(|(host, _)| host.contains('@') && !host.contains('/'));
-    let known = matches!(scheme, "https" | "http" | "ssh" | "git" | "file") || url.starts_with('/');
-    if !plain(&url) || !(known || (by_ssh && scheme.is_empty())) {
-        return bad(
-            "url",
-            "is the address of a git repository, or its absolute path on the runner's machine",
-        );
-    }
-    let authority = rest.split('/').next().unwrap_or_default();
-    if authority.rsplit_once('@').is_some_and(|(user, _)| user.contains(':')) {
-        return bad("url", "must not hold a password: use the runner's git credential helper");
-    }
-    if reference.as_deref().is_some_and(|reference| !plain(reference)) {
-        return bad("ref", "is a branch, a tag or a commit");
-    }
-    Ok(WorkspaceFrom::Git { url, reference })
 }
 
 impl LimitsFile {

@@ -9,9 +9,10 @@ use serde::Deserialize;
 use serde_json::{Number, Value};
 
 use super::agent_file::{
-    AgentFile, ApprovalsFile, DriverWord, LimitsFile, RunnerFile, StopFile, Text, WorkspaceFile,
+    AgentFile, ApprovalsFile, DriverWord, LimitsFile, RunnerFile, StopFile, Text,
 };
 use super::template;
+use super::workspace_file::WorkspaceFile;
 
 /// What is wrong: a key, and what about it.
 type Wrong = (String, String);

@@ -13,6 +13,7 @@ mod reference;
 mod remote;
 pub(crate) mod resolve;
 mod template;
+pub(crate) mod workspace_file;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
