@@ -6,7 +6,7 @@ import {
   Outlet,
   redirect,
 } from "@tanstack/react-router";
-import { useCsrf as keepCsrf, problemOf } from "./api/client";
+import { problemOf } from "./api/client";
 import { meQuery, queries, type Sort } from "./api/queries";
 import { STATUSES, type Status } from "./api/types";
 import { Broken, NotFound } from "./features/Broken";
@@ -57,8 +57,7 @@ const signedIn = createRoute({
   component: Shell,
   beforeLoad: async ({ location }) => {
     try {
-      const me = await queries.ensureQueryData(meQuery);
-      if (me !== null) keepCsrf(me.csrf);
+      await queries.ensureQueryData(meQuery);
     } catch (error) {
       const { status } = problemOf(error);
       if (status === 401) throw redirect({ to: "/login", search: { to: location.href } });

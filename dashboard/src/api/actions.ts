@@ -14,6 +14,7 @@ import type {
   List,
   NewToken,
   PatchSession,
+  ReviseRun,
   Role,
   Run,
   Runner,
@@ -203,7 +204,7 @@ export function withdrawRun(run: string): Action<Run> {
   };
 }
 
-export function patchRun(run: string, body: { prompt?: string; position?: number }): Action<Run> {
+export function patchRun(run: string, body: ReviseRun): Action<Run> {
   return { name: "Change", method: "PATCH", path: url(["v1", "runs", run]), body };
 }
 

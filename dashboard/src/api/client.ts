@@ -19,23 +19,12 @@ export class Problem extends Error {
     this.candidates = body.candidates ?? [];
   }
 
-  /** The coordinator is older than this page and does not have this at all. */
-  get isUnsupported(): boolean {
-    return this.code === "route_not_found" || this.code === "method_not_allowed";
-  }
 }
 
 export function problemOf(error: unknown): Problem {
   if (error instanceof Problem) return error;
   const detail = error instanceof Error ? error.message : String(error);
   return new Problem({ code: "page_error", detail });
-}
-
-let csrf = "";
-
-/** The word that a signed-in page sends with everything that changes something. */
-export function useCsrf(word: string): void {
-  csrf = word;
 }
 
 type SignedOut = () => void;
@@ -59,7 +48,6 @@ export interface Request {
 export async function send(path: string, request: Request = {}): Promise<Response> {
   const method = request.method ?? "GET";
   const headers: Record<string, string> = { accept: "application/json", ...request.headers };
-  if (method !== "GET" && csrf !== "") headers["x-greenroom-csrf"] = csrf;
   let body = request.raw;
   if (request.body !== undefined) {
     headers["content-type"] = "application/json";

@@ -5,16 +5,16 @@ import {
   infiniteQueryOptions,
   QueryClient,
   queryOptions,
-  useQuery,
 } from "@tanstack/react-query";
 import { get, problemOf, send, url } from "./client";
 import type {
   Agent,
+  AgentVersion,
   Approval,
   FileInfo,
   Health,
   List,
-  Receipt,
+  ReceiptAt,
   Run,
   Runner,
   Session,
@@ -121,20 +121,11 @@ export const agentsQuery = queryOptions({
   queryFn: ({ signal }) => get<List<Agent>>("/v1/agents", { signal }),
 });
 
-export interface AgentVersion {
-  version: number;
-  digest: string;
-  source: string;
-  seen_at: string;
-  spec?: unknown;
-}
-
 export const versionsQuery = (name: string) =>
   queryOptions({
     queryKey: ["agents", name, "versions"],
     queryFn: ({ signal }) =>
       get<List<AgentVersion>>(url(["v1", "agents", name, "versions"]), { signal }),
-    retry: false,
   });
 
 export const runnersQuery = queryOptions({
@@ -181,15 +172,26 @@ export const diffQuery = (id: string, seq?: number) =>
     retry: false,
   });
 
-export const receiptsQuery = (id: string) =>
+/** All pages of a list, one after another. */
+async function whole<T>(page: (cursor: string | undefined) => Promise<List<T>>): Promise<T[]> {
+  const items: T[] = [];
+  for (let cursor: string | undefined; ; ) {
+    const next = await page(cursor);
+    items.push(...next.items);
+    if (next.next_cursor == null) return items;
+    cursor = next.next_cursor;
+  }
+}
+
+/** The receipts up to that of the last compute that has ended. */
+export const receiptsQuery = (id: string, last: number) =>
   queryOptions({
-    queryKey: ["receipts", id],
+    queryKey: ["receipts", id, last],
     queryFn: ({ signal }) =>
-      get<List<Receipt & { seq?: number; at?: string }>>(url(["v1", "sessions", id, "receipts"]), {
-        signal,
-      }),
-    staleTime: 0,
-    retry: false,
+      whole<ReceiptAt>((cursor) =>
+        get(url(["v1", "sessions", id, "receipts"], { limit: NEXT, cursor }), { signal }),
+      ),
+    placeholderData: (before) => before,
   });
 
 export const stateQuery = (id: string, seq: number) =>
@@ -197,22 +199,12 @@ export const stateQuery = (id: string, seq: number) =>
     queryKey: ["state", id, seq],
     queryFn: ({ signal }) =>
       get<Session>(url(["v1", "sessions", id, "state"], { seq }), { signal }),
-    retry: false,
   });
 
-/** Who is signed in; `null` where the coordinator does not say. */
+/** Who is signed in. */
 export const meQuery = queryOptions({
   queryKey: ["me"],
-  queryFn: async ({ signal }): Promise<SignedIn | null> => {
-    try {
-      return await get<SignedIn>("/v1/login", { signal, quiet: true });
-    } catch (error) {
-      if (!problemOf(error).isUnsupported) throw error;
-      // An older coordinator: a list says whether one is signed in.
-      await get(url(["v1", "sessions"], { limit: 1 }), { signal, quiet: true });
-      return null;
-    }
-  },
+  queryFn: ({ signal }) => get<SignedIn>("/v1/login", { signal, quiet: true }),
   retry: (failures, error) => failures < 3 && problemOf(error).code === "no_connection",
 });
 
@@ -229,14 +221,3 @@ export const apiQuery = queryOptions({
   queryFn: ({ signal }) => get<Described>("/openapi.json", { signal }),
   staleTime: Number.POSITIVE_INFINITY,
 });
-
-/** Whether this coordinator has a call; `undefined` until that is known. */
-export function useCan(method: string, path: string): boolean | undefined {
-  const { data } = useQuery(apiQuery);
-  if (data === undefined) return undefined;
-  const shape = path.replaceAll(/\{[^}]*\}/g, "{}");
-  const found = Object.entries(data.paths).find(
-    ([known]) => known.replaceAll(/\{[^}]*\}/g, "{}") === shape,
-  );
-  return found !== undefined && method.toLowerCase() in found[1];
-}

@@ -11,7 +11,7 @@ export interface paths {
             path?: never;
             cookie?: never;
         };
-        /** What runs here, for people */
+        /** The dashboard */
         get: operations["page_page"];
         put?: never;
         post?: never;
@@ -49,7 +49,7 @@ export interface paths {
          * Log a browser in
          * @description A one-time code becomes a cookie, which only pages of this address can use.
          */
-        get: operations["page_login"];
+        get: operations["page_open_link"];
         put?: never;
         post?: never;
         delete?: never;
@@ -146,6 +146,26 @@ export interface paths {
          * @description Sessions that have it keep it.
          */
         delete: operations["agents_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agents/{name}/versions": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List the versions of an agent
+         * @description Every description that was ever read under its name, newest first.
+         */
+        get: operations["agents_versions"];
+        put?: never;
+        post?: never;
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -320,6 +340,32 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/login": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show as whom one is logged in */
+        get: operations["login_who"];
+        put?: never;
+        /**
+         * Log a browser in
+         * @description A token, or the code of a one-time link, becomes a cookie with the same rights. A code is
+         *     good once. The cookie is a token of its own: it is listed with the others, and can be revoked.
+         */
+        post: operations["login_login"];
+        /**
+         * Log a browser out
+         * @description What its login has made is revoked, and with it every stream that was opened by it.
+         */
+        delete: operations["login_logout"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/runners": {
         parameters: {
             query?: never;
@@ -386,7 +432,11 @@ export interface paths {
         delete?: never;
         options?: never;
         head?: never;
-        patch?: never;
+        /**
+         * Change what a run asks, or its place
+         * @description Only of one that waits for its turn.
+         */
+        patch: operations["runs_revise"];
         trace?: never;
     };
     "/v1/runs/{id}/stop": {
@@ -421,6 +471,23 @@ export interface paths {
         put?: never;
         /** Take back a run that was not dispatched */
         post: operations["runs_withdraw"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/seen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /** Show what the caller has seen */
+        get: operations["history_seen"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -647,6 +714,70 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sessions/{id}/http/{path}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Ask the session's agent
+         * @description Only for agents with `driver: hosted`. The request goes to the agent as it is, without
+         *     what is said to Greenroom (`Authorization`, `Cookie`), and its answer comes back as it
+         *     is, streams and upgrades to WebSocket too; `x-greenroom-epoch` says that it is the
+         *     agent's. A session at rest is brought up first. Who lets go of the connection lets go of
+         *     the request.
+         */
+        get: operations["http_get"];
+        /**
+         * Ask the session's agent, with a body
+         * @description As without one.
+         */
+        put: operations["http_put"];
+        /**
+         * Ask the session's agent, with a body
+         * @description As without one.
+         */
+        post: operations["http_post"];
+        /**
+         * Ask the session's agent
+         * @description Only for agents with `driver: hosted`. The request goes to the agent as it is, without
+         *     what is said to Greenroom (`Authorization`, `Cookie`), and its answer comes back as it
+         *     is, streams and upgrades to WebSocket too; `x-greenroom-epoch` says that it is the
+         *     agent's. A session at rest is brought up first. Who lets go of the connection lets go of
+         *     the request.
+         */
+        delete: operations["http_delete"];
+        options?: never;
+        head?: never;
+        /**
+         * Ask the session's agent, with a body
+         * @description As without one.
+         */
+        patch: operations["http_patch"];
+        trace?: never;
+    };
+    "/v1/sessions/{id}/receipts": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * List a session's receipts
+         * @description Oldest first: each compute's end, with its evidence.
+         */
+        get: operations["history_receipts"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/sessions/{id}/resume": {
         parameters: {
             query?: never;
@@ -682,6 +813,43 @@ export interface paths {
          * @description Brings a compute up if there is none and no hold.
          */
         post: operations["runs_create"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{id}/seen": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        /** Mark a session as seen */
+        put: operations["history_see"];
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/sessions/{id}/state": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * Show a session as it was
+         * @description The fold of its log up to and with an entry.
+         */
+        get: operations["history_state"];
+        put?: never;
+        post?: never;
         delete?: never;
         options?: never;
         head?: never;
@@ -893,6 +1061,24 @@ export interface components {
             /** @description Where the first workspace comes from. */
             workspace?: components["schemas"]["WorkspaceFrom"];
         };
+        /** @description A description that an agent has had. */
+        AgentVersion: {
+            /** @description When it was first read. */
+            at: components["schemas"]["Timestamp"];
+            /** @description Whether it is the one in service. */
+            current: boolean;
+            /** @description The description. */
+            description: unknown;
+            /** @description SHA-256 of the description, hexadecimal. */
+            digest: string;
+            /** @description Where it came from. */
+            source: string;
+            /**
+             * Format: int32
+             * @description Counted from 1.
+             */
+            version: number;
+        };
         /** @description What was answered. */
         Answer: {
             /** @description Let the agent remember it, where it can. */
@@ -1039,6 +1225,11 @@ export interface components {
             resumed?: boolean;
             /** @description The session's name. */
             session: components["schemas"]["SessionId"];
+            /**
+             * @description The policies of approvals it stays within, beside its agent's, into which the
+             *     session's own is worked.
+             */
+            within?: components["schemas"]["Policy"][];
         };
         /** @description Body of `POST /v1/sessions/{id}/runs`: one of `prompt` and `input`. */
         CreateRun: {
@@ -1049,7 +1240,8 @@ export interface components {
             /** @description A document that fits the agent's `input_schema`. */
             input?: unknown;
             /**
-             * @description `enqueue` (default), `interrupt`, `reject`; `steer` comes later.
+             * @description `enqueue` (default), `interrupt`, `reject`, or `steer`: to become part of the run in
+             *     progress, where there is one.
              * @enum {string|null}
              */
             mode?: "enqueue" | "interrupt" | "reject" | null;
@@ -1067,6 +1259,7 @@ export interface components {
             /** @description Name of the agent, the key of its source, or its URL. */
             agent: string;
             agent_policy?: components["schemas"]["AgentPolicy"] | null;
+            approvals?: components["schemas"]["SessionPolicy"] | null;
             /** @description Tell the parent about the end of each run. */
             callback?: boolean | null;
             /** @description A name for the session; made up if absent. */
@@ -1117,6 +1310,9 @@ export interface components {
         }) | (components["schemas"]["AcpSpec"] & {
             /** @enum {string} */
             kind: "acp";
+        }) | (components["schemas"]["HostedSpec"] & {
+            /** @enum {string} */
+            kind: "hosted";
         }) | (components["schemas"]["LoopSpec"] & {
             /** @enum {string} */
             kind: "loop";
@@ -1218,11 +1414,46 @@ export interface components {
             /** @description Build of the coordinator. */
             version: string;
         };
+        /**
+         * @description How a run is put to a process that serves HTTP.
+         * @enum {string}
+         */
+        HostedProtocol: "invocations" | "responses" | "agentcore";
+        /** @description A process that serves HTTP on `$PORT`, and how it is asked. */
+        HostedSpec: {
+            /** @description The program and its arguments; no shell is involved. */
+            command: string[];
+            /** @description How a run is put to it. */
+            protocol?: components["schemas"]["HostedProtocol"];
+            /** @description The path whose answer 200 says that it is ready, where it is not the protocol's own. */
+            ready?: string | null;
+        };
+        /** @description A request on its way to an agent that serves HTTP. */
+        HttpRequest: {
+            /**
+             * @description Whether bytes follow, from `GET …/streams/{id}`. They are the request's body; of a
+             *     request for an upgrade, what its client says once that is granted.
+             */
+            body: boolean;
+            /** @description The compute it is for, and no other. */
+            epoch: components["schemas"]["Epoch"];
+            /** @description Its headers, but for those of one connection. */
+            headers: [
+                string,
+                string
+            ][];
+            /** @description Its method. */
+            method: string;
+            /** @description Path and query, as they stand in the request's first line. */
+            target: string;
+        };
         /** @description What happened to the last run that was handed to a compute. */
         LastRun: {
             outcome?: components["schemas"]["Outcome"] | null;
             /** @description The run. */
             run: components["schemas"]["RunId"];
+            /** @description Runs that have become part of it. */
+            steered?: components["schemas"]["RunId"][];
         };
         /**
          * @description What happens to processes an agent leaves behind when it ends by itself.
@@ -1283,6 +1514,29 @@ export interface components {
                 /**
                  * Format: int32
                  * @description Which description of that name.
+                 */
+                version: number;
+            }[];
+            /** @description Where the next page begins; `null` on the last. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        List_AgentVersion: {
+            /** @description The entries. */
+            items: {
+                /** @description When it was first read. */
+                at: components["schemas"]["Timestamp"];
+                /** @description Whether it is the one in service. */
+                current: boolean;
+                /** @description The description. */
+                description: unknown;
+                /** @description SHA-256 of the description, hexadecimal. */
+                digest: string;
+                /** @description Where it came from. */
+                source: string;
+                /**
+                 * Format: int32
+                 * @description Counted from 1.
                  */
                 version: number;
             }[];
@@ -1361,6 +1615,25 @@ export interface components {
                  * @description Bytes of a file.
                  */
                 size: number;
+            }[];
+            /** @description Where the next page begins; `null` on the last. */
+            next_cursor?: string | null;
+        };
+        /** @description A page of a list. */
+        List_ReceiptAt: {
+            /** @description The entries. */
+            items: {
+                /** @description When that was written. */
+                at: components["schemas"]["Timestamp"];
+                /**
+                 * @description How the session stood by it: `stopped`, `finished`, `failed`, `interrupted`; `late` for the
+                 *     receipt of a compute that a person had closed before.
+                 */
+                how: string;
+                /** @description The evidence. */
+                receipt: components["schemas"]["Receipt"];
+                /** @description The entry of the log. */
+                seq: components["schemas"]["u64"];
             }[];
             /** @description Where the next page begins; `null` on the last. */
             next_cursor?: string | null;
@@ -1459,6 +1732,8 @@ export interface components {
                 agent: components["schemas"]["AgentRef"];
                 /** @description What a resume does when the agent's source says something else by then. */
                 agent_policy?: components["schemas"]["AgentPolicy"];
+                /** @description What it lays over its agent's policy of approvals. */
+                approvals?: components["schemas"]["SessionPolicy"];
                 /** @description When it was created. */
                 created_at: components["schemas"]["Timestamp"];
                 /** @description Its latest compute; 0 before the first. */
@@ -1511,6 +1786,11 @@ export interface components {
                 version: number;
                 /** @description What is wanted of its compute: `up`, `down`, or `null` without one. */
                 wanted?: string | null;
+                /**
+                 * @description The policies it stays within: those of the sessions above it, where the agent of one
+                 *     has created it.
+                 */
+                within?: components["schemas"]["Policy"][];
             }[];
             /** @description Where the next page begins; `null` on the last. */
             next_cursor?: string | null;
@@ -1530,6 +1810,18 @@ export interface components {
             }[];
             /** @description Where the next page begins; `null` on the last. */
             next_cursor?: string | null;
+        };
+        /** @description Who asks. */
+        Login: {
+            /** @description For whom. */
+            principal: string;
+            /** @description With which rights. */
+            role: components["schemas"]["Role"];
+        };
+        /** @description Body of `POST /v1/login`. */
+        LoginRequest: {
+            /** @description A token, or the code of a one-time link. */
+            token: string;
         };
         /** @description Our own agent: a model that is called again and again until it needs no tool any more. */
         LoopSpec: {
@@ -1638,10 +1930,10 @@ export interface components {
             path: string;
         };
         /**
-         * @description What a prompt does when the session is busy.
+         * @description What happens to what no rule names. The stricter is the lesser.
          * @enum {string}
          */
-        Mode: "enqueue" | "interrupt" | "reject";
+        Mode: "strict" | "balanced" | "autonomous";
         /** @description A model, and where it is. */
         ModelSpec: {
             /** @description The endpoint, up to the version: `http://127.0.0.1:8080/v1`. */
@@ -1738,6 +2030,8 @@ export interface components {
             answers?: components["schemas"]["ApprovalId"][];
             cancel?: components["schemas"]["Ms"] | null;
             run?: components["schemas"]["RunId"] | null;
+            /** @description Runs that are to become part of that one, in order; their bodies are fetched by id. */
+            steers?: components["schemas"]["RunId"][];
             /** @enum {string} */
             wanted: "up";
         } | {
@@ -1773,6 +2067,7 @@ export interface components {
             /** @description Go on with this agent: a name, the key of a source, or a URL. Not while a compute is up. */
             agent?: string | null;
             agent_policy?: components["schemas"]["AgentPolicy"] | null;
+            approvals?: components["schemas"]["SessionPolicy"] | null;
             /** @description All labels. */
             labels?: {
                 [key: string]: string;
@@ -1945,6 +2240,20 @@ export interface components {
              */
             survivors: number;
         };
+        /** @description A receipt and where it stands in the log. */
+        ReceiptAt: {
+            /** @description When that was written. */
+            at: components["schemas"]["Timestamp"];
+            /**
+             * @description How the session stood by it: `stopped`, `finished`, `failed`, `interrupted`; `late` for the
+             *     receipt of a compute that a person had closed before.
+             */
+            how: string;
+            /** @description The evidence. */
+            receipt: components["schemas"]["Receipt"];
+            /** @description The entry of the log. */
+            seq: components["schemas"]["u64"];
+        };
         /**
          * @description Answer of `records`. A record at or below a mark is a double and is dropped; one that
          *     leaves a hole is not taken, and the mark says where to go on.
@@ -1952,6 +2261,18 @@ export interface components {
         RecordsReply: {
             /** @description The marks of every stream the request named. */
             marks: components["schemas"]["Mark"][];
+        };
+        /** @description Body of `PATCH /v1/runs/{id}`. What is absent stays. */
+        ReviseRun: {
+            /** @description What it asks, as a document. Not beside `prompt`. */
+            input?: unknown;
+            /**
+             * Format: int32
+             * @description How many other runs wait before it. Beyond the end is last.
+             */
+            position?: number | null;
+            /** @description What it asks, as text. Not beside `input`. */
+            prompt?: string | null;
         };
         /**
          * @description What a token allows.
@@ -2093,12 +2414,29 @@ export interface components {
          * @enum {string}
          */
         RunStatus: "queued" | "dispatched" | "running" | "waiting" | "completed" | "failed" | "stopped" | "withdrawn";
+        /** @description How far the caller has seen sessions. What is not named was never seen. */
+        Seen: {
+            /** @description By the session's name: the last entry of its log that was seen. */
+            items: {
+                [key: string]: components["schemas"]["u64"];
+            };
+        };
+        /** @description Body of `PUT /v1/sessions/{id}/seen`. */
+        SeenRequest: {
+            /**
+             * @description The last entry of its log that was seen. A mark never goes back, and never beyond the
+             *     log's end.
+             */
+            seq: components["schemas"]["u64"];
+        };
         /** @description A session. */
         Session: {
             /** @description Its agent. */
             agent: components["schemas"]["AgentRef"];
             /** @description What a resume does when the agent's source says something else by then. */
             agent_policy?: components["schemas"]["AgentPolicy"];
+            /** @description What it lays over its agent's policy of approvals. */
+            approvals?: components["schemas"]["SessionPolicy"];
             /** @description When it was created. */
             created_at: components["schemas"]["Timestamp"];
             /** @description Its latest compute; 0 before the first. */
@@ -2151,9 +2489,31 @@ export interface components {
             version: number;
             /** @description What is wanted of its compute: `up`, `down`, or `null` without one. */
             wanted?: string | null;
+            /**
+             * @description The policies it stays within: those of the sessions above it, where the agent of one
+             *     has created it.
+             */
+            within?: components["schemas"]["Policy"][];
         };
         /** @description The caller's name for a session, unique among sessions that exist. */
         SessionId: string;
+        /**
+         * @description What a session lays over its agent's policy. Rules are added to the agent's: its `deny`
+         *     stays final, and its `ask` stays before any `allow`. The rest takes the place of the
+         *     agent's where it is there.
+         */
+        SessionPolicy: {
+            /** @description What may be done as well. */
+            allow?: components["schemas"]["Rule"][];
+            /** @description What is asked as well. */
+            ask?: components["schemas"]["Rule"][];
+            /** @description What may never be done, either. */
+            deny?: components["schemas"]["Rule"][];
+            /** @description Whether nobody is there: what would be asked is denied. */
+            headless?: boolean | null;
+            mode?: components["schemas"]["Mode"] | null;
+            timeout_ms?: components["schemas"]["Ms"] | null;
+        };
         /**
          * Format: uuid
          * @description A session's inner identity. It is never reused, and only it travels between
@@ -2245,7 +2605,7 @@ export interface components {
          * @description One transfer between a runner and a client of the API.
          */
         StreamId: string;
-        /** @description What a transfer does, beneath the session's workspace. */
+        /** @description What a transfer does, beneath the session's workspace or with its agent. */
         StreamKind: {
             /** @enum {string} */
             do: "list";
@@ -2274,7 +2634,10 @@ export interface components {
         } | {
             /** @enum {string} */
             do: "diff";
-        } | {
+        } | (components["schemas"]["HttpRequest"] & {
+            /** @enum {string} */
+            do: "http";
+        }) | {
             /** @enum {string} */
             do: "remove";
             /** @description Path beneath the workspace. */
@@ -2511,7 +2874,7 @@ export interface operations {
             };
         };
     };
-    page_login: {
+    page_open_link: {
         parameters: {
             query?: {
                 /** @description The code of the link that `greenroom up` has printed. Good once. */
@@ -3067,6 +3430,83 @@ export interface operations {
             };
             /** @description The disk is full, and nothing was kept */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agents_versions: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The agent's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Its versions */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_AgentVersion"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3922,6 +4362,212 @@ export interface operations {
             };
         };
     };
+    login_who: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Who asks */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Login"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    login_login: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["LoginRequest"];
+            };
+        };
+        responses: {
+            /** @description Who one is now */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Login"];
+                };
+            };
+            /** @description It is not known, or was used */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    login_logout: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description Nobody is logged in any more */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     runners_list: {
         parameters: {
             query?: never;
@@ -4317,6 +4963,114 @@ export interface operations {
             };
         };
     };
+    runs_revise: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The run */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["ReviseRun"];
+            };
+        };
+        responses: {
+            /** @description The run */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Run"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `run_started`, `session_deleting` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     runs_stop: {
         parameters: {
             query?: {
@@ -4517,6 +5271,62 @@ export interface operations {
             };
             /** @description The disk is full, and nothing was kept */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    history_seen: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description How far each session was seen */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Seen"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -6199,6 +7009,728 @@ export interface operations {
             };
         };
     };
+    http_get: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's name */
+                id: string;
+                /** @description Path at the agent */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_hosted`, `not_serving`, `session_held`, `session_stopping`, `stop_unconfirmed`, or the agent's own */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `agent_failed`: it did not come up; `agent_unreachable`: it did not answer; or the agent's own */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The coordinator is ending */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `runner_unreachable`, or the agent's own */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the agent answers */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    http_put: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's name */
+                id: string;
+                /** @description Path at the agent */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/octet-stream": string | null;
+            };
+        };
+        responses: {
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description As without a body */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description As without a body */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The coordinator is ending */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description As without a body */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the agent answers */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    http_post: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's name */
+                id: string;
+                /** @description Path at the agent */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/octet-stream": string | null;
+            };
+        };
+        responses: {
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description As without a body */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description As without a body */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The coordinator is ending */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description As without a body */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the agent answers */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    http_delete: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's name */
+                id: string;
+                /** @description Path at the agent */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `not_hosted`, `not_serving`, `session_held`, `session_stopping`, `stop_unconfirmed`, or the agent's own */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `agent_failed`: it did not come up; `agent_unreachable`: it did not answer; or the agent's own */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The coordinator is ending */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `runner_unreachable`, or the agent's own */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the agent answers */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    http_patch: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's name */
+                id: string;
+                /** @description Path at the agent */
+                path: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/octet-stream": string | null;
+            };
+        };
+        responses: {
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description As without a body */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description As without a body */
+            502: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The coordinator is ending */
+            503: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description As without a body */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What the agent answers */
+            default: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+        };
+    };
+    history_receipts: {
+        parameters: {
+            query?: {
+                /** @description `next_cursor` of the page before. */
+                cursor?: string;
+                /** @description Entries of a page, 1 to 1000; larger is clamped. Default 100. */
+                limit?: number;
+            };
+            header?: never;
+            path: {
+                /** @description The session's name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description A page of receipts */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["List_ReceiptAt"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
     sessions_resume: {
         parameters: {
             query?: never;
@@ -6496,6 +8028,183 @@ export interface operations {
             };
             /** @description The disk is full, and nothing was kept */
             507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    history_see: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["SeenRequest"];
+            };
+        };
+        responses: {
+            /** @description It is marked */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    history_state: {
+        parameters: {
+            query?: {
+                /** @description The entry of the log after which it is shown; its last where absent, or beyond it. */
+                seq?: string;
+            };
+            header?: never;
+            path: {
+                /** @description The session's name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description The session, as it was */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -28,13 +28,21 @@ export type CreateSession = Schemas["CreateSession"];
 export interface CreateRun {
   prompt?: string;
   input?: unknown;
-  mode?: "enqueue" | "interrupt" | "reject";
+  mode?: "enqueue" | "interrupt" | "reject" | "steer";
   callback?: boolean;
   resume?: boolean;
   first?: boolean;
 }
 export type PatchSession = Schemas["PatchSession"];
 export type AnswerRequest = Schemas["AnswerRequest"];
+export type Policy = Schemas["Policy"];
+export type SessionPolicy = Schemas["SessionPolicy"];
+export type AgentVersion = Schemas["AgentVersion"];
+export type ReceiptAt = Schemas["ReceiptAt"];
+export type ReviseRun = Schemas["ReviseRun"];
+export type Seen = Schemas["Seen"];
+/** Who is signed in. */
+export type SignedIn = Schemas["Login"];
 export type AgentPolicy = Schemas["AgentPolicy"];
 export type Health = Schemas["Health"];
 export type ProblemBody = Schemas["Problem"];
@@ -52,13 +60,6 @@ export interface LogEvent {
   type: string;
   // What an entry says depends on its type, and newer coordinators say more.
   data: Record<string, unknown>;
-}
-
-/** Who is signed in. */
-export interface SignedIn {
-  principal: string;
-  role: Role;
-  csrf: string;
 }
 
 export const STATUSES: readonly Status[] = [

@@ -42,6 +42,8 @@ export function standingLine(session: Session): string {
       return "nothing was asked yet";
     case "queued":
       return reason ? (REASONS[reason] ?? reason) : "waits for its turn";
+    case "running":
+      return reason === "serving" ? "works for requests, without a run" : "";
     case "starting":
       return "the compute is coming up";
     case "waiting":

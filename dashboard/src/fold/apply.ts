@@ -1,6 +1,6 @@
 // Folding events into a session: total, pure, and the same as the coordinator's `apply`.
 // Whatever the log says is so.
-import type { Limits, LogEvent, Receipt } from "@/api/types";
+import type { Limits, LogEvent, Policy, Receipt, SessionPolicy } from "@/api/types";
 import type {
   AgentPin,
   Asked,
@@ -22,6 +22,7 @@ const OUTPUT = new Set([
   "usage",
   "log",
   "output_gap",
+  "http_request",
   "session.context_fresh",
   "session.agent_info",
   "approval.decided",
@@ -51,6 +52,8 @@ export function begin(event: LogEvent): SessionState {
     labels: (d.labels ?? {}) as Record<string, string>,
     agent: d.agent as AgentPin,
     agent_policy: (d.agent_policy as SessionState["agent_policy"]) ?? "follow",
+    approvals: (d.approvals ?? {}) as SessionPolicy,
+    within: (d.within ?? []) as Policy[],
     traits: d.traits as Traits,
     limits: (d.limits ?? {}) as Limits,
     parent_id: text(d.parent_id),
@@ -96,15 +99,31 @@ function setAsk(state: Asked["state"]): Change {
 const endRun: Change = (s, d) => {
   const queue = s.queue.filter((run) => run.id !== d.run);
   const change: Partial<SessionState> = { queue };
-  if (s.compute?.head && s.compute.head.run.id === d.run) {
+  const head = s.compute?.head;
+  if (s.compute && head && head.run.id === d.run) {
     // A process a run: with its run over, this compute takes no other, unless what it left
     // behind is to be kept.
     const closing = s.compute.closing || (!s.traits.persistent && !s.traits.keeps_leftovers);
     change.compute = { ...s.compute, head: null, closing };
+  } else if (s.compute && head) {
+    const steers = head.steers.filter((run) => run !== d.run);
+    if (steers.length < head.steers.length)
+      change.compute = { ...s.compute, head: { ...head, steers } };
   }
   if (queue.length === 0) change.blocked = null;
   return change;
 };
+
+/** What is for the run in progress goes before what waits for its own turn. */
+function queueSteer(s: SessionState, run: PendingRun, into: string): Partial<SessionState> {
+  const head = s.compute?.head;
+  if (!s.compute || !head || head.run.id !== into) return { queue: [...s.queue, run] };
+  const last = s.queue.findLastIndex((waiting) => head.steers.includes(waiting.id));
+  return {
+    queue: s.queue.toSpliced(last + 1, 0, run),
+    compute: { ...s.compute, head: { ...head, steers: [...head.steers, run.id] } },
+  };
+}
 
 const close: Change = (s, d) => {
   const receipt = d.receipt as Receipt;
@@ -132,6 +151,7 @@ function place(ready: boolean): Change {
       closing: false,
       silent: false,
       unconfirmed: false,
+      busy: false,
       asked: [],
     },
   });
@@ -170,6 +190,7 @@ const update: Change = (s, d) => {
   }
   if (typeof d.shared === "boolean") change.shared = d.shared;
   if (d.agent_policy) change.agent_policy = d.agent_policy as SessionState["agent_policy"];
+  if (d.approvals) change.approvals = d.approvals as SessionPolicy;
   return change;
 };
 
@@ -198,6 +219,10 @@ const CHANGES: Readonly<Record<string, Change>> = {
     home: s.home ?? text(d.runner),
   }),
   "session.ready": (s) => compute(s, { ready: true }),
+  "session.busy": (s, d, event) => ({
+    ...compute(s, { busy: d.busy === true }),
+    last_active_at: later(s.last_active_at, event.at),
+  }),
   "session.closing": (s) => compute(s, { closing: true }),
   "session.stopping": (s, d, event) => {
     const stop = d.stop as Omit<NonNullable<Compute["stopping"]>, "requested_at" | "ends_run">;
@@ -224,13 +249,17 @@ const CHANGES: Readonly<Record<string, Change>> = {
   "session.conversation": (_, d) => ({ conversation: text(d.id) }),
   "run.queued": (s, d, event) => {
     const run = d.run as PendingRun;
-    const queue = d.first === true ? [run, ...s.queue] : [...s.queue, run];
-    return { queue, last_active_at: later(s.last_active_at, event.at) };
+    const into = text(d.into);
+    const change =
+      into !== null
+        ? queueSteer(s, run, into)
+        : { queue: d.first === true ? [run, ...s.queue] : [...s.queue, run] };
+    return { ...change, last_active_at: later(s.last_active_at, event.at) };
   },
   "run.dispatched": (s, d) => {
     const run = s.queue.find((waiting) => waiting.id === d.run);
     if (!run || !s.compute) return {};
-    const head = { run, state: "dispatched" as const, cancel: null };
+    const head = { run, state: "dispatched" as const, cancel: null, steers: [] };
     const queue = s.queue.filter((waiting) => waiting.id !== d.run);
     return { queue, blocked: null, compute: { ...s.compute, head } };
   },
@@ -247,6 +276,7 @@ const CHANGES: Readonly<Record<string, Change>> = {
     if (!head || head.run.id !== d.run) return {};
     return compute(s, { head: { ...head, cancel: whole(d.grace_ms) } });
   },
+  "run.steered": endRun,
   "run.completed": endRun,
   "run.failed": endRun,
   "run.stopped": endRun,

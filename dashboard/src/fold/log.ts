@@ -7,7 +7,7 @@ import type { List, LogEvent, Session } from "@/api/types";
 import { live } from "@/live/live";
 import type { WatchedFrame } from "@/live/messages";
 import { step } from "./page";
-import { type Partial, withDelta, withoutLogged } from "./partial";
+import { NO_PARTIAL, type Partial, partialText, withDelta, withoutLogged } from "./partial";
 import { type Block, Transcript, transcriptOf } from "./transcript";
 import type { PageState } from "./types";
 
@@ -28,7 +28,8 @@ export interface LogView {
   to: number;
   /** The fold of the whole log, where all of it is here. */
   page: PageState | null;
-  partial: Partial | null;
+  /** Text that is still on its way to the log. */
+  partial: string;
   loadingEarlier: boolean;
   /** How far back it has been read, while it is. */
   reached: number;
@@ -42,7 +43,7 @@ const EMPTY: LogView = {
   from: 0,
   to: 0,
   page: null,
-  partial: null,
+  partial: "",
   loadingEarlier: false,
   reached: 0,
 };
@@ -52,7 +53,7 @@ export class SessionLog {
   private transcript = new Transcript();
   private checkpoints: PageState[] = [];
   private page: PageState | null = null;
-  private partial: Partial | null = null;
+  private partial: Partial = NO_PARTIAL;
   private view: LogView = EMPTY;
   private listeners = new Set<() => void>();
   private unwatch: (() => void) | null = null;
@@ -142,7 +143,8 @@ export class SessionLog {
   private reset(events: LogEvent[]): void {
     this.events = events;
     this.transcript = transcriptOf(events);
-    this.partial = null;
+    this.partial = NO_PARTIAL;
+    for (const event of events) this.partial = withoutLogged(this.partial, event);
     this.refold();
   }
 
@@ -276,7 +278,7 @@ export class SessionLog {
       from: this.first(),
       to: this.last(),
       page: this.page,
-      partial: this.partial,
+      partial: partialText(this.partial),
     });
   }
 }

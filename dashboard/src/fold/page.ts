@@ -16,6 +16,7 @@ function withRun(
 }
 
 const FINAL: Readonly<Record<string, RunStatus>> = {
+  "run.steered": "completed",
   "run.completed": "completed",
   "run.failed": "failed",
   "run.stopped": "stopped",
@@ -29,6 +30,7 @@ function foldRuns(runs: PageState["runs"], event: LogEvent): PageState["runs"] {
     return withRun(runs, d.run, () => ({
       status: ended,
       ended_at: event.at,
+      into: text(d.into),
       result: d.result ?? null,
       error: (d.error as RunState["error"]) ?? null,
     }));
@@ -45,6 +47,7 @@ function foldRuns(runs: PageState["runs"], event: LogEvent): PageState["runs"] {
         queued_at: event.at,
         started_at: null,
         ended_at: null,
+        into: null,
         result: null,
         error: null,
         seq: event.seq,
@@ -52,7 +55,7 @@ function foldRuns(runs: PageState["runs"], event: LogEvent): PageState["runs"] {
       });
     }
     case "run.edited":
-      return withRun(runs, d.run, (run) => ({ prompt: text(d.prompt) ?? run.prompt }));
+      return withRun(runs, d.run, () => ({ prompt: text(d.prompt), input: d.input ?? null }));
     case "run.dispatched":
       return withRun(runs, d.run, () => ({ status: "dispatched" }));
     case "run.requeued":
@@ -148,11 +151,11 @@ function foldReceipts(receipts: PageState["receipts"], event: LogEvent): PageSta
   if (event.type === "session.late_receipt") {
     const receipt = event.data.receipt as Receipt;
     const how: HowEnded = { as: "stopped", reason: receipt.reason };
-    return [...receipts, { seq: event.seq, at: event.at, how, receipt }];
+    return [...receipts, { seq: event.seq, at: event.at, how, receipt, late: true }];
   }
   if (!CLOSES.has(event.type)) return receipts;
   const { how, receipt } = event.data as { how: HowEnded; receipt: Receipt };
-  return [...receipts, { seq: event.seq, at: event.at, how, receipt }];
+  return [...receipts, { seq: event.seq, at: event.at, how, receipt, late: false }];
 }
 
 /** Folds one event. The first of a log needs no state before it. */

@@ -48,7 +48,7 @@ function standWith(s: SessionState, c: Compute): Standing {
   if (c.head) return standing(c.head.state === "waiting" ? "waiting" : "running");
   if (c.closing) return standing("stopping", "done");
   if (needs(s)) return standing("queued", s.blocked);
-  return standing("idle");
+  return c.busy ? standing("running", "serving") : standing("idle");
 }
 
 /** The run to show: the one its compute has, else the first that waits. */
@@ -80,6 +80,7 @@ export function shown(s: SessionState, known?: Session): Session {
         known && known.agent.source === s.agent.source ? (known.agent.stable_key ?? null) : null,
     },
     agent_policy: s.agent_policy,
+    approvals: s.approvals,
     title: s.title,
     labels: { ...s.labels },
     status,

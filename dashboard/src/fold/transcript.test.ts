@@ -1,6 +1,5 @@
 import { describe, expect, it } from "vitest";
 import type { LogEvent } from "@/api/types";
-import { withDelta, withoutLogged } from "./partial";
 import { transcriptOf } from "./transcript";
 
 let seq = 0;
@@ -71,30 +70,5 @@ describe("a transcript", () => {
       by: "anna",
       reason: "no",
     });
-  });
-});
-
-describe("text on its way", () => {
-  const delta = (offset: number, text: string, part = 0) => ({ run: "r1", part, offset, text });
-
-  it("grows, drops what comes twice, and counts bytes", () => {
-    const one = withDelta(null, delta(0, "grüß "));
-    const two = withDelta(one, delta(7, "dich"));
-    expect(two.text).toBe("grüß dich");
-    expect(withDelta(two, delta(7, "dich!")).text).toBe("grüß dich!");
-    expect(withDelta(two, delta(0, "new", 1)).text).toBe("new");
-  });
-
-  it("gives way to the log's own", () => {
-    const partial = withDelta(null, delta(0, "line 1\nline"));
-    const left = withoutLogged(
-      partial,
-      event("message", { part: 0, from: 0, to: 7, text: "line 1\n" }),
-    );
-    expect(left).toMatchObject({ from: 7, text: "line" });
-    expect(
-      withoutLogged(left, event("message", { part: 0, from: 7, to: 14, text: "line 2\n" })),
-    ).toBeNull();
-    expect(withoutLogged(left, event("run.completed", {}))).toBeNull();
   });
 });

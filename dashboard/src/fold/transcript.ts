@@ -35,7 +35,14 @@ export interface PlanEntry {
 
 export type Block = Common &
   (
-    | { kind: "prompt"; text: string | null; input: unknown; by: string | null }
+    | {
+        kind: "prompt";
+        text: string | null;
+        input: unknown;
+        by: string | null;
+        /** It became part of the run in progress. */
+        steered: boolean;
+      }
     | { kind: "message"; role: string; text: string; goesOn: boolean; content: unknown }
     | { kind: "thought"; text: string }
     | { kind: "tool"; use: ToolUse }
@@ -106,7 +113,11 @@ export class Transcript {
       case "run.queued":
         this.prompts.set(String(event.run), event);
         return this.add({ ...common(event), kind: "line", type: event.type, data: d });
+      case "run.edited":
+        this.edit(event);
+        return this.add({ ...common(event), kind: "line", type: event.type, data: d });
       case "run.started":
+      case "run.steered":
         return this.prompt(event);
       case "approval.requested":
         return this.ask(event);
@@ -267,6 +278,14 @@ export class Transcript {
     this.add({ ...common(event), kind: "plan", entries });
   }
 
+  private edit(event: LogEvent): void {
+    const run = String(event.run);
+    const asked = this.prompts.get(run);
+    const { prompt, input } = event.data;
+    const data = { by: asked?.data.by ?? null, prompt, input };
+    this.prompts.set(run, { ...(asked ?? event), data });
+  }
+
   private prompt(event: LogEvent): void {
     const asked = this.prompts.get(String(event.run));
     const from = asked?.data ?? {};
@@ -276,6 +295,7 @@ export class Transcript {
       text: text(from.prompt),
       input: from.input ?? null,
       by: text(from.by),
+      steered: event.type === "run.steered",
     });
   }
 

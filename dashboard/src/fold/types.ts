@@ -1,6 +1,16 @@
 // The folded state of one session, as its log says it is. The names are those of the
 // coordinator's own fold, so that the two can be read side by side.
-import type { AgentPolicy, Limits, LogEvent, Receipt, RunStatus, Status, Usage } from "@/api/types";
+import type {
+  AgentPolicy,
+  Limits,
+  LogEvent,
+  Policy,
+  Receipt,
+  RunStatus,
+  SessionPolicy,
+  Status,
+  Usage,
+} from "@/api/types";
 
 export interface AgentPin {
   name: string;
@@ -13,6 +23,7 @@ export interface Traits {
   persistent: boolean;
   keeps_leftovers: boolean;
   cancels?: boolean;
+  steers?: boolean;
 }
 
 export interface PendingRun {
@@ -27,6 +38,8 @@ export interface Head {
   run: PendingRun;
   state: HeadState;
   cancel: number | null;
+  /** Runs of the queue that are to become part of it, in order. */
+  steers: readonly string[];
 }
 
 export type AskState = "open" | "answered" | "delivered";
@@ -62,6 +75,8 @@ export interface Compute {
   closing: boolean;
   silent: boolean;
   unconfirmed: boolean;
+  /** Its agent works though it was given no run. */
+  busy: boolean;
   asked: readonly Asked[];
 }
 
@@ -79,6 +94,9 @@ export interface SessionState {
   labels: Readonly<Record<string, string>>;
   agent: AgentPin;
   agent_policy: AgentPolicy;
+  approvals: SessionPolicy;
+  /** Policies of the sessions above. */
+  within: readonly Policy[];
   traits: Traits;
   limits: Limits;
   parent_id: string | null;
@@ -112,6 +130,8 @@ export interface RunState {
   queued_at: string;
   started_at: string | null;
   ended_at: string | null;
+  /** The run that it became part of. */
+  into: string | null;
   result: unknown;
   error: { code: string; message: string } | null;
   seq: number;
@@ -138,6 +158,8 @@ export interface AskDetail {
 }
 
 export interface Closed {
+  /** It came after a person had closed the compute. */
+  late: boolean;
   seq: number;
   at: string;
   how: HowEnded;

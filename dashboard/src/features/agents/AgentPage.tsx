@@ -3,13 +3,12 @@ import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { perform, removeAgent } from "@/api/actions";
 import { problemOf } from "@/api/client";
+import type { AgentVersion } from "@/api/types";
 import {
-  type AgentVersion,
   agentsQuery,
   flat,
   queries,
   sessionsQuery,
-  useCan,
   versionsQuery,
 } from "@/api/queries";
 import { Ago, AsCommand, Empty, ErrorNote, Id, Rows } from "@/ui/bits";
@@ -199,22 +198,15 @@ export function AgentPage() {
 }
 
 function Versions({ name }: { name: string }) {
-  const can = useCan("get", "/v1/agents/{name}/versions");
-  const versions = useQuery({ ...versionsQuery(name), enabled: can === true });
+  const versions = useQuery(versionsQuery(name));
   const [chosen, setChosen] = useState<number | null>(null);
   const items = [...(versions.data?.items ?? [])].sort((a, b) => b.version - a.version);
   const index = items.findIndex((one) => one.version === chosen);
   const text = (one: AgentVersion | undefined) =>
-    one?.spec === undefined ? "" : `${JSON.stringify(one.spec, null, 2)}\n`;
+    one === undefined ? "" : `${JSON.stringify(one.description, null, 2)}\n`;
   return (
     <section>
       <h2 className="mb-2 font-medium">Versions</h2>
-      {can === false ? (
-        <p className="text-dim">
-          This coordinator keeps no history of versions that can be shown. The digest above names
-          what serves now.
-        </p>
-      ) : null}
       {versions.isError ? (
         <ErrorNote
           error={problemOf(versions.error)}
@@ -224,7 +216,7 @@ function Versions({ name }: { name: string }) {
       ) : null}
       <ol className="card divide-y overflow-hidden empty:hidden">
         {items.map((one) => (
-          <li key={one.version}>
+          <li key={one.version} data-version={one.version}>
             <button
               type="button"
               aria-expanded={chosen === one.version}
@@ -238,19 +230,16 @@ function Versions({ name }: { name: string }) {
               />
               <span className="w-10 font-medium tabular">v{one.version}</span>
               <span className="min-w-0 flex-1 truncate font-mono text-2xs text-faint">
-                {one.digest.slice(0, 16)}
+                {one.digest.slice(0, 16)} {one.source}
               </span>
-              <span className="text-dim text-xs">{exact(one.seen_at)}</span>
+              {one.current ? <span className="text-green text-xs">in service</span> : null}
+              <span className="shrink-0 text-dim text-xs">{exact(one.at)}</span>
             </button>
             {chosen === one.version ? (
               <div className="border-t">
-                {one.spec === undefined ? (
-                  <p className="px-3 py-2 text-dim text-xs">What it said is not kept.</p>
-                ) : (
-                  <Suspense>
-                    <TextDiff before={text(items[index + 1])} after={text(one)} />
-                  </Suspense>
-                )}
+                <Suspense>
+                  <TextDiff before={text(items[index + 1])} after={text(one)} />
+                </Suspense>
               </div>
             ) : null}
           </li>

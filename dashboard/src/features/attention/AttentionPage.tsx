@@ -21,7 +21,7 @@ import { Json } from "../session/blocks/texts";
 import { useActivity } from "../sessions/activity";
 import { sessionMenu } from "../sessions/menu";
 import { nameOf, standingLine } from "../words";
-import { useSeen } from "./seen";
+import { see, useSeen } from "./seen";
 
 interface Group {
   id: string;
@@ -104,7 +104,7 @@ export function AttentionPage() {
   const groups = GROUPS.map((group, index) => {
     const all = lists[index]?.data ?? [];
     const items = group.unseen
-      ? all.filter((one) => (seen.marks[one.id] ?? 0) < one.last_seq)
+      ? all.filter((one) => (seen[one.id] ?? 0) < one.last_seq)
       : all;
     return { ...group, items };
   });
@@ -113,7 +113,7 @@ export function AttentionPage() {
   const broken = lists.find((list) => list.isError);
   const pending = lists.some((list) => list.isPending);
   const markSeen = (sessions: readonly Session[]) => {
-    for (const one of sessions) seen.see(one.id, one.last_seq);
+    for (const one of sessions) see(one.id, one.last_seq);
   };
   useKeys({
     j: () => setCursor((i) => Math.min(rows.length - 1, i + 1)),
@@ -130,13 +130,7 @@ export function AttentionPage() {
       <PageHead
         title="Attention"
         about={pending ? "" : count === 0 ? "nothing needs you" : plural(count, "thing")}
-      >
-        {seen.here ? (
-          <span className="hidden text-faint text-xs md:inline">
-            what you have seen is kept in this browser only
-          </span>
-        ) : null}
-      </PageHead>
+      />
       <div className="min-h-0 flex-1 overflow-y-auto">
         {broken !== undefined ? (
           <div className="p-4">

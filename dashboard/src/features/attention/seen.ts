@@ -1,78 +1,58 @@
-// What somebody has seen: kept by the coordinator where it can, else in this browser.
+// What somebody has seen: the coordinator keeps it, for every browser of a person.
 import { queryOptions, useQuery } from "@tanstack/react-query";
-import { useCallback } from "react";
-import { get, problemOf, send, url } from "@/api/client";
-import { queries, useCan } from "@/api/queries";
+import { get, send, url } from "@/api/client";
+import { queries } from "@/api/queries";
+import type { Seen } from "@/api/types";
 
-type Marks = Record<string, number>;
-
-const STORE = "greenroom.seen";
-
-function local(): Marks {
-  try {
-    return JSON.parse(localStorage.getItem(STORE) ?? "{}") as Marks;
-  } catch {
-    return {};
-  }
-}
-
-const seenQuery = queryOptions({
+export const seenQuery = queryOptions({
   queryKey: ["seen"],
-  queryFn: async ({ signal }): Promise<{ items: Marks; here: boolean }> => {
-    try {
-      const { items } = await get<{ items: Marks }>("/v1/seen", { signal });
-      return { items, here: false };
-    } catch (error) {
-      if (!problemOf(error).isUnsupported) throw error;
-      return { items: local(), here: true };
-    }
+  queryFn: async ({ signal }): Promise<Seen> => {
+    const { items } = await get<Seen>("/v1/seen", { signal });
+    // What is about to be said here is true already.
+    return { items: merged(items, unsaid) };
   },
+  // Other browsers say what they have seen without a word to this one.
+  staleTime: 5_000,
+  refetchOnMount: "always",
+  refetchOnWindowFocus: true,
+  refetchInterval: 20_000,
 });
 
-export interface Seen {
-  marks: Marks;
-  /** They are kept in this browser only. */
-  here: boolean;
-  see: (id: string, seq: number) => void;
+type Marks = Seen["items"];
+
+const unsaid: Marks = {};
+const timers = new Map<string, ReturnType<typeof setTimeout>>();
+
+/** A mark never goes back. */
+function merged(known: Marks, more: Marks): Marks {
+  const all = { ...known };
+  for (const [id, seq] of Object.entries(more)) all[id] = Math.max(seq, all[id] ?? 0);
+  return all;
 }
 
-const pending = new Map<string, ReturnType<typeof setTimeout>>();
-
-export function useSeen(): Seen {
-  const can = useCan("get", "/v1/seen");
-  // A coordinator that does not keep them is not asked.
-  const { data } = useQuery({ ...seenQuery, enabled: can === true });
-  const here = can === false || data?.here === true;
-  const marks = here
-    ? (queries.getQueryData<Marks>(["seen-here"]) ?? local())
-    : (data?.items ?? {});
-  useQuery({ queryKey: ["seen-here"], queryFn: local, enabled: here });
-  const see = useCallback(
-    (id: string, seq: number) => {
-      if (can === undefined) return;
-      if (can === false) {
-        const next = { ...local(), [id]: seq };
-        localStorage.setItem(
-          STORE,
-          JSON.stringify(Object.fromEntries(Object.entries(next).slice(-2000))),
-        );
-        queries.setQueryData(["seen-here"], next);
-        return;
-      }
-      queries.setQueryData<{ items: Marks; here: boolean }>(seenQuery.queryKey, (known) => ({
-        here: false,
-        items: { ...known?.items, [id]: Math.max(seq, known?.items[id] ?? 0) },
-      }));
-      clearTimeout(pending.get(id));
-      const put = () => {
-        pending.delete(id);
-        void send(url(["v1", "sessions", id, "seen"]), { method: "PUT", body: { seq } }).catch(
-          () => {},
-        );
-      };
-      pending.set(id, setTimeout(put, 800));
-    },
-    [can],
+export function see(id: string, seq: number): void {
+  queries.setQueryData<Seen>(["seen"], (known) => ({
+    items: merged(known?.items ?? {}, { [id]: seq }),
+  }));
+  unsaid[id] = Math.max(seq, unsaid[id] ?? 0);
+  clearTimeout(timers.get(id));
+  timers.set(
+    id,
+    setTimeout(() => void say(id), 500),
   );
-  return { marks, here, see };
 }
+
+async function say(id: string): Promise<void> {
+  timers.delete(id);
+  const seq = unsaid[id];
+  if (seq === undefined) return;
+  try {
+    await send(url(["v1", "sessions", id, "seen"]), { method: "PUT", body: { seq } });
+  } catch {
+    // It is said again with the next entry that is seen.
+  }
+  if (unsaid[id] === seq) delete unsaid[id];
+}
+
+/** How far each session was seen. */
+export const useSeen = (): Marks => useQuery(seenQuery).data?.items ?? {};

@@ -1,7 +1,7 @@
 // Writing to a session, and what waits before it.
 import { useRef, useState } from "react";
 import { type Action, patchRun, perform, sendPrompt, stopRun, withdrawRun } from "@/api/actions";
-import { queries, runsQuery, useCan } from "@/api/queries";
+import { queries, runsQuery } from "@/api/queries";
 import type { CreateRun, Session } from "@/api/types";
 import { isAtRest } from "@/fold/status";
 import { refresh } from "@/live/cache";
@@ -13,7 +13,7 @@ import { useKeys } from "@/ui/keys";
 import { Menu } from "@/ui/overlay";
 import { complain, toast } from "@/ui/toast";
 import { useMe } from "../rights";
-import type { ShownRun } from "./view";
+import type { WaitingRun } from "./view";
 
 const drafts = new Map<string, string>();
 
@@ -27,12 +27,14 @@ function meaning(session: Session): string {
       : "It is held; a prompt lifts that.";
   if (isAtRest(status)) return "A prompt brings it up again, with its files and its conversation.";
   if (status === "idle") return "Its compute is warm.";
+  if (status === "running" && session.run_id == null)
+    return "Its agent works for requests; a prompt is a run beside them.";
   if (status === "running" || status === "waiting" || status === "starting")
     return "A prompt waits for its turn.";
   return "";
 }
 
-export function Composer({ session, queue }: { session: Session; queue: ShownRun[] }) {
+export function Composer({ session, queue }: { session: Session; queue: WaitingRun[] }) {
   const me = useMe();
   const [text, setText] = useState(drafts.get(session.id) ?? "");
   const [busy, setBusy] = useState(false);
@@ -55,7 +57,7 @@ export function Composer({ session, queue }: { session: Session; queue: ShownRun
       const run = await perform(sendPrompt(session.id, { prompt, ...how }));
       write("");
       if (run.held) toast({ tone: "info", text: "It waits: the queue is held until you resume" });
-      else if (run.ahead > 0)
+      else if (how.mode !== "steer" && run.ahead > 0)
         toast({ tone: "info", text: `It waits behind ${plural(run.ahead, "other run")}` });
       void queries.invalidateQueries({ queryKey: runsQuery(session.id).queryKey });
     } catch (problem) {
@@ -113,6 +115,13 @@ export function Composer({ session, queue }: { session: Session; queue: ShownRun
               icon: "stop",
               disabled: !live,
               onSelect: () => void give({ mode: "interrupt" }),
+            },
+            {
+              label: "Send into the run in progress",
+              about: "it becomes part of what the agent does now",
+              icon: "right",
+              disabled: !live || session.run_id == null,
+              onSelect: () => void give({ mode: "steer" }),
             },
             {
               label: "Send to the head of the queue",
@@ -180,8 +189,7 @@ function RunStop({ session }: { session: Session }) {
 }
 
 /** Prompts that wait, to change, reorder, withdraw, or send at once. */
-function QueueStrip({ session, queue }: { session: Session; queue: ShownRun[] }) {
-  const canPatch = useCan("patch", "/v1/runs/{id}");
+function QueueStrip({ session, queue }: { session: Session; queue: WaitingRun[] }) {
   const [editing, setEditing] = useState<string | null>(null);
   const act = async (action: Action<unknown>): Promise<boolean> => {
     try {
@@ -195,7 +203,6 @@ function QueueStrip({ session, queue }: { session: Session; queue: ShownRun[] })
       void queries.invalidateQueries({ queryKey: runsQuery(session.id).queryKey });
     }
   };
-  const why = canPatch === false ? "this coordinator cannot change waiting prompts yet" : undefined;
   return (
     <section
       aria-label="Prompts that wait"
@@ -232,26 +239,28 @@ function QueueStrip({ session, queue }: { session: Session; queue: ShownRun[] })
                 {run.prompt ?? JSON.stringify(run.input)}
               </span>
             )}
+            {run.steers ? (
+              <span className="shrink-0 text-faint text-xs">for the run in progress</span>
+            ) : null}
             <Menu
               trigger={<IconButton icon="more" label={`Waiting prompt ${index + 1}`} />}
               items={[
                 {
                   label: "Change",
                   icon: "edit",
-                  disabled: canPatch !== true || run.prompt == null,
-                  ...(why === undefined ? {} : { about: why }),
+                  disabled: run.prompt == null,
                   onSelect: () => setEditing(run.id),
                 },
                 {
                   label: "Move up",
                   icon: "up",
-                  disabled: canPatch !== true || index === 0,
+                  disabled: index === 0,
                   onSelect: () => void act(patchRun(run.id, { position: index - 1 })),
                 },
                 {
                   label: "Move down",
                   icon: "down",
-                  disabled: canPatch !== true || index === queue.length - 1,
+                  disabled: index === queue.length - 1,
                   onSelect: () => void act(patchRun(run.id, { position: index + 1 })),
                 },
                 {

@@ -1,39 +1,38 @@
 import { useQuery } from "@tanstack/react-query";
-import { receiptsQuery, useCan } from "@/api/queries";
+import { receiptsQuery } from "@/api/queries";
 import type { Receipt } from "@/api/types";
 import type { HowEnded } from "@/fold/types";
 import { Empty, ErrorNote, Rows } from "@/ui/bits";
-import { Button } from "@/ui/button";
+import { exact } from "@/ui/format";
 import { StatusMark } from "@/ui/status";
 import { receiptLine } from "../words";
 import { ReceiptSteps } from "./blocks/ReceiptBlock";
 import type { SessionView } from "./view";
 
 interface Shown {
-  key: string;
+  seq: number;
+  at: string;
   how: HowEnded["as"] | null;
+  late: boolean;
   receipt: Receipt;
 }
 
+const standing = (how: string): HowEnded["as"] | null =>
+  how === "stopped" || how === "finished" || how === "failed" || how === "interrupted" ? how : null;
+
 /** The evidence of every compute that has ended, newest first. */
 export default function Receipts({ view }: { view: SessionView }) {
-  const { page, seq, session, log, live } = view;
-  const can = useCan("get", "/v1/sessions/{id}/receipts");
+  const { page, seq, log, now } = view;
   const asked = useQuery({
-    ...receiptsQuery(log.id),
-    enabled: page === null && seq === null && can === true,
+    ...receiptsQuery(log.id, now?.receipt?.epoch ?? 0),
+    enabled: page === null,
   });
-  let all: Shown[] = [];
-  if (page !== null)
-    all = page.receipts.map((one) => ({
-      key: String(one.seq),
-      how: one.how.as,
-      receipt: one.receipt,
-    }));
-  else if (asked.data !== undefined)
-    all = asked.data.items.map((receipt) => ({ key: String(receipt.epoch), how: null, receipt }));
-  else if (session?.receipt != null) all = [{ key: "last", how: null, receipt: session.receipt }];
-  const partly = page === null && asked.data === undefined;
+  const all: Shown[] =
+    page !== null
+      ? page.receipts.map(({ how, ...one }) => ({ ...one, how: how.as, late: one.late }))
+      : (asked.data ?? [])
+          .filter((one) => seq === null || one.seq <= seq)
+          .map((one) => ({ ...one, how: standing(one.how), late: one.how === "late" }));
   if (asked.isLoading) return <Rows n={4} height={90} />;
   return (
     <div className="min-h-0 flex-1 overflow-y-auto">
@@ -49,25 +48,24 @@ export default function Receipts({ view }: { view: SessionView }) {
         </Empty>
       ) : (
         <ol className="mx-auto flex max-w-3xl flex-col gap-3 p-4">
-          {[...all].reverse().map(({ key, how, receipt }) => (
-            <li key={key} className="card p-4" data-receipt={receipt.epoch}>
+          {all.toReversed().map(({ seq, at, how, late, receipt }) => (
+            <li key={seq} className="card p-4" data-receipt={receipt.epoch}>
               <h2 className="mb-3 flex items-center gap-2 font-medium">
                 {how !== null ? <StatusMark status={how} /> : null}
                 Compute {receipt.epoch}
-                <span className="font-normal text-dim">{receiptLine(receipt)}</span>
+                <span className="min-w-0 flex-1 truncate font-normal text-dim">
+                  {receiptLine(receipt)}
+                  {late ? ", after a person had closed it" : ""}
+                </span>
+                <time dateTime={at} className="shrink-0 font-normal text-faint text-xs">
+                  {exact(at)}
+                </time>
               </h2>
               <ReceiptSteps receipt={receipt} />
             </li>
           ))}
         </ol>
       )}
-      {partly && (session?.epoch ?? 0) > 1 ? (
-        <div className="flex justify-center pb-6">
-          <Button busy={live.loadingEarlier} onClick={() => void log.loadAll()}>
-            Read the whole log for the receipts before
-          </Button>
-        </div>
-      ) : null}
     </div>
   );
 }

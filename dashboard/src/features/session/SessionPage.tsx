@@ -5,7 +5,7 @@ import { runnersQuery } from "@/api/queries";
 import { Empty, ErrorNote, Rows } from "@/ui/bits";
 import { Icon, type IconName } from "@/ui/icons";
 import { useKeys } from "@/ui/keys";
-import { useSeen } from "../attention/seen";
+import { see } from "../attention/seen";
 import { ask } from "../dialogs";
 import { useTitle } from "../notify";
 import { canResume, canStop, canStopAgain } from "../rights";
@@ -48,11 +48,10 @@ function OneSession({ id }: { id: string }) {
   const { session, now, seq, gone, problem } = view;
   const runner = useQuery(runnersQuery).data?.items.find((one) => one.id === session?.runner_id);
   useTitle(session === undefined ? id : nameOf(session));
-  const { see } = useSeen();
   const last = now?.last_seq ?? 0;
   useEffect(() => {
     if (last > 0 && !document.hidden && seq === null) see(id, last);
-  }, [id, last, see, seq]);
+  }, [id, last, seq]);
 
   const show = (next: Tab) => {
     const { tab: _, ...rest } = search;

@@ -49,9 +49,8 @@ export function TranscriptTab({
         : shown.blocks.filter((block) => !hidden.has(kindOfBlock(block))),
     [shown.blocks, hidden],
   );
-  const partial =
-    seq === null && live.partial !== null && live.partial.text !== "" ? live.partial : null;
-  const total = blocks.length + (partial === null ? 0 : 1);
+  const partial = seq === null ? live.partial : "";
+  const total = blocks.length + (partial === "" ? 0 : 1);
   const list = useVirtualizer({
     count: total,
     getScrollElement: () => box.current,
@@ -69,7 +68,7 @@ export function TranscriptTab({
   useLayoutEffect(() => {
     const element = box.current;
     if (element !== null && pinned.current) element.scrollTop = element.scrollHeight;
-  }, [size, total, partial?.text.length]);
+  }, [size, total, partial.length]);
   // A past moment ends with its entry.
   // biome-ignore lint/correctness/useExhaustiveDependencies: only another moment moves it
   useLayoutEffect(() => {
@@ -312,9 +311,7 @@ export function TranscriptTab({
                 >
                   <div className="mx-auto max-w-[58rem] px-3 sm:px-5">
                     {block === undefined ? (
-                      partial !== null ? (
-                        <PartialView text={partial.text} />
-                      ) : null
+                      <PartialView text={partial} />
                     ) : (
                       <BlockView
                         block={block}

@@ -8,6 +8,7 @@ export const KINDS = [
   "plans",
   "logs",
   "approvals",
+  "requests",
   "lifecycle",
   "usage",
 ] as const;
@@ -20,6 +21,7 @@ export const KIND_LABELS: Readonly<Record<Kind, string>> = {
   plans: "Plans",
   logs: "Logs",
   approvals: "Approvals",
+  requests: "Requests",
   lifecycle: "Lifecycle",
   usage: "Usage",
 };
@@ -44,6 +46,7 @@ export function kindOfBlock(block: Block): Kind {
     case "receipt":
       return "lifecycle";
     case "line":
+      if (block.type === "http_request") return "requests";
       return block.type === "approval.decided" ? "approvals" : "lifecycle";
   }
 }

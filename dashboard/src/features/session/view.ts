@@ -3,7 +3,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useEffect, useMemo, useState, useSyncExternalStore } from "react";
 import { get, type Problem, problemOf, url } from "@/api/client";
-import { rowOf, runsQuery, sessionQuery, stateQuery, useCan } from "@/api/queries";
+import { rowOf, runsQuery, sessionQuery, stateQuery } from "@/api/queries";
 import type { List, LogEvent, Run, Session } from "@/api/types";
 import { type LogView, logOf, type SessionLog } from "@/fold/log";
 import { shown } from "@/fold/status";
@@ -31,17 +31,12 @@ export function useSessionView(id: string, wanted: number | undefined): SessionV
   const last = Math.max(live.to, 0);
   const seq = wanted !== undefined && (last === 0 || wanted < last) ? wanted : null;
   const whole = live.page !== null;
-  const can = useCan("get", "/v1/sessions/{id}/state");
   const past = seq !== null && whole ? log.stateAt(seq) : null;
   const asked = useQuery({
     ...stateQuery(id, seq ?? 0),
-    enabled: seq !== null && !whole && can === true,
+    enabled: seq !== null && !whole,
     placeholderData: (before) => before,
   });
-  useEffect(() => {
-    // Without the coordinator's own fold all of the log is needed.
-    if (seq !== null && !whole && can === false && live.phase === "ready") void log.loadAll();
-  }, [seq, whole, can, live.phase, log]);
   const page = seq === null ? live.page : past;
   const session = useMemo(() => {
     if (page !== null) return shown(page.session, current);
@@ -158,8 +153,13 @@ export type ShownRun = Pick<
   | "ended_at"
 >;
 
-/** The runs at this moment, newest first. */
-export function useRuns(view: SessionView): { runs: ShownRun[]; queue: ShownRun[] } {
+export interface WaitingRun extends ShownRun {
+  /** It is to become part of the run in progress. */
+  steers: boolean;
+}
+
+/** The runs at this moment, newest first, and those that wait, in their order. */
+export function useRuns(view: SessionView): { runs: ShownRun[]; queue: WaitingRun[] } {
   const { page, seq } = view;
   const list = useQuery({ ...runsQuery(view.log.id), enabled: page === null && seq === null });
   return useMemo(() => {
@@ -169,10 +169,15 @@ export function useRuns(view: SessionView): { runs: ShownRun[]; queue: ShownRun[
         created_at: run.queued_at,
       })) as ShownRun[];
       const byId = new Map(runs.map((run) => [run.id, run]));
-      const queue = page.session.queue.flatMap((waiting) => byId.get(waiting.id) ?? []);
+      const steers = page.session.compute?.head?.steers ?? [];
+      const queue = page.session.queue.flatMap(({ id }) => {
+        const run = byId.get(id);
+        return run === undefined ? [] : [{ ...run, steers: steers.includes(id) }];
+      });
       return { runs: runs.toReversed(), queue };
     }
     const runs = list.data?.items ?? [];
-    return { runs, queue: runs.filter((run) => run.status === "queued").toReversed() };
+    const waiting = runs.filter((run) => run.status === "queued");
+    return { runs, queue: waiting.toReversed().map((run) => ({ ...run, steers: false })) };
   }, [page, list.data]);
 }

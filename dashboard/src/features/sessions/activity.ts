@@ -55,6 +55,8 @@ export function lineOf(event: LogEvent): string | null {
       return `${String(d.title ?? d.tool ?? "tool")}${brief(d.input) === "" ? "" : `: ${brief(d.input).slice(0, 160)}`}`;
     case "approval.requested":
       return `asks: ${String(d.title)}`;
+    case "http_request":
+      return `${String(d.method)} ${String(d.path)}: ${String(d.status ?? d.error)}`;
     case "plan": {
       const entries = Array.isArray(d.entries)
         ? (d.entries as { content?: unknown; status?: unknown }[])

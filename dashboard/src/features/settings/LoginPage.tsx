@@ -1,6 +1,6 @@
 import { useNavigate, useSearch } from "@tanstack/react-router";
 import { useCallback, useEffect, useRef, useState } from "react";
-import { useCsrf as keepCsrf, problemOf, send } from "@/api/client";
+import { send } from "@/api/client";
 import { meQuery, queries } from "@/api/queries";
 import type { SignedIn } from "@/api/types";
 import { ErrorNote } from "@/ui/bits";
@@ -21,17 +21,16 @@ export function LoginPage() {
   const [token, setToken] = useState("");
   const [busy, setBusy] = useState(false);
   const [error, setError] = useState<unknown>(null);
-  const [old, setOld] = useState(false);
   const began = useRef(false);
 
   const enter = useCallback(
-    async (body: { token: string } | { code: string }) => {
+    async (secret: string) => {
       setBusy(true);
       setError(null);
       try {
+        const body = { token: secret };
         const response = await send("/v1/login", { method: "POST", body, quiet: true });
         const me = (await response.json()) as SignedIn;
-        keepCsrf(me.csrf);
         queries.clear();
         queries.setQueryData(meQuery.queryKey, me);
         void navigate({
@@ -39,9 +38,7 @@ export function LoginPage() {
           replace: true,
         });
       } catch (problem) {
-        const { isUnsupported } = problemOf(problem);
-        setOld(isUnsupported);
-        setError(isUnsupported ? null : problem);
+        setError(problem);
       }
       setBusy(false);
     },
@@ -52,7 +49,7 @@ export function LoginPage() {
     if (began.current) return;
     began.current = true;
     const code = takeCode();
-    if (code !== null) void enter({ code });
+    if (code !== null) void enter(code);
   }, [enter]);
 
   return (
@@ -66,11 +63,11 @@ export function LoginPage() {
           className="card flex flex-col gap-3 p-5"
           onSubmit={(event) => {
             event.preventDefault();
-            if (token.trim() !== "") void enter({ token: token.trim() });
+            if (token.trim() !== "") void enter(token.trim());
           }}
         >
           <label className="flex flex-col gap-1">
-            <span className="text-dim text-xs">Token</span>
+            <span className="text-dim text-xs">Token, or the code of a one-time link</span>
             <input
               type="password"
               className="field font-mono"
@@ -86,12 +83,6 @@ export function LoginPage() {
             Sign in
           </Button>
           {error !== null ? <ErrorNote error={error} compact /> : null}
-          {old ? (
-            <p role="alert" className="rounded-lg border border-amber/40 bg-amber/8 px-3 py-2">
-              This coordinator takes no token here. Open the one-time link that{" "}
-              <code className="font-mono text-xs">greenroom up</code> has printed instead.
-            </p>
-          ) : null}
         </form>
         <p className="mt-4 px-1 text-faint text-xs">
           On the coordinator's machine the token is in the file{" "}

@@ -57,7 +57,38 @@ const LINES: Readonly<Record<string, (data: Data) => Said>> = {
     text: `The agent began another conversation: ${s(d.reason)}`,
     tone: "warn",
   }),
-  "session.agent_info": (d) => ({ icon: "agents", text: `The agent says: ${s(d.about)}` }),
+  "session.agent_info": (d) =>
+    d.about === "recovered"
+      ? {
+          icon: "refresh",
+          text: "The agent had answered already: what it kept of its answer was taken up",
+          tone: "warn",
+        }
+      : { icon: "agents", text: `The agent says: ${s(d.about)}` },
+  "session.busy": (d) =>
+    d.busy === true
+      ? { icon: "play", text: "The agent works, without a run" }
+      : { icon: "check", text: "The agent has no more to do" },
+  http_request: (d) => {
+    const asked = (
+      <>
+        <b className="font-medium">{s(d.method)}</b>{" "}
+        <span className="font-mono">{s(d.path)}</span>
+      </>
+    );
+    const time = d.duration_ms == null ? "" : `, ${span(n(d.duration_ms))}`;
+    const failed = d.error != null || n(d.status) >= 500;
+    return {
+      icon: failed ? "warning" : "code",
+      text: (
+        <>
+          {asked}: {d.error == null ? s(d.status) : s(d.error)}
+          {time}
+        </>
+      ),
+      ...(failed ? { tone: "bad" } : n(d.status) >= 400 ? { tone: "warn" } : {}),
+    };
+  },
   "session.stopping": (d) => ({
     icon: "stop",
     text: `Stop asked${((d.stop as Data)?.requested_by as string[] | undefined)?.length ? ` by ${((d.stop as Data).requested_by as string[]).join(", ")}` : ""}${d.reason == null ? "" : `: ${s(d.reason)}`} (grace ${span(n((d.stop as Data)?.grace_ms))})`,
@@ -116,7 +147,7 @@ const LINES: Readonly<Record<string, (data: Data) => Said>> = {
   }),
   "run.queued": (d) => ({
     icon: "clock",
-    text: `Prompt accepted${by(d)}${d.first === true ? ", at the head of the queue" : ""}`,
+    text: `Prompt accepted${by(d)}${d.into != null ? ", for the run in progress" : d.first === true ? ", at the head of the queue" : ""}`,
   }),
   "run.requeued": () => ({
     icon: "refresh",
@@ -135,7 +166,7 @@ const LINES: Readonly<Record<string, (data: Data) => Said>> = {
   "run.stopped": (d) => ({ icon: "stop", text: `Run stopped${errorOf(d)}` }),
   "run.withdrawn": (d) => ({ icon: "close", text: `Prompt withdrawn${by(d)}` }),
   "run.edited": (d) => ({ icon: "edit", text: `A waiting prompt was changed${by(d)}` }),
-  "run.moved": (d) => ({ icon: "up", text: `A waiting prompt was moved${by(d)}` }),
+  "run.moved": (d) => ({ icon: "up", text: `A waiting prompt was moved to place ${n(d.position) + 1}${by(d)}` }),
   "approval.decided": (d) => ({
     icon: d.decision === "allow" ? "check" : "close",
     text: `${d.decision === "allow" ? "Allowed" : "Denied"} ${s(d.tool)} by policy: ${s(d.by)}`,

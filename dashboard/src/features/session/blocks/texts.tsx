@@ -45,7 +45,12 @@ export function PromptBlock({ block }: { block: Of<"prompt"> }) {
         ) : (
           <span className="text-dim">a prompt whose text is further up in the log</span>
         )}
-        {block.by !== null ? <div className="mt-1 text-2xs text-dim">{block.by}</div> : null}
+        {block.by !== null || block.steered ? (
+          <div className="mt-1 text-2xs text-dim">
+            {block.by}
+            {block.steered ? " · became part of the run in progress" : ""}
+          </div>
+        ) : null}
       </div>
     </div>
   );
