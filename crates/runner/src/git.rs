@@ -149,7 +149,7 @@ fn words(said: &str) -> String {
     let told: Vec<&str> =
         lines().filter(|line| telling.iter().any(|word| line.starts_with(word))).collect();
     let mut text = match told.is_empty() {
-        true => lines().last().unwrap_or("no reason").to_owned(),
+        true => lines().next_back().unwrap_or("no reason").to_owned(),
         false => told.join("; "),
     };
     if let Some((end, _)) = text.char_indices().nth(MAX_WORDS) {
