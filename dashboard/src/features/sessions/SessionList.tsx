@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useRouter } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { memo, useEffect, useRef, useState } from "react";
+import { memo, type RefObject, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { runnersQuery } from "@/api/queries";
 import type { Session } from "@/api/types";
 import type { SessionsSearch } from "@/router";
@@ -50,13 +50,15 @@ export function SessionList(props: Props) {
     count: rows.length,
     getScrollElement: () => box.current,
     estimateSize: () => height,
-    overscan: 4,
-    getItemKey: (index) => rows[index]?.session.uid ?? index,
+    overscan: 3,
   });
   // biome-ignore lint/correctness/useExhaustiveDependencies: heights are counted anew
   useEffect(() => list.measure(), [height]);
   const items = list.getVirtualItems();
   const last = items[items.length - 1]?.index ?? 0;
+  // Elements are used again for other rows: scrolling changes texts, and builds nothing.
+  const pool = useRef(0);
+  pool.current = Math.max(pool.current, Math.ceil(items.length / 8) * 8);
   useEffect(() => {
     if (last >= rows.length - 40) more?.();
   }, [last, rows.length, more]);
@@ -108,9 +110,9 @@ export function SessionList(props: Props) {
             if (row === undefined) return null;
             return (
               <div
-                key={item.key}
+                key={item.index % pool.current}
                 role="presentation"
-                className="absolute inset-x-0 top-0 [contain:strict]"
+                className="absolute inset-x-0 top-0 overflow-hidden [contain:strict]"
                 style={{ transform: `translateY(${item.start}px)`, height }}
               >
                 <SessionRow
@@ -195,14 +197,22 @@ const SessionRow = memo(
     const { row, here, chosen, small } = props;
     const { session } = row;
     const activity = useActivity(session);
+    const element = useRef<HTMLDivElement>(null);
+    // Its element is that of another session now: what was in focus there is gone.
+    // biome-ignore lint/correctness/useExhaustiveDependencies: only another session matters
+    useLayoutEffect(() => {
+      const focus = document.activeElement;
+      if (focus instanceof HTMLElement && element.current?.contains(focus)) focus.blur();
+    }, [session.uid]);
     const doing = activity ?? standingLine(session);
     const look = chosen ? "bg-chosen" : here ? "bg-hover" : "hover:bg-hover";
-    if (small) return <SmallRow {...props} doing={doing} look={look} />;
+    if (small) return <SmallRow {...props} element={element} doing={doing} look={look} />;
     const labels = Object.entries(session.labels);
     const { input_tokens, output_tokens, cost_usd } = session.usage;
     const tokens = input_tokens + output_tokens;
     return (
       <div
+        ref={element}
         role="row"
         aria-selected={chosen}
         data-session={session.id}
@@ -367,10 +377,12 @@ function SmallRow({
   tree,
   open,
   fold,
-}: RowProps & { doing: string; look: string }) {
+  element,
+}: RowProps & { doing: string; look: string; element: RefObject<HTMLDivElement | null> }) {
   const { session } = row;
   return (
     <div
+      ref={element}
       role="row"
       aria-selected={chosen}
       data-session={session.id}
@@ -401,20 +413,20 @@ function SmallRow({
 
 /** A plain button until it is pressed: a list scrolls past many of them. */
 function RowMenu({ session }: { session: Session }) {
-  const [open, setOpen] = useState(false);
+  const [openOf, setOpenOf] = useState<string | null>(null);
   const button = (
     <button
       type="button"
       aria-label={`Actions for ${nameOf(session)}`}
       aria-haspopup="menu"
-      onClick={() => setOpen(true)}
+      onClick={() => setOpenOf(session.uid)}
       className="inline-flex size-7 items-center justify-center rounded-[7px] text-dim hover:bg-line hover:text-ink"
     >
       <Icon name="more" size={15} />
     </button>
   );
-  if (!open) return button;
+  if (openOf !== session.uid) return button;
   return (
-    <Menu startOpen trigger={button} items={sessionMenu(session)} onClosed={() => setOpen(false)} />
+    <Menu startOpen trigger={button} items={sessionMenu(session)} onClosed={() => setOpenOf(null)} />
   );
 }
