@@ -56,14 +56,20 @@ describe("text for the run in progress", () => {
   });
 
   it("waits like any other where that run has ended, or is another", () => {
-    const over = log(...BEGIN, ["run.completed", "r1", { run: "r1" }], queued("r5", { into: "r1" }));
+    const over = log(
+      ...BEGIN,
+      ["run.completed", "r1", { run: "r1" }],
+      queued("r5", { into: "r1" }),
+    );
     const session = fold(over)?.session;
     expect(session?.compute?.head).toBeNull();
     expect(session?.queue.map((run) => run.id)).toEqual(["r3", "r4", "r2", "r5"]);
   });
 
   it("can be withdrawn", () => {
-    const session = fold(log(...BEGIN, ["run.withdrawn", "r3", { run: "r3", by: "anna" }]))?.session;
+    const session = fold(
+      log(...BEGIN, ["run.withdrawn", "r3", { run: "r3", by: "anna" }]),
+    )?.session;
     expect(session?.compute?.head?.steers).toEqual(["r4"]);
     expect(session?.queue.map((run) => run.id)).toEqual(["r4", "r2"]);
   });
@@ -75,7 +81,10 @@ describe("an agent that works without a run", () => {
       ...BEGIN.slice(0, 4),
       ["run.withdrawn", "r1", { run: "r1", by: "anna" }],
     ];
-    const busy: Parameters<typeof log> = [...idle, ["session.busy", null, { epoch: 1, busy: true }]];
+    const busy: Parameters<typeof log> = [
+      ...idle,
+      ["session.busy", null, { epoch: 1, busy: true }],
+    ];
     const status = (...events: Parameters<typeof log>) => {
       const page = fold(log(...events));
       if (page === null) throw new Error("no state");

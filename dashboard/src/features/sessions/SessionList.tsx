@@ -427,6 +427,11 @@ function RowMenu({ session }: { session: Session }) {
   );
   if (openOf !== session.uid) return button;
   return (
-    <Menu startOpen trigger={button} items={sessionMenu(session)} onClosed={() => setOpenOf(null)} />
+    <Menu
+      startOpen
+      trigger={button}
+      items={sessionMenu(session)}
+      onClosed={() => setOpenOf(null)}
+    />
   );
 }
