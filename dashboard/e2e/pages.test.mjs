@@ -229,7 +229,12 @@ test("waiting prompts are changed and put into another order", async () => {
   await choose(1, "Move down");
   await order("third", "first", "second");
   await choose(2, "Change");
-  await rows.nth(1).getByLabel("Prompt", { exact: true }).fill("first, and better");
+  const edited = rows.nth(1).getByLabel("Prompt", { exact: true });
+  await until("what is changed has the focus", () =>
+    edited.evaluate((element) => element === document.activeElement),
+  );
+  await page.keyboard.press("End");
+  await page.keyboard.type(", and better");
   await page.keyboard.press("Enter");
   await order("third", "first, and better", "second");
   const said = (await server.events("order")).filter((event) =>
