@@ -189,7 +189,7 @@ export class Server {
     }
     for (const child of this.children) child.kill("SIGKILL");
     try {
-      execFileSync(binary, ["local", "stop", "--all", "--data", this.data], {
+      execFileSync(binary, ["local", "stop", "--data", this.data], {
         stdio: "pipe",
         timeout: 30_000,
       });
