@@ -124,7 +124,7 @@ export class Server {
     const page = await (await fetch(`${this.url}/`)).text();
     this.native = page.includes('id="root"');
     if (!this.native) {
-      this.stand = await serve({ coordinator: this.url, token: () => this.token });
+      this.stand = await serve({ coordinator: this.url });
       this.base = `http://127.0.0.1:${this.stand.address().port}`;
     } else this.base = this.url;
   }
@@ -189,7 +189,7 @@ export class Server {
     }
     for (const child of this.children) child.kill("SIGKILL");
     try {
-      execFileSync(binary, ["local", "stop", "--all", "--data", this.data], {
+      execFileSync(binary, ["local", "stop", "--data", this.data], {
         stdio: "pipe",
         timeout: 30_000,
       });
@@ -207,8 +207,8 @@ export async function browser() {
   });
 }
 
-/** A person at a screen: signed in, with a record of everything that went wrong. */
-export async function person(chrome, server, options = {}) {
+/** A person at a screen: signed in, unless told otherwise, with a record of everything that went wrong. */
+export async function person(chrome, server, { signedIn = true, ...options } = {}) {
   const context = await chrome.newContext({ viewport: { width: 1280, height: 800 }, ...options });
   const page = await context.newPage();
   page.faults = [];
@@ -228,11 +228,10 @@ export async function person(chrome, server, options = {}) {
     if (!url.startsWith(server.base) && !url.startsWith("data:") && !url.startsWith("blob:"))
       page.outside.push(url);
   });
-  if (server.native) {
-    await page.goto(`${server.base}/login`);
-    await page.getByLabel("Token").fill(server.token);
-    await page.getByRole("button", { name: "Sign in" }).click();
-    await page.waitForURL(`${server.base}/`);
+  if (signedIn) {
+    const data = { token: server.token };
+    const login = await context.request.post(`${server.base}/v1/login`, { data });
+    if (!login.ok()) throw new Error(`nobody is signed in: ${await login.text()}`);
   }
   page.at = (path) => page.goto(server.base + path);
   return page;

@@ -44,6 +44,40 @@ async function lines(page) {
   return order.sort((a, b) => a[0] - b[0]).flatMap(([, text]) => text.match(/line \d+/g) ?? []);
 }
 
+test("text that streams in is shown once, at every moment", async () => {
+  const page = await person(chrome, server);
+  await server.create("streamer", { id: "once", prompt: "120 25" });
+  await page.at("/sessions/once");
+  await badge(page, "running").waitFor();
+  const found = await page.evaluate(async () => {
+    const twice = [];
+    let most = 0;
+    let partial = 0;
+    const end = performance.now() + 4000;
+    while (performance.now() < end) {
+      await new Promise((then) => requestAnimationFrame(then));
+      const box = document.querySelector("[data-part=transcript]");
+      const text = [...box.querySelectorAll("[data-kind=message], [data-kind=partial]")]
+        .map((one) => one.innerText)
+        .join("\n");
+      if (box.querySelector("[data-kind=partial]") !== null) partial += 1;
+      const lines = text.match(/line \d+/g) ?? [];
+      most = Math.max(most, lines.length);
+      const numbers = lines.map((line) => Number(line.slice(5)));
+      const odd = numbers.filter((n, index) => index > 0 && n !== numbers[index - 1] + 1);
+      if (odd.length > 0) twice.push(lines.slice(-6));
+    }
+    return { twice, most, partial };
+  });
+  assert.deepEqual(found.twice, []);
+  assert.ok(found.most > 20, `${found.most} lines were seen`);
+  assert.ok(found.partial > 0, "some of it was shown before it was in the log");
+  await badge(page, "finished").waitFor();
+  assert.equal(await page.locator("[data-kind=partial]").count(), 0);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
 test("two browsers on one session see the same, and each what the other does", async () => {
   const [one, two] = [await person(chrome, server), await person(chrome, server)];
   await server.create("keeper", { id: "shared", prompt: "hello there" });

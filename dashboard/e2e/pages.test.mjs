@@ -172,6 +172,150 @@ test("waiting prompts can be withdrawn, and one sent as an interruption", async 
   await page.context().close();
 });
 
+test("a token is given once, becomes a cookie that no script reads, and signing out ends it", async () => {
+  const page = await person(chrome, server, { signedIn: false });
+  await page.at("/attention");
+  await page.waitForURL(/\/login/);
+  await page.getByLabel(/^Token/).fill("not-a-token");
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page
+    .getByRole("alert")
+    .getByText(/not known/)
+    .waitFor();
+  await page.getByLabel(/^Token/).fill(server.token);
+  await page.getByRole("button", { name: "Sign in" }).click();
+  await page.waitForURL(/\/attention$/);
+  await page.getByRole("heading", { name: "Attention" }).waitFor();
+  const [cookie] = await page.context().cookies(server.base);
+  assert.equal(cookie.httpOnly, true);
+  assert.equal(cookie.sameSite, "Strict");
+  assert.notEqual(cookie.value, server.token);
+  const kept = await page.evaluate(() => JSON.stringify([document.cookie, { ...localStorage }]));
+  assert.ok(!kept.includes(server.token) && !kept.includes(cookie.value));
+  const reads = () =>
+    fetch(`${server.url}/v1/login`, { headers: { authorization: `Bearer ${cookie.value}` } });
+  assert.deepEqual(await (await reads()).json(), { principal: "admin", role: "admin" });
+  await page.at("/settings");
+  await page.getByRole("button", { name: "Sign out" }).click();
+  await page.waitForURL(/\/login/);
+  assert.equal((await reads()).status, 401);
+  assert.deepEqual(await page.context().cookies(server.base), []);
+  await page.at("/");
+  await page.waitForURL(/\/login/);
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("waiting prompts are changed and put into another order", async () => {
+  const page = await person(chrome, server);
+  await server.create("sleeper", { id: "order", prompt: "work" });
+  await server.status("order", "running");
+  for (const prompt of ["first", "second", "third"])
+    await server.api("POST", "/sessions/order/runs", { prompt });
+  await page.at("/sessions/order");
+  const rows = page.locator("[data-part=queue] [data-run]");
+  const order = (...wanted) =>
+    until(`the queue is ${wanted}`, async () => {
+      const texts = await rows.locator("span[title]").allInnerTexts();
+      return JSON.stringify(texts) === JSON.stringify(wanted);
+    });
+  const choose = async (place, name) => {
+    await page.getByRole("button", { name: `Waiting prompt ${place}` }).click();
+    await page.getByRole("menuitem", { name, exact: true }).click();
+  };
+  await order("first", "second", "third");
+  await choose(3, "Move up");
+  await order("first", "third", "second");
+  await choose(1, "Move down");
+  await order("third", "first", "second");
+  await choose(2, "Change");
+  const edited = rows.nth(1).getByLabel("Prompt", { exact: true });
+  await until("what is changed has the focus", () =>
+    edited.evaluate((element) => element === document.activeElement),
+  );
+  await page.keyboard.press("End");
+  await page.keyboard.type(", and better");
+  await page.keyboard.press("Enter");
+  await order("third", "first, and better", "second");
+  const said = (await server.events("order")).filter((event) =>
+    /run\.(moved|edited)/.test(event.type),
+  );
+  assert.deepEqual(
+    said.map(({ type, data }) => [type, data.position ?? data.prompt]),
+    [
+      ["run.moved", 1],
+      ["run.moved", 1],
+      ["run.edited", "first, and better"],
+    ],
+  );
+  await page.getByText("A waiting prompt was changed by admin").waitFor();
+  // Its agent takes nothing while it works, and says so.
+  await page.getByLabel("Prompt", { exact: true }).fill("and this now");
+  await page.getByRole("button", { name: "Ways to send" }).click();
+  await page.getByRole("menuitem", { name: /Send into the run in progress/ }).click();
+  await page.getByRole("alert").waitFor();
+  const refused = await server
+    .api("POST", "/sessions/order/runs", { prompt: "and this now", mode: "steer" })
+    .catch((error) => error);
+  assert.equal(refused.status, 409);
+  const { detail } = JSON.parse(refused.message.slice(refused.message.indexOf("{")));
+  await page.getByRole("alert").getByText(detail).waitFor();
+  await server.api("POST", "/sessions/order/stop?wait=20s", { discard_queue: true });
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("what was seen in one browser is seen in the other", async () => {
+  const [one, two] = [await person(chrome, server), await person(chrome, server)];
+  await server.create("former", { id: "glance", input: { ticket: "GR-1", priority: "low" } });
+  await server.status("glance", "finished");
+  await Promise.all([one.at("/attention"), two.at("/attention")]);
+  const row = (page) => page.locator("[data-group=done] [data-session=glance]");
+  await Promise.all([row(one).waitFor(), row(two).waitFor()]);
+  await row(one).getByRole("button", { name: "Seen" }).click();
+  await row(one).waitFor({ state: "detached" });
+  const { last_seq } = await server.session("glance");
+  await until("the coordinator knows", async () => {
+    const { items } = await server.api("GET", "/seen");
+    return items.glance === last_seq;
+  });
+  await two.evaluate(() => window.dispatchEvent(new Event("visibilitychange")));
+  await row(two).waitFor({ state: "detached" });
+  // Not for good: what comes after it is unseen again, for both.
+  await server.api("POST", "/sessions/glance/runs", { input: { ticket: "GR-2", priority: "low" } });
+  await Promise.all([row(one).waitFor(), row(two).waitFor()]);
+  for (const page of [one, two]) {
+    assert.deepEqual(page.faults, []);
+    await page.context().close();
+  }
+});
+
+test("the versions of an agent, and what each has changed", async () => {
+  const page = await person(chrome, server);
+  const file = join(server.agents, "versioned.yaml");
+  const write = (about) =>
+    writeFile(file, `name: versioned\ndescription: ${about}\ndriver: command\ncommand: [cat]\n`);
+  const versions = (count) =>
+    until(`${count} versions`, async () => {
+      const answer = await server.api("GET", "/agents/versioned/versions").catch(() => null);
+      return answer?.items.length === count && answer.items;
+    });
+  await write("Says it back");
+  await versions(1);
+  await write("Repeats what was said");
+  const [latest, first] = await versions(2);
+  assert.deepEqual([latest.version, latest.current], [2, true]);
+  assert.deepEqual([first.version, first.current], [1, false]);
+  await page.at("/agents/versioned");
+  await page.locator("[data-version='2']").getByText("in service").waitFor();
+  await page.locator("[data-version='2'] button").first().click();
+  const diff = page.locator("[data-version='2']");
+  await diff.getByText("Repeats what was said").waitFor();
+  await diff.getByText("Says it back").waitFor();
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
 test("many at once: chosen, stopped and deleted together", async () => {
   const page = await person(chrome, server);
   for (const id of ["bulk-1", "bulk-2", "bulk-3"])

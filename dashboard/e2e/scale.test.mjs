@@ -128,6 +128,8 @@ test("10 000 sessions: list, filter, sort, and a scroll without a long frame", a
         list.scrollTop = (height * step) / steps;
         await new Promise((then) => requestAnimationFrame(then));
       }
+      // With the frame in which what has come to rest is drawn in full.
+      await new Promise((then) => setTimeout(then, 400));
       return Math.max(...window.frames_);
     });
     tries.push(frame);

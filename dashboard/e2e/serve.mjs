@@ -14,6 +14,8 @@ export const POLICY = [
   "img-src 'self' data: blob:",
   "font-src 'self'",
   "connect-src 'self'",
+  "worker-src 'self'",
+  "manifest-src 'self'",
   "base-uri 'none'",
   "form-action 'none'",
   "frame-ancestors 'none'",
@@ -29,13 +31,15 @@ const KINDS = {
 };
 const API = /^\/(v1\/|v1$|openapi\.json|healthz|readyz|metrics)/;
 
-/** Serves until it is closed. Requests of the API carry the token, which no page sees. */
-export function serve({ coordinator, token, port = 0 }) {
+/** Serves until it is closed. Whoever looks signs in, as with the coordinator itself. */
+export function serve({ coordinator, port = 0 }) {
   const upstream = new URL(coordinator);
   const server = createServer((incoming, outgoing) => {
-    const { pathname } = new URL(incoming.url, "http://page");
-    if (API.test(pathname)) {
-      const { origin: _, referer: __, "sec-fetch-site": ___, ...headers } = incoming.headers;
+    const { pathname, searchParams } = new URL(incoming.url, "http://page");
+    if (API.test(pathname) || (pathname === "/login" && searchParams.has("code"))) {
+      const { origin, referer: _, ...headers } = incoming.headers;
+      // What comes from this page's address comes from the coordinator's.
+      const own = origin === `http://${incoming.headers.host}`;
       const asked = request(
         {
           host: upstream.hostname,
@@ -45,7 +49,7 @@ export function serve({ coordinator, token, port = 0 }) {
           headers: {
             ...headers,
             host: upstream.host,
-            authorization: `Bearer ${typeof token === "function" ? token() : token}`,
+            ...(origin === undefined ? {} : { origin: own ? upstream.origin : origin }),
           },
         },
         (answer) => {
@@ -82,7 +86,6 @@ export function serve({ coordinator, token, port = 0 }) {
 if (process.argv[1] === fileURLToPath(import.meta.url)) {
   const server = await serve({
     coordinator: process.env.GREENROOM_URL,
-    token: process.env.GREENROOM_TOKEN,
     port: Number(process.env.PORT ?? 0),
   });
   console.log(`http://127.0.0.1:${server.address().port}`);

@@ -16,7 +16,7 @@ async function api(method, path, body) {
   });
   const text = await response.text();
   if (!response.ok) throw new Error(`${method} ${path}: ${text}`);
-  return text === "" ? null : JSON.parse(text);
+  return /^[[{]/.test(text) ? JSON.parse(text) : text;
 }
 
 const pause = (ms) => new Promise((then) => setTimeout(then, ms));
@@ -132,5 +132,39 @@ await scenario("never-asked", async ({ id, create, until }) => {
   await create({ agent: "talker" });
   await until("new");
   await api("POST", `/sessions/${id}/stop?wait=5s`, {});
+  await until("stopped");
+});
+
+await scenario("edited-and-moved", async ({ id, create, until, look }) => {
+  await create({ agent: "keeper", prompt: "slow one" });
+  await until("running");
+  const runs = [];
+  for (const prompt of ["second", "third", "fourth"])
+    runs.push(await api("POST", `/sessions/${id}/runs`, { prompt }));
+  const [second, third, fourth] = runs.map((run) => run.id);
+  await api("PATCH", `/runs/${fourth}`, { position: 0 });
+  await look();
+  await api("PATCH", `/runs/${second}`, { prompt: "second, and better", position: 99 });
+  await look();
+  await api("PATCH", `/runs/${third}`, { input: { ask: "a document" } });
+  await look();
+  await until("idle");
+  await api("POST", `/sessions/${id}/stop?wait=30s`, {});
+  await until("stopped");
+});
+
+await scenario("serves", async ({ id, create, until }) => {
+  await create({ agent: "server", approvals: { deny: ["shell"] } });
+  await until("new");
+  const ask = (path) => api("POST", `/sessions/${id}/http${path}`, "hello").catch(() => null);
+  await ask("/echo");
+  await until("idle");
+  const answer = ask("/echo");
+  await until("running");
+  await answer;
+  await ask("/broken");
+  await api("POST", `/sessions/${id}/runs`, { prompt: "a run" });
+  await until("idle");
+  await api("POST", `/sessions/${id}/stop?wait=30s`, {});
   await until("stopped");
 });

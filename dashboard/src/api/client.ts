@@ -18,7 +18,6 @@ export class Problem extends Error {
     this.path = body.path ?? undefined;
     this.candidates = body.candidates ?? [];
   }
-
 }
 
 export function problemOf(error: unknown): Problem {

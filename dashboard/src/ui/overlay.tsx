@@ -2,7 +2,7 @@
 import * as RadixDialog from "@radix-ui/react-dialog";
 import * as RadixMenu from "@radix-ui/react-dropdown-menu";
 import * as RadixPopover from "@radix-ui/react-popover";
-import type { ReactElement, ReactNode } from "react";
+import { type ReactElement, type ReactNode, useRef } from "react";
 import { Kbd } from "./button";
 import { Icon, type IconName } from "./icons";
 
@@ -72,6 +72,8 @@ export interface MenuItem {
   about?: string;
   checked?: boolean;
   onSelect: () => void;
+  /** What it opens takes the focus, so that the button does not get it back. */
+  takesFocus?: boolean;
 }
 
 export function Menu({
@@ -87,11 +89,18 @@ export function Menu({
   startOpen?: boolean;
   onClosed?: () => void;
 }) {
+  const then = useRef<(() => void) | null>(null);
   return (
     <RadixMenu.Root defaultOpen={startOpen} onOpenChange={(open) => !open && onClosed?.()}>
       <RadixMenu.Trigger asChild>{trigger}</RadixMenu.Trigger>
       <RadixMenu.Portal>
         <RadixMenu.Content
+          onCloseAutoFocus={(event) => {
+            if (then.current === null) return;
+            event.preventDefault();
+            then.current();
+            then.current = null;
+          }}
           align={align}
           sideOffset={4}
           collisionPadding={8}
@@ -104,7 +113,10 @@ export function Menu({
               <RadixMenu.Item
                 key={item.label}
                 disabled={item.disabled === true}
-                onSelect={item.onSelect}
+                onSelect={() => {
+                  if (item.takesFocus === true) then.current = item.onSelect;
+                  else item.onSelect();
+                }}
                 className={`flex min-h-8 cursor-default items-center gap-2.5 rounded-md px-2 py-1 outline-none data-highlighted:bg-hover data-disabled:opacity-55 ${item.danger === true ? "text-red" : ""}`}
               >
                 {item.checked !== undefined ? (

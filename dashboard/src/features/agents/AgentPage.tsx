@@ -3,14 +3,8 @@ import { Link, useNavigate, useParams } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { perform, removeAgent } from "@/api/actions";
 import { problemOf } from "@/api/client";
+import { agentsQuery, flat, queries, sessionsQuery, versionsQuery } from "@/api/queries";
 import type { AgentVersion } from "@/api/types";
-import {
-  agentsQuery,
-  flat,
-  queries,
-  sessionsQuery,
-  versionsQuery,
-} from "@/api/queries";
 import { Ago, AsCommand, Empty, ErrorNote, Id, Rows } from "@/ui/bits";
 import { Button, IconButton } from "@/ui/button";
 import { exact } from "@/ui/format";

@@ -103,9 +103,7 @@ export function AttentionPage() {
   }, [approvals.data]);
   const groups = GROUPS.map((group, index) => {
     const all = lists[index]?.data ?? [];
-    const items = group.unseen
-      ? all.filter((one) => (seen[one.id] ?? 0) < one.last_seq)
-      : all;
+    const items = group.unseen ? all.filter((one) => (seen[one.id] ?? 0) < one.last_seq) : all;
     return { ...group, items };
   });
   const rows = groups.flatMap((group) => group.items.slice(0, MOST));

@@ -11,9 +11,8 @@ export const seenQuery = queryOptions({
     // What is about to be said here is true already.
     return { items: merged(items, unsaid) };
   },
-  // Other browsers say what they have seen without a word to this one.
-  staleTime: 5_000,
-  refetchOnMount: "always",
+  // What other browsers have seen is in no stream: it is asked for while somebody looks.
+  staleTime: 0,
   refetchOnWindowFocus: true,
   refetchInterval: 20_000,
 });

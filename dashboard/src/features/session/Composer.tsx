@@ -249,6 +249,7 @@ function QueueStrip({ session, queue }: { session: Session; queue: WaitingRun[] 
                   label: "Change",
                   icon: "edit",
                   disabled: run.prompt == null,
+                  takesFocus: true,
                   onSelect: () => setEditing(run.id),
                 },
                 {

@@ -5,7 +5,7 @@ import { flat, sessionsQuery } from "@/api/queries";
 import type { Runner, Session } from "@/api/types";
 import type { PageState } from "@/fold/types";
 import { Ago, Id, Label, Meter, useNow } from "@/ui/bits";
-import { bytes, cost, exact, grouped, span } from "@/ui/format";
+import { bytes, cost, exact, grouped, plural, span } from "@/ui/format";
 import { StatusMark, statusLabel } from "@/ui/status";
 import { nameOf } from "../words";
 
@@ -13,6 +13,23 @@ interface Props {
   session: Session;
   page: PageState | null;
   runner: Runner | undefined;
+}
+
+/** What it lays over its agent's policy, in a line. */
+function approvalsOf({ approvals }: Session): string {
+  if (approvals == null) return "";
+  const { mode, headless, allow, ask, deny } = approvals;
+  const rules = (word: string, all: readonly unknown[] | undefined) =>
+    all === undefined || all.length === 0 ? "" : `${word} ${plural(all.length, "rule")}`;
+  return [
+    mode ?? "",
+    headless === true ? "nobody is there" : "",
+    rules("deny", deny),
+    rules("ask", ask),
+    rules("allow", allow),
+  ]
+    .filter((one) => one !== "")
+    .join(", ");
 }
 
 const POLICY = {
@@ -43,6 +60,7 @@ export function Details({ session, page, runner }: Props) {
           <Id id={session.agent.digest} short />
         </Row>
         <Row name="next run">{POLICY[session.agent_policy ?? "follow"]}</Row>
+        {approvalsOf(session) !== "" ? <Row name="approvals">{approvalsOf(session)}</Row> : null}
       </Part>
       <Part title="Limits">
         <LimitMeters session={session} page={page} />

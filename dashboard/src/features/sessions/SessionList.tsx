@@ -1,7 +1,7 @@
 import { useQuery } from "@tanstack/react-query";
 import { useRouter } from "@tanstack/react-router";
 import { useVirtualizer } from "@tanstack/react-virtual";
-import { memo, useEffect, useRef, useState } from "react";
+import { memo, type RefObject, useEffect, useLayoutEffect, useRef, useState } from "react";
 import { runnersQuery } from "@/api/queries";
 import type { Session } from "@/api/types";
 import type { SessionsSearch } from "@/router";
@@ -50,16 +50,25 @@ export function SessionList(props: Props) {
     count: rows.length,
     getScrollElement: () => box.current,
     estimateSize: () => height,
-    overscan: 4,
-    getItemKey: (index) => rows[index]?.session.uid ?? index,
+    overscan: 3,
   });
   // biome-ignore lint/correctness/useExhaustiveDependencies: heights are counted anew
   useEffect(() => list.measure(), [height]);
   const items = list.getVirtualItems();
   const last = items[items.length - 1]?.index ?? 0;
+  // Elements are used again for other rows: scrolling changes texts, and builds nothing.
+  const pool = useRef(0);
+  pool.current = Math.max(pool.current, Math.ceil(items.length / 8) * 8);
   useEffect(() => {
     if (last >= rows.length - 40) more?.();
   }, [last, rows.length, more]);
+  // Past more rows than can be read, only their names are drawn.
+  const first = items[0]?.index ?? 0;
+  const before = useRef(first);
+  const rushing = useRef(false);
+  if (!list.isScrolling) rushing.current = false;
+  else if (Math.abs(first - before.current) > 12) rushing.current = true;
+  before.current = first;
   const moved = useRef(cursor);
   useEffect(() => {
     if (moved.current === cursor) return;
@@ -108,12 +117,13 @@ export function SessionList(props: Props) {
             if (row === undefined) return null;
             return (
               <div
-                key={item.key}
+                key={item.index % pool.current}
                 role="presentation"
-                className="absolute inset-x-0 top-0 [contain:strict]"
+                className="absolute inset-x-0 top-0 overflow-hidden [contain:strict]"
                 style={{ transform: `translateY(${item.start}px)`, height }}
               >
                 <SessionRow
+                  light={rushing.current}
                   row={row}
                   index={item.index}
                   here={item.index === cursor}
@@ -177,6 +187,8 @@ export function Tick({
 
 interface RowProps {
   row: Row;
+  /** Its name and how it stands are enough for now. */
+  light: boolean;
   index: number;
   here: boolean;
   chosen: boolean;
@@ -192,105 +204,10 @@ interface RowProps {
 
 const SessionRow = memo(
   function SessionRow(props: RowProps) {
-    const { row, here, chosen, small } = props;
-    const { session } = row;
-    const activity = useActivity(session);
-    const doing = activity ?? standingLine(session);
-    const look = chosen ? "bg-chosen" : here ? "bg-hover" : "hover:bg-hover";
-    if (small) return <SmallRow {...props} doing={doing} look={look} />;
-    const labels = Object.entries(session.labels);
-    const { input_tokens, output_tokens, cost_usd } = session.usage;
-    const tokens = input_tokens + output_tokens;
-    return (
-      <div
-        role="row"
-        aria-selected={chosen}
-        data-session={session.id}
-        data-here={here}
-        className={`relative h-full items-center gap-x-3 border-b px-3 ${COLUMNS} ${look}`}
-        onMouseDown={() => props.setCursor(props.index)}
-      >
-        {here ? (
-          <span className="absolute inset-y-0 left-0 w-0.5 bg-accent" aria-hidden="true" />
-        ) : null}
-        <span role="gridcell">
-          <Tick
-            label={`Choose ${nameOf(session)}`}
-            on={chosen}
-            change={() => props.toggle(session.id)}
-          />
-        </span>
-        <span role="gridcell" className="min-w-0">
-          <StatusBadge status={session.status} reason={short(session)} />
-        </span>
-        <span role="gridcell" className="flex min-w-0 items-center gap-1.5">
-          {props.tree ? <TreeArm row={row} open={props.open} fold={props.fold} /> : null}
-          <Name session={session} className="truncate hover:underline" />
-          {session.title != null ? (
-            <span className="hidden truncate font-mono text-2xs text-faint 2xl:inline">
-              {session.id}
-            </span>
-          ) : null}
-        </span>
-        <span role="gridcell" className="hidden min-w-0 md:block">
-          <button
-            type="button"
-            className="max-w-full truncate text-dim hover:text-ink hover:underline"
-            title={`Only ${session.agent.name}`}
-            onClick={() => props.filterBy({ agent: session.agent.name })}
-          >
-            {session.agent.name}
-          </button>
-        </span>
-        <span role="gridcell" className="min-w-0 truncate text-dim" title={doing}>
-          {doing}
-        </span>
-        <span role="gridcell" className="hidden min-w-0 truncate text-dim xl:block">
-          {props.runner}
-        </span>
-        <span role="gridcell" className="hidden min-w-0 gap-1 overflow-hidden xl:flex">
-          {labels.slice(0, 2).map(([name, value]) => (
-            <button
-              key={name}
-              type="button"
-              className="min-w-0"
-              onClick={() => props.filterBy({ label: [`${name}=${value}`] })}
-              title={`Only ${name}=${value}`}
-            >
-              <Label name={name} value={value} />
-            </button>
-          ))}
-          {labels.length > 2 ? (
-            <span className="text-2xs text-faint">+{labels.length - 2}</span>
-          ) : null}
-        </span>
-        <span role="gridcell" className="hidden text-right tabular text-dim xl:block">
-          {session.pending.runs > 0 ? (
-            <span
-              title={`${plural(session.pending.runs, "prompt")} waiting${session.hold ? ", held" : ""}`}
-            >
-              {session.hold ? "‖ " : ""}
-              {session.pending.runs}
-            </span>
-          ) : null}
-        </span>
-        <span role="gridcell" className="hidden truncate text-right tabular text-dim xl:block">
-          {tokens > 0 ? `${count(tokens)}` : ""}
-          {cost_usd > 0 ? <span className="text-faint"> · {cost(cost_usd)}</span> : null}
-        </span>
-        <span role="gridcell" className="hidden text-right text-faint xl:block">
-          <Ago at={session.created_at} />
-        </span>
-        <span role="gridcell" className="text-right text-dim">
-          <Ago at={session.last_active_at} />
-        </span>
-        <span role="gridcell">
-          <RowMenu session={session} />
-        </span>
-      </div>
-    );
+    return props.light ? <LightRow {...props} /> : <FullRow {...props} />;
   },
   (a, b) =>
+    a.light === b.light &&
     a.row.session === b.row.session &&
     a.row.rolled === b.row.rolled &&
     a.row.below === b.row.below &&
@@ -306,6 +223,133 @@ const SessionRow = memo(
     a.fold === b.fold &&
     a.filterBy === b.filterBy,
 );
+
+function LightRow({ row, chosen, small }: RowProps) {
+  const { session } = row;
+  return (
+    <div
+      role="row"
+      aria-selected={chosen}
+      data-session={session.id}
+      className={`flex h-full items-center gap-x-3 border-b px-3 ${chosen ? "bg-chosen" : ""}`}
+    >
+      <span role="gridcell" className={`shrink-0 pl-10 text-dim ${small ? "w-28" : "w-46"}`}>
+        {statusLabel(session.status)}
+      </span>
+      <span role="gridcell" className="min-w-0 flex-1 truncate font-medium">
+        {nameOf(session)}
+      </span>
+    </div>
+  );
+}
+
+function FullRow(props: RowProps) {
+  const { row, here, chosen, small } = props;
+  const { session } = row;
+  const activity = useActivity(session);
+  const element = useRef<HTMLDivElement>(null);
+  // Its element is that of another session now: what was in focus there is gone.
+  // biome-ignore lint/correctness/useExhaustiveDependencies: only another session matters
+  useLayoutEffect(() => {
+    const focus = document.activeElement;
+    if (focus instanceof HTMLElement && element.current?.contains(focus)) focus.blur();
+  }, [session.uid]);
+  const doing = activity ?? standingLine(session);
+  const look = chosen ? "bg-chosen" : here ? "bg-hover" : "hover:bg-hover";
+  if (small) return <SmallRow {...props} element={element} doing={doing} look={look} />;
+  const labels = Object.entries(session.labels);
+  const { input_tokens, output_tokens, cost_usd } = session.usage;
+  const tokens = input_tokens + output_tokens;
+  return (
+    <div
+      ref={element}
+      role="row"
+      aria-selected={chosen}
+      data-session={session.id}
+      data-here={here}
+      className={`relative h-full items-center gap-x-3 border-b px-3 ${COLUMNS} ${look}`}
+      onMouseDown={() => props.setCursor(props.index)}
+    >
+      {here ? (
+        <span className="absolute inset-y-0 left-0 w-0.5 bg-accent" aria-hidden="true" />
+      ) : null}
+      <span role="gridcell">
+        <Tick
+          label={`Choose ${nameOf(session)}`}
+          on={chosen}
+          change={() => props.toggle(session.id)}
+        />
+      </span>
+      <span role="gridcell" className="min-w-0">
+        <StatusBadge status={session.status} reason={short(session)} />
+      </span>
+      <span role="gridcell" className="flex min-w-0 items-center gap-1.5">
+        {props.tree ? <TreeArm row={row} open={props.open} fold={props.fold} /> : null}
+        <Name session={session} className="truncate hover:underline" />
+        {session.title != null ? (
+          <span className="hidden truncate font-mono text-2xs text-faint 2xl:inline">
+            {session.id}
+          </span>
+        ) : null}
+      </span>
+      <span role="gridcell" className="hidden min-w-0 md:block">
+        <button
+          type="button"
+          className="max-w-full truncate text-dim hover:text-ink hover:underline"
+          title={`Only ${session.agent.name}`}
+          onClick={() => props.filterBy({ agent: session.agent.name })}
+        >
+          {session.agent.name}
+        </button>
+      </span>
+      <span role="gridcell" className="min-w-0 truncate text-dim" title={doing}>
+        {doing}
+      </span>
+      <span role="gridcell" className="hidden min-w-0 truncate text-dim xl:block">
+        {props.runner}
+      </span>
+      <span role="gridcell" className="hidden min-w-0 gap-1 overflow-hidden xl:flex">
+        {labels.slice(0, 2).map(([name, value]) => (
+          <button
+            key={name}
+            type="button"
+            className="min-w-0"
+            onClick={() => props.filterBy({ label: [`${name}=${value}`] })}
+            title={`Only ${name}=${value}`}
+          >
+            <Label name={name} value={value} />
+          </button>
+        ))}
+        {labels.length > 2 ? (
+          <span className="text-2xs text-faint">+{labels.length - 2}</span>
+        ) : null}
+      </span>
+      <span role="gridcell" className="hidden text-right tabular text-dim xl:block">
+        {session.pending.runs > 0 ? (
+          <span
+            title={`${plural(session.pending.runs, "prompt")} waiting${session.hold ? ", held" : ""}`}
+          >
+            {session.hold ? "‖ " : ""}
+            {session.pending.runs}
+          </span>
+        ) : null}
+      </span>
+      <span role="gridcell" className="hidden truncate text-right tabular text-dim xl:block">
+        {tokens > 0 ? `${count(tokens)}` : ""}
+        {cost_usd > 0 ? <span className="text-faint"> · {cost(cost_usd)}</span> : null}
+      </span>
+      <span role="gridcell" className="hidden text-right text-faint xl:block">
+        <Ago at={session.created_at} />
+      </span>
+      <span role="gridcell" className="text-right text-dim">
+        <Ago at={session.last_active_at} />
+      </span>
+      <span role="gridcell">
+        <RowMenu session={session} />
+      </span>
+    </div>
+  );
+}
 
 /** A link, and no more than that: a list scrolls past many of them. */
 function Name({ session, className }: { session: Session; className: string }) {
@@ -367,10 +411,12 @@ function SmallRow({
   tree,
   open,
   fold,
-}: RowProps & { doing: string; look: string }) {
+  element,
+}: RowProps & { doing: string; look: string; element: RefObject<HTMLDivElement | null> }) {
   const { session } = row;
   return (
     <div
+      ref={element}
       role="row"
       aria-selected={chosen}
       data-session={session.id}
@@ -401,20 +447,25 @@ function SmallRow({
 
 /** A plain button until it is pressed: a list scrolls past many of them. */
 function RowMenu({ session }: { session: Session }) {
-  const [open, setOpen] = useState(false);
+  const [openOf, setOpenOf] = useState<string | null>(null);
   const button = (
     <button
       type="button"
       aria-label={`Actions for ${nameOf(session)}`}
       aria-haspopup="menu"
-      onClick={() => setOpen(true)}
+      onClick={() => setOpenOf(session.uid)}
       className="inline-flex size-7 items-center justify-center rounded-[7px] text-dim hover:bg-line hover:text-ink"
     >
       <Icon name="more" size={15} />
     </button>
   );
-  if (!open) return button;
+  if (openOf !== session.uid) return button;
   return (
-    <Menu startOpen trigger={button} items={sessionMenu(session)} onClosed={() => setOpen(false)} />
+    <Menu
+      startOpen
+      trigger={button}
+      items={sessionMenu(session)}
+      onClosed={() => setOpenOf(null)}
+    />
   );
 }

@@ -72,8 +72,7 @@ const LINES: Readonly<Record<string, (data: Data) => Said>> = {
   http_request: (d) => {
     const asked = (
       <>
-        <b className="font-medium">{s(d.method)}</b>{" "}
-        <span className="font-mono">{s(d.path)}</span>
+        <b className="font-medium">{s(d.method)}</b> <span className="font-mono">{s(d.path)}</span>
       </>
     );
     const time = d.duration_ms == null ? "" : `, ${span(n(d.duration_ms))}`;
@@ -166,7 +165,10 @@ const LINES: Readonly<Record<string, (data: Data) => Said>> = {
   "run.stopped": (d) => ({ icon: "stop", text: `Run stopped${errorOf(d)}` }),
   "run.withdrawn": (d) => ({ icon: "close", text: `Prompt withdrawn${by(d)}` }),
   "run.edited": (d) => ({ icon: "edit", text: `A waiting prompt was changed${by(d)}` }),
-  "run.moved": (d) => ({ icon: "up", text: `A waiting prompt was moved to place ${n(d.position) + 1}${by(d)}` }),
+  "run.moved": (d) => ({
+    icon: "up",
+    text: `A waiting prompt was moved to place ${n(d.position) + 1}${by(d)}`,
+  }),
   "approval.decided": (d) => ({
     icon: d.decision === "allow" ? "check" : "close",
     text: `${d.decision === "allow" ? "Allowed" : "Denied"} ${s(d.tool)} by policy: ${s(d.by)}`,
