@@ -758,6 +758,27 @@ export interface paths {
         patch: operations["http_patch"];
         trace?: never;
     };
+    "/v1/sessions/{id}/push": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Push what a session has committed
+         * @description The commits on its own branch, to the repository it was cloned from or to another one,
+         *     with the credentials of its runner's user. Never by force; what is not committed stays.
+         */
+        post: operations["files_push"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/sessions/{id}/receipts": {
         parameters: {
             query?: never;
@@ -1244,7 +1265,7 @@ export interface components {
              *     progress, where there is one.
              * @enum {string|null}
              */
-            mode?: "enqueue" | "interrupt" | "reject" | null;
+            mode?: "enqueue" | "interrupt" | "reject" | "steer" | null;
             /** @description Text. */
             prompt?: string | null;
             /** @description Lift the hold even while the stop is under way. */
@@ -1652,8 +1673,11 @@ export interface components {
                 id: components["schemas"]["RunId"];
                 /** @description What it asks, as a document. */
                 input?: unknown;
-                /** @description What it did when the session was busy. */
-                mode: components["schemas"]["Mode"];
+                /**
+                 * @description What it did when the session was busy.
+                 * @enum {string}
+                 */
+                mode: "enqueue" | "interrupt" | "reject" | "steer";
                 /** @description What it asks, as text. */
                 prompt?: string | null;
                 /** @description The structured answer, where its agent gives one. */
@@ -2192,6 +2216,32 @@ export interface components {
          * @enum {string}
          */
         Provider: "openai" | "openai_responses" | "anthropic" | "gemini";
+        /** @description What was pushed. */
+        Pushed: {
+            /** @description The branch there. */
+            branch: string;
+            /** @description The commit it is at now. */
+            commit: string;
+            /**
+             * Format: int64
+             * @description Commits that the session has made on it since it began.
+             */
+            commits: number;
+            /** @description Where to. */
+            remote: string;
+            /**
+             * Format: int64
+             * @description Files that differ from that commit, new ones too: they were not pushed.
+             */
+            uncommitted: number;
+        };
+        /** @description Body of a push. */
+        PushRequest: {
+            /** @description The branch to push to; the session's own name for it where absent. */
+            branch?: string | null;
+            /** @description The address of the repository to push to; the one it was cloned from where absent. */
+            remote?: string | null;
+        };
         /**
          * @description The evidence that closes a compute: what was done, when, to how many, and by what
          *     means it is known that none is left.
@@ -2273,6 +2323,12 @@ export interface components {
             position?: number | null;
             /** @description What it asks, as text. Not beside `input`. */
             prompt?: string | null;
+        } | {
+            prompt: unknown;
+        } | {
+            input: unknown;
+        } | {
+            position: unknown;
         };
         /**
          * @description What a token allows.
@@ -2293,8 +2349,11 @@ export interface components {
             id: components["schemas"]["RunId"];
             /** @description What it asks, as a document. */
             input?: unknown;
-            /** @description What it did when the session was busy. */
-            mode: components["schemas"]["Mode"];
+            /**
+             * @description What it did when the session was busy.
+             * @enum {string}
+             */
+            mode: "enqueue" | "interrupt" | "reject" | "steer";
             /** @description What it asks, as text. */
             prompt?: string | null;
             /** @description The structured answer, where its agent gives one. */
@@ -2634,7 +2693,10 @@ export interface components {
         } | {
             /** @enum {string} */
             do: "diff";
-        } | (components["schemas"]["HttpRequest"] & {
+        } | (components["schemas"]["PushRequest"] & {
+            /** @enum {string} */
+            do: "push";
+        }) | (components["schemas"]["HttpRequest"] & {
             /** @enum {string} */
             do: "http";
         }) | {
@@ -2765,6 +2827,13 @@ export interface components {
             ref?: string | null;
             /** @description Its address, or the absolute path of a repository on the runner's machine. */
             url: string;
+        } | {
+            /** @enum {string} */
+            from: "worktree";
+            /** @description Absolute path of the repository. */
+            path: string;
+            /** @description Branch, tag or commit; what the repository has checked out where absent. */
+            ref?: string | null;
         };
         /**
          * @description Who wrote a journal stream. Nobody appends to another's.
@@ -7646,6 +7715,123 @@ export interface operations {
                     [name: string]: unknown;
                 };
                 content?: never;
+            };
+        };
+    };
+    files_push: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The session's name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["PushRequest"] | null;
+            };
+        };
+        responses: {
+            /** @description What was pushed, and what was not */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Pushed"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `no_repository`, `nothing_to_push`, `already_there`; `push_failed`, with git's own words */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `runner_unreachable` */
+            504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
             };
         };
     };

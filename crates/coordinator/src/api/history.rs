@@ -63,7 +63,7 @@ async fn receipts(
 ) -> ApiResult<Response> {
     let after = match page.cursor.as_deref().filter(|text| !text.is_empty()) {
         None => 0,
-        Some(text) => text.parse().map_err(|_| {
+        Some(text) => u64::from_str_radix(text, 16).map_err(|_| {
             Problem::invalid("cursor is not one that this list has given").at("cursor")
         })?,
     };

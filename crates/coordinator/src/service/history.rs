@@ -88,7 +88,7 @@ pub(crate) async fn receipts(
             Some(v1::ReceiptAt { seq: event.seq, at: event.at, how, receipt: *receipt })
         })
         .collect();
-    let next_cursor = items.last().filter(|_| more).map(|last| last.seq.to_string());
+    let next_cursor = items.last().filter(|_| more).map(|last| format!("{:016x}", last.seq));
     Ok(v1::List { items, next_cursor })
 }
 
