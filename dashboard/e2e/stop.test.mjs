@@ -240,9 +240,10 @@ test("two stops at the same time give one receipt", async () => {
   await running("twice");
   await Promise.all([ask(one, "twice"), ask(two, "twice")]);
   await Promise.all([
-    confirm(one)
-      .dblclick()
-      .catch(() => {}),
+    confirm(one).evaluate((button) => {
+      button.click();
+      button.click();
+    }),
     // Whoever is slower finds the button off, which is as good: so a third asks by the API.
     confirm(two).evaluate((button) => button.click()),
     server.api("POST", "/sessions/twice/stop?wait=20s", {}),
@@ -251,6 +252,8 @@ test("two stops at the same time give one receipt", async () => {
   const events = await server.events("twice");
   assert.equal(events.filter((event) => event.data.receipt !== undefined).length, 1);
   assert.equal(events.filter((event) => event.type === "session.stopping").length, 1);
+  // Whose stop came too late is still being told so.
+  await one.keyboard.press("Escape");
   await one.getByRole("tab", { name: "Receipts" }).click();
   await one.locator("#tab-panel [data-receipt]").first().waitFor();
   assert.equal(await one.locator("#tab-panel [data-receipt]").count(), 1);
