@@ -163,6 +163,7 @@ def everything(folder, files):
     try:
         found = sessions(server)
         found["runners"] = [server.call("GET", "/v1/runners")["items"][0]["id"]]
+        found["agents"] = ["a", "b", "c"]
         found["paths"] = ["d", "e", "d/f"]
         parameters = {"path.id": ("sessions", 0.5), "path.path": ("paths", 0.5)}
         ids = {"/v1/runs": "runs", "/v1/runners": "runners"}
@@ -171,6 +172,10 @@ def everything(folder, files):
              f'parameters = {{ "path.id" = {{ dictionary = "{of}", probability = 0.5 }} }}']
             for path, of in ids.items()
         ]
+        # Another agent that is not there is refused as not found, like a session.
+        operations.append(['include-path = "/v1/sessions/{id}"', 'include-method = "PATCH"',
+                           'parameters = { "path.id" = { dictionary = "sessions", probability = 0.5 }, '
+                           '"body.agent" = { dictionary = "agents", probability = 1.0 } }'])
         # A stream without end: its first frame is enough.
         operations.append(['include-path = "/v1/events"', "max-stream-events = 1",
                            "request-timeout = 2"])

@@ -66,7 +66,6 @@ async fn a_sessions_own_policy_reaches_its_next_compute() {
 async fn what_nobody_could_keep_is_refused() {
     let room = room().await;
     for (agent, approvals, path) in [
-        ("plain", json!({ "headless": true }), "/approvals"),
         ("free", json!({ "mode": "happy" }), "/approvals/mode"),
         ("free", json!({ "deny": ["a", " "] }), "/approvals/deny/1"),
         ("free", json!({ "within": [] }), "/approvals/within"),
@@ -79,7 +78,9 @@ async fn what_nobody_could_keep_is_refused() {
     }
     room.create(json!({ "agent": "plain", "id": "one", "approvals": {} })).await;
     let answer = patch(&room, "one", json!({ "approvals": { "headless": true } })).await;
-    assert_eq!(answer.refused(422), "invalid");
+    assert_eq!(answer.refused(409), "approvals_unsupported");
+    let body = json!({ "agent": "plain", "approvals": { "headless": true } });
+    assert_eq!(room.post("/v1/sessions", body).await.refused(409), "approvals_unsupported");
 }
 
 #[tokio::test]

@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use greenroom_protocol::{Problem, v1};
+use greenroom_protocol::v1;
+use greenroom_store::StoreError;
 use http::StatusCode;
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -14,7 +15,7 @@ use super::{PageQuery, json};
 use crate::app::App;
 use crate::auth::{Allowed, ToRead};
 use crate::error::ApiResult;
-use crate::extract::{Body, Path, Query};
+use crate::extract::{Body, Path, Query, cursor, parsed};
 use crate::service::history;
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
@@ -29,7 +30,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 #[into_params(parameter_in = Query)]
 struct StateQuery {
     /// The entry of the log after which it is shown; its last where absent, or beyond it.
-    #[serde(default)]
+    #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<u64>, minimum = 1)]
     seq: Option<u64>,
 }
@@ -61,11 +62,9 @@ async fn receipts(
     Path(id): Path<String>,
     Query(page): Query<PageQuery>,
 ) -> ApiResult<Response> {
-    let after = match page.cursor.as_deref().filter(|text| !text.is_empty()) {
+    let after = match cursor(page.cursor)? {
         None => 0,
-        Some(text) => u64::from_str_radix(text, 16).map_err(|_| {
-            Problem::invalid("cursor is not one that this list has given").at("cursor")
-        })?,
+        Some(text) => u64::from_str_radix(&text, 16).map_err(|_| StoreError::BadCursor)?,
     };
     Ok(json(StatusCode::OK, &history::receipts(&app, &caller, &id, after, page.limit.0).await?))
 }

@@ -113,6 +113,7 @@ fn complete_parameter(parameter: &mut Value) {
             text(&format!("^({one}(,{one}){{0,49}})?$"))
         }
         ("query", "cursor") => text(CURSOR),
+        ("query", "seq") => text("^([1-9][0-9]{0,17})?$"),
         ("query", "label") => json!({ "type": "array", "items": text("^([^=]+=[\\s\\S]*)?$") }),
         ("query", "sort") => json!({ "type": "string", "enum": ["created", "active", "id", ""] }),
         ("query", "status") => text(&format!("^ *({0})? *(, *({0})? *)*$", statuses())),

@@ -23,9 +23,14 @@ fn wrong(place: &str, text: &str) -> Problem {
 /// Refuses what says nothing, and what nobody could keep.
 pub(crate) fn check(policy: &SessionPolicy, agent: &AgentSpec) -> ApiResult<()> {
     if !policy.is_default() && matches!(agent.driver, Driver::Command(_)) {
-        let text =
-            format!("cannot be kept: agent {} has driver command, which asks nobody", agent.name);
-        return Err(wrong("/approvals", &text).into());
+        let detail = format!(
+            "/approvals cannot be kept: agent {} has driver command, which asks nobody",
+            agent.name
+        );
+        return Err(Problem::new(409, "approvals_unsupported", detail)
+            .hint("leave approvals out, or take an agent of another driver")
+            .at("/approvals")
+            .into());
     }
     let kinds = [("allow", &policy.allow), ("ask", &policy.ask), ("deny", &policy.deny)];
     for (kind, rules) in kinds {
