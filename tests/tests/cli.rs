@@ -278,3 +278,35 @@ fn p1_port_0_says_the_real_port_and_one_line() {
     assert_eq!(lines.count(), 0, "one line and no more");
     let _ = std::fs::remove_dir_all(root);
 }
+
+/// What is not named stays as it is, also of the labels.
+#[test]
+fn p3_sessions_are_updated_by_hand() {
+    let room = room();
+    let body = json!({ "id": "one", "title": "old", "labels": { "team": "blue", "week": "7" } });
+    room.api.create("echo", body);
+    let update = |flags: &[&str]| room.cli(&[&["sessions", "update", "one"], flags].concat());
+    update(&[
+        "--title",
+        "new",
+        "--label",
+        "team=red",
+        "--remove-label",
+        "week",
+        "--limit",
+        "run=1h",
+    ])
+    .exits(0)
+    .says("Session \"one\" is updated.");
+    let session = room.api.session("one");
+    assert_eq!(session["title"], "new", "{session:#}");
+    assert_eq!(session["labels"], json!({ "team": "red" }));
+    assert_eq!(session["limits"]["run_ms"], 3_600_000);
+    update(&["--shared", "true"]).exits(0);
+    let session = room.api.session("one");
+    assert_eq!((&session["shared"], &session["title"]), (&json!(true), &json!("new")));
+    let ran = update(&[]).exits(2);
+    assert!(ran.err.contains("error: there is nothing to change"), "{}", ran.err);
+    let ran = update(&["--headless"]).exits(1);
+    assert!(ran.err.contains("agent echo has driver command, which asks nobody"), "{}", ran.err);
+}

@@ -63,9 +63,14 @@ fn p9_a_sessions_own_policy_counts_on_disk() {
     let id = id_of(&session);
     ended(&room, &id, &session["run_id"]);
     room.api.stop(&id);
-    let path = format!("/v1/sessions/{id}");
-    let patch = room.api.request("PATCH", &path).json(&json!({ "approvals": {} })).send();
-    assert_eq!(patch.expect(200)["approvals"], json!({}));
+    let update = |flags: &[&str]| {
+        let updated = room.cli(&[&["sessions", "update", &id], flags].concat());
+        assert_eq!(updated.code, Some(0), "{updated:?}");
+        room.api.session(&id)["approvals"].clone()
+    };
+    let narrow = ["--approvals-mode", "strict", "--deny", "shell(rm *)"];
+    assert_eq!(update(&narrow), json!({ "mode": "strict", "deny": ["shell(rm *)"] }));
+    assert_eq!(update(&["--clear-approvals"]), json!({}));
     let run = room.api.prompt(&id, "WRITE it");
     ended(&room, &id, &run["id"]);
     let file = room.workspace(session["uid"].as_str().expect("a uid")).join("out.txt");
@@ -240,6 +245,49 @@ fn p9_a_form_of_an_mcp_server_is_a_question_that_a_person_answers() {
     ended(&room, "t", &session["run_id"]);
     assert!(results(&room, "t").concat().contains("decline"), "{:?}", results(&room, "t"));
     room.api.check("s");
+}
+
+/// Both ways of a server to send a person to a page: asking, and refusing until it was done.
+#[test]
+fn p9_a_page_of_an_mcp_server_is_a_question_that_a_person_answers() {
+    let tool = "all__trigger-url-elicitation";
+    let page = |refuses: bool| json!({ "url": "https://example.com/sign", "errorPath": refuses });
+    let asks = endpoint::uses("ASK", tool, page(false), "Thank you.");
+    let refuses = endpoint::uses("REFUSE", tool, page(true), "Thank you.");
+    let endpoint = Endpoint::start(&[asks, refuses].concat());
+    let mcp = json!({ "all": { "command": Everything::command() } });
+    let room = room(&endpoint, json!({ "tools": [], "mcp": mcp }));
+    let mut seen = 0;
+    let mut answer = |url: &str, decision: &str| {
+        let event = room.api.wait_event("s", seen + 1, "approval.requested");
+        seen = event["seq"].as_u64().expect("a position");
+        let asked = &event["data"];
+        assert_eq!((&asked["kind"], &asked["url"]), (&json!("url"), &json!(url)), "{asked:#}");
+        let id = asked["id"].as_str().expect("an id");
+        let path = format!("/v1/sessions/s/approvals/{id}");
+        room.api.post(&path, json!({ "decision": decision })).granted();
+    };
+    let last = || results(&room, "s").pop().expect("a result");
+    let session = room.api.create("loop", json!({ "id": "s", "prompt": "ASK" }));
+    answer("https://example.com/sign", "allow");
+    ended(&room, "s", &session["run_id"]);
+    assert!(last().contains("completed the URL elicitation"), "{}", last());
+
+    let run = room.api.prompt("s", "ASK again");
+    answer("https://example.com/sign", "deny");
+    ended(&room, "s", &run["id"]);
+    assert!(last().contains("declined to open"), "{}", last());
+
+    let run = room.api.prompt("s", "REFUSE");
+    answer("https://modelcontextprotocol.io", "allow");
+    answer("https://example.com/sign", "allow");
+    ended(&room, "s", &run["id"]);
+    assert!(last().contains("completed the URL elicitation"), "{}", last());
+
+    let run = room.api.prompt("s", "REFUSE again");
+    answer("https://modelcontextprotocol.io", "deny");
+    ended(&room, "s", &run["id"]);
+    assert!(last().contains("and that was declined"), "{}", last());
 }
 
 /// Each fault of a model ends its run with a word for it, and the session goes on.

@@ -307,7 +307,7 @@ pub struct CreateSession {
 }
 
 /// Body of `PATCH /v1/sessions/{id}`; what is absent stays.
-#[derive(Debug, Clone, Default, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct PatchSession {
     /// A line for people; empty removes it.

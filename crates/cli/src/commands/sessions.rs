@@ -14,6 +14,7 @@ mod resume;
 mod send;
 mod show;
 pub(crate) mod stop;
+mod update;
 mod watch;
 
 use clap::Subcommand;
@@ -50,6 +51,7 @@ enum Command {
     Logs(logs::Args),
     Stop(stop::Args),
     Resume(resume::Args),
+    Update(update::Args),
     Agent(agent::Args),
     Delete(delete::Args),
     Files(files::Args),
@@ -114,6 +116,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
         Command::Logs(args) => logs::run(context, &whose, args).await,
         Command::Stop(args) => stop::run(context, &whose, args).await,
         Command::Resume(args) => resume::run(context, &whose, args).await,
+        Command::Update(args) => update::run(context, &whose, args).await,
         Command::Agent(args) => agent::run(context, &whose, args).await,
         Command::Delete(args) => delete::run(context, &whose, args).await,
         Command::Diff(args) => diff::run(context, &whose, args).await,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use greenroom_protocol::token::Role;
 use greenroom_protocol::{Problem, v1};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
@@ -43,21 +42,9 @@ async fn login(
     State(app): State<Arc<App>>,
     Body(request): Body<v1::LoginRequest>,
 ) -> ApiResult<Response> {
-    let found = app.auth.token(&*app.store, request.token.trim()).await?;
-    let Some((row, _)) = found.filter(|(row, _)| row.role != Role::Runner) else {
-        return Err(refused().into());
-    };
-    if row.once {
-        // Whoever revokes it first has it: a code is good once, also in the same moment.
-        if !app.store.revoke_token(row.id).await? {
-            return Err(refused().into());
-        }
-        app.auth.revoke(row.id);
-    }
-    let (_, secret) = tokens::make(&app, row.role, Some(row.principal.0.clone()), false).await?;
-    let login = v1::Login { principal: row.principal.0, role: row.role };
-    let mut response = json(StatusCode::OK, &login);
-    set_cookie(&mut response, &format!("{COOKIE}={secret}; HttpOnly; SameSite=Strict; Path=/"))?;
+    let login = tokens::log_in(&app, request.token.trim(), tokens::Takes::Tokens).await?;
+    let mut response = json(StatusCode::OK, &login.who);
+    set_cookie(&mut response, &login.secret)?;
     Ok(response)
 }
 
@@ -74,22 +61,22 @@ async fn logout(State(app): State<Arc<App>>, _caller: Caller, parts: Parts) -> A
         app.auth.revoke(row.id);
     }
     let mut response = StatusCode::NO_CONTENT.into_response();
-    set_cookie(&mut response, &format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0"))?;
+    put_cookie(&mut response, &format!("{COOKIE}=; HttpOnly; SameSite=Strict; Path=/; Max-Age=0"))?;
     Ok(response)
 }
 
-pub(super) fn set_cookie(response: &mut Response, cookie: &str) -> ApiResult<()> {
+/// Gives a browser the secret of its login.
+pub(super) fn set_cookie(response: &mut Response, secret: &str) -> ApiResult<()> {
+    put_cookie(response, &format!("{COOKIE}={secret}; HttpOnly; SameSite=Strict; Path=/"))
+}
+
+fn put_cookie(response: &mut Response, cookie: &str) -> ApiResult<()> {
     let cookie = HeaderValue::from_str(cookie)
         .map_err(|_| Problem::new(500, "internal", "a token could not be made into a cookie"))?;
     let headers = response.headers_mut();
     headers.insert(header::SET_COOKIE, cookie);
     headers.insert(header::CACHE_CONTROL, HeaderValue::from_static("no-store"));
     Ok(())
-}
-
-pub(super) fn refused() -> Problem {
-    Problem::new(401, "unauthorized", "this token or login code is not known, or was used")
-        .hint("restart greenroom up for a new link, or use the token in DATA/token")
 }
 
 fn view(caller: &Caller) -> v1::Login {

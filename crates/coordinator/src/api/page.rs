@@ -1,11 +1,12 @@
 //! A page for people who open the address in a browser, and the login it comes with.
 
+use std::borrow::Cow;
 use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use greenroom_protocol::Problem;
-use greenroom_protocol::token::Role;
 use http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
@@ -13,7 +14,6 @@ use utoipa_axum::routes;
 
 use super::login;
 use crate::app::App;
-use crate::auth::COOKIE;
 use crate::error::ApiResult;
 use crate::extract::Query;
 use crate::service::tokens;
@@ -42,7 +42,11 @@ fn file(path: &str, accepts: &HeaderMap) -> Option<Response> {
     let packed = gzip.then(|| Dashboard::get(&format!("{path}.gz"))).flatten();
     let is_packed = packed.is_some();
     let file = packed.or_else(|| Dashboard::get(path))?;
-    let mut response = file.data.into_owned().into_response();
+    let bytes = match file.data {
+        Cow::Borrowed(bytes) => Bytes::from_static(bytes),
+        Cow::Owned(bytes) => Bytes::from(bytes),
+    };
+    let mut response = bytes.into_response();
     let headers = response.headers_mut();
     let kind = mime_guess::from_path(path).first_or_octet_stream();
     if let Ok(kind) = HeaderValue::from_str(kind.as_ref()) {
@@ -123,21 +127,12 @@ async fn open_link(
         // The place where a token is asked for.
         return Ok(page);
     }
-    let found = app.auth.token(&*app.store, &query.code).await?;
-    let Some((row, _)) = found.filter(|(row, _)| row.once && row.role != Role::Runner) else {
-        return Err(login::refused().into());
-    };
-    // Whoever revokes it first has it: a code is good once, also in the same moment.
-    if !app.store.revoke_token(row.id).await? {
-        return Err(login::refused().into());
-    }
-    app.auth.revoke(row.id);
-    let (_, secret) = tokens::make(&app, row.role, Some(row.principal.0), false).await?;
-    let cookie = format!("{COOKIE}={secret}; HttpOnly; SameSite=Strict; Path=/");
+    // A link goes through histories and logs, so a token that lasts is not taken from one.
+    let login = tokens::log_in(&app, &query.code, tokens::Takes::CodesAlone).await?;
     let mut response = StatusCode::SEE_OTHER.into_response();
     let headers = response.headers_mut();
     headers.insert(header::LOCATION, HeaderValue::from_static("/"));
     headers.insert(header::REFERRER_POLICY, HeaderValue::from_static("no-referrer"));
-    login::set_cookie(&mut response, &cookie)?;
+    login::set_cookie(&mut response, &login.secret)?;
     Ok(response)
 }

@@ -76,3 +76,40 @@ pub(crate) async fn revoke(app: &App, caller: &Caller, id: &str) -> ApiResult<()
     app.auth.revoke(id);
     if known { Ok(()) } else { Err(not_found().into()) }
 }
+
+/// What a login is made of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Takes {
+    /// Codes that are good once.
+    CodesAlone,
+    /// Those, and tokens that last.
+    Tokens,
+}
+
+/// A browser's login.
+pub(crate) struct Login {
+    /// Who is logged in.
+    pub(crate) who: v1::Login,
+    /// What its browser keeps: a token of its own, listed and revoked like any.
+    pub(crate) secret: String,
+}
+
+/// Makes a token or a code into a login with the same rights.
+pub(crate) async fn log_in(app: &App, text: &str, takes: Takes) -> ApiResult<Login> {
+    let refused = || {
+        Problem::new(401, "unauthorized", "this token or login code is not known, or was used")
+            .hint("restart greenroom up for a new link, or use the token in DATA/token")
+    };
+    let good = |row: &TokenRow| row.role != Role::Runner && (row.once || takes == Takes::Tokens);
+    let found = app.auth.token(&*app.store, text).await?;
+    let Some((row, _)) = found.filter(|(row, _)| good(row)) else { return Err(refused().into()) };
+    if row.once {
+        // Whoever revokes it first has it: a code is good once, also in the same moment.
+        if !app.store.revoke_token(row.id).await? {
+            return Err(refused().into());
+        }
+        app.auth.revoke(row.id);
+    }
+    let (_, secret) = make(app, row.role, Some(row.principal.0.clone()), false).await?;
+    Ok(Login { who: v1::Login { principal: row.principal.0, role: row.role }, secret })
+}

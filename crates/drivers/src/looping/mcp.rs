@@ -5,14 +5,14 @@ use std::path::Path;
 use std::time::Duration;
 
 use greenroom_core::ApprovalId;
-use greenroom_core::approval::{Ask, AskKind, Decision, Policies};
+use greenroom_core::approval::{Answer, Ask, AskKind, Decision, Policies};
 use greenroom_core::loop_spec::{McpAt, McpSpec};
 use rmcp::model::{
     CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, ContentBlock,
     ElicitRequestParams, ElicitResult, ElicitationAction, ElicitationCapability,
     FormElicitationCapability, Implementation, ResourceContents, UrlElicitationCapability,
 };
-use rmcp::service::{RequestContext, RoleClient, RunningService};
+use rmcp::service::{RequestContext, RoleClient, RunningService, ServiceError};
 use rmcp::transport::TokioChildProcess;
 use rmcp::transport::streamable_http_client::{
     StreamableHttpClientTransport, StreamableHttpClientTransportConfig,
@@ -37,6 +37,46 @@ pub struct People {
     pub shim: Shim,
     /// Whether anybody is there, and for how long a question waits.
     pub policies: Policies,
+}
+
+/// How often a tool may send a person to a page before it is given up.
+const MOST_VISITS: u32 = 3;
+/// A tool wants a page visited first, and to be called again then (MCP, "URL Elicitation
+/// Required Error").
+const VISIT_FIRST: i32 = -32042;
+
+/// The pages a server wants visited first, with its words for each.
+fn pages(error: &ServiceError) -> Vec<(String, String)> {
+    let ServiceError::McpError(error) = error else { return Vec::new() };
+    let wanted = error.data.as_ref().and_then(|data| data["elicitations"].as_array());
+    let text = |page: &Value, key: &str| page[key].as_str().unwrap_or_default().to_owned();
+    wanted
+        .filter(|_| error.code.0 == VISIT_FIRST)
+        .into_iter()
+        .flatten()
+        .filter(|page| page["mode"] == "url" && page["url"].is_string())
+        .map(|page| (text(page, "message"), text(page, "url")))
+        .collect()
+}
+
+impl People {
+    /// Asks a person to do something on a page.
+    async fn ask_url(&self, title: String, url: String) -> Answer {
+        self.ask(AskKind::Url, title, None, Some(url)).await
+    }
+
+    async fn ask(
+        &self,
+        kind: AskKind,
+        title: String,
+        schema: Option<Value>,
+        url: Option<String>,
+    ) -> Answer {
+        let id = ApprovalId(uuid::Uuid::now_v7());
+        let (tool, input, options) = (None, None, Vec::new());
+        let ask = Ask { id, kind, title, tool, input, options, schema, url };
+        self.shim.ask(&self.policies, ask).await
+    }
 }
 
 impl rmcp::ClientHandler for People {
@@ -64,12 +104,9 @@ impl rmcp::ClientHandler for People {
             }
             _ => return Ok(ElicitResult::new(ElicitationAction::Decline)),
         };
-        let id = ApprovalId(uuid::Uuid::now_v7());
-        let (tool, input, options) = (None, None, Vec::new());
-        let ask = Ask { id, kind, title, tool, input, options, schema, url };
         // Dropped, it is withdrawn.
         let answer = tokio::select! {
-            answer = self.shim.ask(&self.policies, ask) => answer,
+            answer = self.ask(kind, title, schema, url) => answer,
             () = context.ct.cancelled() => {
                 return Ok(ElicitResult::new(ElicitationAction::Cancel));
             }
@@ -181,10 +218,29 @@ impl Mcp {
         let mut params = CallToolRequestParams::new(known.name.clone());
         params.arguments = input.as_object().cloned();
         let server = self.servers.get(known.server).ok_or("its server is gone")?;
-        match server.call_tool(params).await {
-            Ok(result) => told(result),
-            Err(error) => Err(format!("the MCP server did not do it: {error}")),
+        let mut error = match server.call_tool(params.clone()).await {
+            Ok(result) => return told(result),
+            Err(error) => error,
+        };
+        for _ in 0..MOST_VISITS {
+            let pages = pages(&error);
+            if pages.is_empty() {
+                break;
+            }
+            for (title, url) in pages {
+                let answer = server.service().ask_url(title, url).await;
+                if answer.decision == Decision::Deny {
+                    return Err(format!(
+                        "the MCP server did not do it: {error}, and that was declined"
+                    ));
+                }
+            }
+            error = match server.call_tool(params.clone()).await {
+                Ok(result) => return told(result),
+                Err(error) => error,
+            };
         }
+        Err(format!("the MCP server did not do it: {error}"))
     }
 
     /// Ends the connections, and with them the servers that were started.
