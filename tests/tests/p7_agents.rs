@@ -1,6 +1,7 @@
 //! P7: a session remembers its agent. Agent files as they are written, changed, broken, lost.
 
 use std::fs;
+use std::path::Path;
 
 use greenroom_tests::{Greenroom, Value, agents, json};
 
@@ -196,4 +197,43 @@ fn p7_the_environment_is_built_from_nothing() {
     let id = room.api.begin("prompt", "by variable");
     room.api.wait_status(&id, "finished");
     assert_eq!(room.api.said(&id), "got by variable\n");
+}
+
+/// The agents of `examples/command*.yaml`, with the folder they name where that is.
+fn example(room: &Greenroom, name: &str) {
+    let examples = Path::new(env!("CARGO_MANIFEST_DIR")).join("../examples");
+    let text = fs::read_to_string(examples.join(format!("{name}.yaml"))).expect("the example");
+    let folder = fs::canonicalize(examples.join("command")).expect("its folder");
+    let text = text.replace("/path/to/examples/command", folder.to_str().expect("UTF-8"));
+    fs::write(room.agent_file(name), text).expect("the agent's file");
+    room.served(name);
+}
+
+#[test]
+fn p7_the_example_of_a_program_keeps_its_notes() {
+    let room = Greenroom::up().start();
+    example(&room, "command");
+    room.cli(&["run", "command", "milk", "--id", "shopping"]).exits(0).says("That makes 1: milk");
+    let run = room.api.prompt("shopping", "bread");
+    let run = room.api.wait_run("shopping", &run["id"]);
+    assert_eq!(run["result"], json!({ "notes": 2 }), "{run:#}");
+    assert!(room.api.said("shopping").ends_with("That makes 2: milk, bread\n"));
+    assert_eq!(room.api.events("shopping", "plan").len(), 2);
+    room.api.check("shopping");
+}
+
+#[test]
+fn p7_the_example_of_a_program_that_stays_up_counts() {
+    let room = Greenroom::up().start();
+    example(&room, "persistent");
+    let id = room.api.begin("persistent", "one");
+    room.api.wait_status(&id, "idle");
+    let input = json!({ "input": { "two": 2 } });
+    let run = room.api.post(&format!("/v1/sessions/{id}/runs"), input).expect(202);
+    let run = room.api.wait_run(&id, &run["id"]);
+    assert_eq!(run["result"], json!({ "count": 2 }), "{run:#}");
+    assert_eq!(room.api.said(&id), "You said one\nYou said {\"two\": 2}\n");
+    assert_eq!(room.api.session(&id)["epoch"], 1, "one process for both");
+    room.api.stop(&id);
+    room.api.check(&id);
 }
