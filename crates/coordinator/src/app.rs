@@ -14,6 +14,7 @@ use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
+use crate::activity::Activities;
 use crate::auth::Auth;
 use crate::clock::SharedClock;
 use crate::hub::Hub;
@@ -40,6 +41,8 @@ pub struct App {
     pub runners: Runners,
     /// Transfers under way.
     pub streams: Streams,
+    /// What live sessions are doing.
+    pub activities: Activities,
     /// Tokens that were looked up.
     pub auth: Auth,
     /// Agents, and what was compiled of them.
@@ -92,6 +95,7 @@ impl App {
     /// not block. Runners first: they are what somebody waits for.
     pub fn committed(&self, commit: &Arc<Commit>) {
         let slot_free = self.runners.note(commit);
+        self.activities.note(commit);
         self.hub.publish(commit);
         let session = &commit.session;
         if commit.state_changed {

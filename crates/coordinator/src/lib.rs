@@ -4,6 +4,7 @@
 //! out: commit, [`hub`], viewer; and commit, assignment, runner, shim.
 #![forbid(unsafe_code)]
 
+mod activity;
 pub mod api;
 mod app;
 mod auth;

@@ -71,6 +71,7 @@ pub async fn start_with(
         hub: Arc::new(Hub::new(identity.era)),
         runners: Runners::new(store.runners().await?),
         streams: Streams::default(),
+        activities: Default::default(),
         auth: Auth::default(),
         agents: Agents::default(),
         sources: Sources::new(config.agents_tokens, config.offered),

@@ -2,6 +2,9 @@
 
 mod support;
 
+use greenroom_core::RecordBody;
+use greenroom_core::receipt::EndReason;
+use greenroom_core::record::{Outcome, OutputKind};
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::*;
@@ -94,6 +97,41 @@ async fn what_each_person_has_seen_is_their_own() {
     let viewer = room.new_token("viewer", "vic").await;
     let theirs = room.call_as(&viewer, Method::GET, "/v1/seen", None).await.expect(200);
     assert_eq!(theirs, json!({ "items": {} }));
+}
+
+#[tokio::test]
+async fn what_a_session_does_now_is_in_the_list_also_after_a_restart() {
+    let room = Room::open().await;
+    let mut runner = room.runner().await;
+    let made = room.create(json!({ "agent": "shell", "id": "one", "prompt": "x" })).await;
+    let uid = uid(&made);
+    let (epoch, run) = runner.wait_run(uid).await;
+    let doing = async |room: &Room| {
+        let list = room.get("/v1/sessions").await.expect(200);
+        let one = room.get("/v1/sessions/one").await.expect(200)["activity"].clone();
+        assert_eq!(list["items"][0]["activity"], one);
+        one
+    };
+    let bodies = vec![
+        RecordBody::Ready,
+        RecordBody::RunStarted { run },
+        message(run, "Let me see.\n"),
+        RecordBody::Output {
+            run: Some(run),
+            kind: OutputKind::ToolCall,
+            data: json!({ "id": "1", "name": "shell", "input": { "command": "make test" } }),
+        },
+    ];
+    assert_eq!(doing(&room).await, Value::Null);
+    runner.tell(uid, epoch, bodies).await;
+    assert_eq!(doing(&room).await, "shell: make test");
+    let room = room.restart().await;
+    runner.moves_to(&room);
+    assert_eq!(doing(&room).await, "shell: make test");
+    let ended = RecordBody::RunEnded { run, outcome: Outcome::Completed { result: None } };
+    let receipt = Box::new(receipt(epoch, EndReason::Done));
+    runner.tell(uid, epoch, vec![ended, RecordBody::Receipt { receipt }]).await;
+    assert_eq!(doing(&room).await, Value::Null);
 }
 
 #[tokio::test]

@@ -135,6 +135,13 @@ async fn lists_filter_and_page() {
     assert_eq!(ids("status=new,running&limit=99999").await.len(), 5);
     assert_eq!(ids("status=running").await.len(), 0);
     assert_eq!(ids("parent=s0").await.len(), 0);
+    room.create(json!({"agent": "shell", "id": "below", "parent": "s0"})).await;
+    assert_eq!(ids("parent=s0").await, ["below"]);
+    assert_eq!(ids("roots=true").await, ["s4", "s3", "s2", "s1", "s0"]);
+    room.delete("/v1/sessions/s0?wait=5s").await.expect(204);
+    assert_eq!(ids("roots=true").await, ["below", "s4", "s3", "s2", "s1"]);
+    room.delete("/v1/sessions/below?wait=5s").await.expect(204);
+    room.create(json!({"agent": "shell", "id": "s0"})).await;
     let mut seen = Vec::new();
     let mut cursor = String::new();
     loop {

@@ -124,6 +124,10 @@ pub struct Session {
     pub expires_at: Option<Timestamp>,
     /// The evidence that closed its last compute.
     pub receipt: Option<Receipt>,
+    /// What it is doing now, in a line, where it has said so: in lists and where one session is
+    /// read, not in its past.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub activity: Option<String>,
 }
 
 /// What waits in a session.

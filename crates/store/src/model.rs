@@ -162,6 +162,8 @@ pub struct SessionQuery {
     pub runner: Option<RunnerId>,
     /// Children of this session.
     pub parent: Option<SessionUid>,
+    /// Only those whose parent is not among what can be listed: none, gone, or another's.
+    pub roots: bool,
     /// This session and its children: all that its agent may see.
     pub family: Option<SessionUid>,
     /// With this text in id, title or agent.

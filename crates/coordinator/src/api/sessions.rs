@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
 use axum::response::{IntoResponse, Response};
-use greenroom_core::{Principal, RunnerId, Status};
+use greenroom_core::{Principal, RunnerId, Session, Status};
 use greenroom_protocol::token::Role;
 use greenroom_protocol::{Problem, v1};
 use greenroom_store::{SessionQuery, Sort};
@@ -65,6 +65,10 @@ struct ListQuery {
     runner: Option<RunnerId>,
     /// Children of this session.
     parent: Option<String>,
+    /// Only those whose parent is not listed itself: the tops of the trees.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<bool>)]
+    roots: Option<bool>,
     /// With this text in id, title or agent.
     q: Option<String>,
     /// `created` (default; newest first), `active` (last active first) or `id`.
@@ -94,6 +98,7 @@ async fn list(
         agent: query.agent.filter(|agent| !agent.is_empty()),
         labels: labels(raw.as_deref().unwrap_or(""))?,
         runner: query.runner,
+        roots: query.roots.unwrap_or(false),
         text: query.q.filter(|text| !text.is_empty()),
         sort: sort(query.sort.as_deref())?,
         ..visible(&caller, query.limit.0, cursor(query.cursor)?)
@@ -109,8 +114,14 @@ async fn list(
         }
     }
     let page = app.store.sessions(wanted).await?;
-    let items = page.items.iter().map(|session| views::session(session, &app.lives)).collect();
+    let items = page.items.iter().map(|session| shown(&app, session)).collect();
     Ok(json(StatusCode::OK, &v1::List { items, next_cursor: page.next }))
+}
+
+/// A session with what it is doing.
+fn shown(app: &App, session: &Session) -> v1::Session {
+    let activity = app.activities.of(session.uid);
+    v1::Session { activity, ..views::session(session, &app.lives) }
 }
 
 /// A page of all that a caller may see.
@@ -184,7 +195,7 @@ async fn get(
     Path(id): Path<String>,
 ) -> ApiResult<Response> {
     let session = sessions::find(&app, &caller, &id).await?;
-    Ok(json(StatusCode::OK, &views::session(&session, &app.lives)))
+    Ok(json(StatusCode::OK, &shown(&app, &session)))
 }
 
 /// Change title, labels, limits, sharing, agent

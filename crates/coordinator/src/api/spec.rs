@@ -122,7 +122,7 @@ fn complete_parameter(parameter: &mut Value) {
         ("query", "path") | ("path", "path") => {
             json!({ "type": "string", "maxLength": 4096, "pattern": BENEATH })
         }
-        ("query", "recursive" | "force" | "lift") => json!({ "type": "boolean" }),
+        ("query", "recursive" | "force" | "lift" | "roots") => json!({ "type": "boolean" }),
         ("header", "Idempotency-Key") => text("^[!-~]([ -~]{0,253}[!-~])?$"),
         ("query", _) => json!({ "type": "string" }),
         _ => return,

@@ -53,6 +53,7 @@ pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
         last_active_at: session.last_active_at,
         expires_at: lives.expires_at(session),
         receipt: session.ended.as_ref().map(|ended| (*ended.receipt).clone()),
+        activity: None,
     }
 }
 

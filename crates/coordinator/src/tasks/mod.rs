@@ -24,6 +24,9 @@ use tokio::task::JoinSet;
 use crate::app::App;
 use crate::error::ApiResult;
 
+/// So many entries at the end of a log say what its session is doing.
+const LAST_WORDS: u64 = 50;
+
 /// Makes what is kept in memory anew from the store. Before the first request.
 pub(crate) async fn restore(app: &App) -> ApiResult<()> {
     let now = std::time::Instant::now();
@@ -41,6 +44,9 @@ pub(crate) async fn restore(app: &App) -> ApiResult<()> {
         for uid in app.store.scan(Scan::LiveOn(runner.id)).await? {
             if let Some(session) = app.store.session(uid).await? {
                 app.runners.note_slot(&session);
+                let from = session.last_seq.saturating_sub(LAST_WORDS) + 1;
+                let last = app.store.events(uid, from, LAST_WORDS as u32).await?;
+                app.activities.read(uid, &last);
             }
         }
     }

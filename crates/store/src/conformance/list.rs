@@ -93,6 +93,8 @@ pub async fn filters_narrow(store: Arc<dyn Store>) {
         (SessionQuery { agent: Some("Writer".into()), ..query() }, &["other"]),
         (SessionQuery { runner: Some(runner), ..query() }, &["busy"]),
         (SessionQuery { parent: Some(parent.uid), ..query() }, &["child"]),
+        (SessionQuery { roots: true, ..query() }, &["busy", "other", "parent"]),
+        (SessionQuery { roots: true, ..seen_by("bob") }, &["parent"]),
         (label(&[("team", "a")]), &["child", "parent"]),
         (label(&[("team", "a"), ("x", "1")]), &["parent"]),
         (label(&[("team", "b")]), &[]),
@@ -115,6 +117,8 @@ pub async fn filters_narrow(store: Arc<dyn Store>) {
     assert_eq!(names(&*store, seen_by("eve")).await, Vec::<String>::new(), "it is hidden");
     let hidden = SessionQuery { expired: true, ..seen_by("eve") };
     assert_eq!(names(&*store, hidden).await, ["parent"]);
+    let roots = SessionQuery { roots: true, ..seen_by("bob") };
+    assert_eq!(names(&*store, roots).await, ["child"], "its parent is not listed");
 }
 
 /// Labels that an update takes away find nothing any more.

@@ -126,6 +126,17 @@ fn filter(sql: &mut QueryBuilder<Sqlite>, query: &SessionQuery) {
     if let Some(parent) = query.parent {
         sql.push(" AND s.parent = ").push_bind(parent.0.as_bytes().to_vec());
     }
+    if query.roots {
+        sql.push(" AND (s.parent IS NULL OR NOT EXISTS (SELECT 1 FROM session p ");
+        sql.push("WHERE p.uid = s.parent AND p.life <> 3");
+        if !query.expired {
+            sql.push(" AND p.life <> 1");
+        }
+        if let Some(principal) = &query.visible_to {
+            sql.push(" AND (p.shared = 1 OR p.owner = ").push_bind(principal.0.clone()).push(")");
+        }
+        sql.push("))");
+    }
     if let Some(head) = query.family {
         let uid = head.0.as_bytes().to_vec();
         sql.push(" AND (s.uid = ").push_bind(uid.clone());
