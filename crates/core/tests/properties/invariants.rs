@@ -98,6 +98,12 @@ impl Watch {
         }
     }
 
+    /// The log, as it is shown.
+    pub fn events(&self) -> Vec<Event> {
+        let log = self.log.iter().enumerate();
+        log.map(|(index, fact)| fact.to_event(index as u64 + 1, at())).collect()
+    }
+
     /// What must be so once a command is through.
     pub fn check(&self, before: &Session, facts: &[Fact]) {
         let session = &self.session;
@@ -138,12 +144,12 @@ impl Watch {
     /// The log, written and read, folds into the same session.
     pub fn check_log(&self) {
         let mut folded = Session::begin(&self.created, at());
-        for (index, fact) in self.log.iter().enumerate() {
-            let written = serde_json::to_string(&fact.to_event(index as u64 + 1, at()));
+        for (event, fact) in self.events().iter().zip(&self.log) {
+            let written = serde_json::to_string(event);
             let event: Event = serde_json::from_str(&written.expect("written")).expect("read");
             let read = Fact::from_event(&event).expect("a fact");
             assert_eq!(&read, fact);
-            if index > 0 {
+            if event.seq > 1 {
                 apply(&mut folded, &read, at());
             }
         }

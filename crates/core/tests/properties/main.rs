@@ -5,6 +5,7 @@
 #[path = "../rules/scene.rs"]
 mod scene;
 
+mod export;
 mod happenings;
 mod invariants;
 
