@@ -80,4 +80,4 @@ lint: ## Check format, lints and file length
 	@.ci/file-length
 
 openapi: ## Write docs/openapi.json anew
-	UPDATE=1 $(CARGO) nextest run --release --locked -p greenroom-coordinator -E 'test(openapi)'
+	UPDATE=1 $(CARGO) nextest run --release --locked -p greenroom-coordinator -E 'binary(openapi)'

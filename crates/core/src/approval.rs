@@ -236,6 +236,7 @@ impl Policies {
     ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[schema(as = ApprovalMode)]
 pub enum Mode {
     /// All of it is asked.
     Strict,

@@ -272,6 +272,7 @@ pub struct Prompt {
     utoipa::ToSchema,
 )]
 #[serde(rename_all = "snake_case")]
+#[schema(as = RunMode)]
 pub enum Mode {
     /// Wait in line.
     #[default]

@@ -1166,6 +1166,11 @@ export interface components {
          */
         ApprovalId: string;
         /**
+         * @description What happens to what no rule names. The stricter is the lesser.
+         * @enum {string}
+         */
+        ApprovalMode: "strict" | "balanced" | "autonomous";
+        /**
          * @description How far an approval is.
          * @enum {string}
          */
@@ -1673,11 +1678,8 @@ export interface components {
                 id: components["schemas"]["RunId"];
                 /** @description What it asks, as a document. */
                 input?: unknown;
-                /**
-                 * @description What it did when the session was busy.
-                 * @enum {string}
-                 */
-                mode: "enqueue" | "interrupt" | "reject" | "steer";
+                /** @description What it did when the session was busy. */
+                mode: components["schemas"]["RunMode"];
                 /** @description What it asks, as text. */
                 prompt?: string | null;
                 /** @description The structured answer, where its agent gives one. */
@@ -1752,6 +1754,11 @@ export interface components {
         List_Session: {
             /** @description The entries. */
             items: {
+                /**
+                 * @description What it is doing now, in a line, where it has said so: in lists and where one session is
+                 *     read, not in its past.
+                 */
+                activity?: string | null;
                 /** @description Its agent. */
                 agent: components["schemas"]["AgentRef"];
                 /** @description What a resume does when the agent's source says something else by then. */
@@ -1953,11 +1960,6 @@ export interface components {
             /** @description Path beneath the workspace. */
             path: string;
         };
-        /**
-         * @description What happens to what no rule names. The stricter is the lesser.
-         * @enum {string}
-         */
-        Mode: "strict" | "balanced" | "autonomous";
         /** @description A model, and where it is. */
         ModelSpec: {
             /** @description The endpoint, up to the version: `http://127.0.0.1:8080/v1`. */
@@ -2129,7 +2131,7 @@ export interface components {
             /** @description Nobody is there: what would be asked is denied, and the log says so. */
             headless?: boolean;
             /** @description What happens to what no rule names. */
-            mode?: components["schemas"]["Mode"];
+            mode?: components["schemas"]["ApprovalMode"];
             timeout_ms?: components["schemas"]["Ms"] | null;
         };
         /**
@@ -2349,11 +2351,8 @@ export interface components {
             id: components["schemas"]["RunId"];
             /** @description What it asks, as a document. */
             input?: unknown;
-            /**
-             * @description What it did when the session was busy.
-             * @enum {string}
-             */
-            mode: "enqueue" | "interrupt" | "reject" | "steer";
+            /** @description What it did when the session was busy. */
+            mode: components["schemas"]["RunMode"];
             /** @description What it asks, as text. */
             prompt?: string | null;
             /** @description The structured answer, where its agent gives one. */
@@ -2389,6 +2388,11 @@ export interface components {
          * @description One input to a session and all that happens until its answer.
          */
         RunId: string;
+        /**
+         * @description What a prompt does when the session is busy.
+         * @enum {string}
+         */
+        RunMode: "enqueue" | "interrupt" | "reject" | "steer";
         /** @description A runner as it is known. */
         Runner: {
             /** @description When it joined. */
@@ -2490,6 +2494,11 @@ export interface components {
         };
         /** @description A session. */
         Session: {
+            /**
+             * @description What it is doing now, in a line, where it has said so: in lists and where one session is
+             *     read, not in its past.
+             */
+            activity?: string | null;
             /** @description Its agent. */
             agent: components["schemas"]["AgentRef"];
             /** @description What a resume does when the agent's source says something else by then. */
@@ -2570,7 +2579,7 @@ export interface components {
             deny?: components["schemas"]["Rule"][];
             /** @description Whether nobody is there: what would be asked is denied. */
             headless?: boolean | null;
-            mode?: components["schemas"]["Mode"] | null;
+            mode?: components["schemas"]["ApprovalMode"] | null;
             timeout_ms?: components["schemas"]["Ms"] | null;
         };
         /**
@@ -5420,6 +5429,8 @@ export interface operations {
                 parent?: string;
                 /** @description With this text in id, title or agent. */
                 q?: string;
+                /** @description Only those whose parent is not listed itself: the tops of the trees. */
+                roots?: boolean;
                 /** @description At home on this runner. */
                 runner?: string;
                 /** @description `created` (default; newest first), `active` (last active first) or `id`. */

@@ -206,7 +206,6 @@ fn complete_schemas(schemas: &mut Value) {
     let text = |pattern: String| json!({ "type": ["string", "null"], "pattern": pattern });
     let (branch, remote) = push_patterns();
     set(all, "PushRequest", &[("branch", text(branch)), ("remote", text(remote))]);
-    all.values_mut().for_each(mode_of_a_run);
     all.values_mut().for_each(one_key_says_which);
     // One of `prompt` and `input`; for a session, at most one.
     let given = |key: &str| json!({ "required": [key], "properties": { key: { "not": { "type": "null" } } } });
@@ -221,22 +220,6 @@ fn complete_schemas(schemas: &mut Value) {
     }
     if let Some(schema) = all.get_mut("ReviseRun") {
         schema["anyOf"] = json!([given("prompt"), given("input"), given("position")]);
-    }
-}
-
-/// Two enumerations have the name `Mode`, and a schema only one: a run's is said in place.
-fn mode_of_a_run(schema: &mut Value) {
-    if let Some(properties) = schema.get_mut("properties").and_then(Value::as_object_mut)
-        && properties.contains_key("session_id")
-        && let Some(mode) = properties.get_mut("mode")
-    {
-        let words = ["enqueue", "interrupt", "reject", "steer"];
-        *mode = json!({ "type": "string", "enum": words, "description": mode["description"] });
-    }
-    match schema {
-        Value::Object(fields) => fields.values_mut().for_each(mode_of_a_run),
-        Value::Array(items) => items.iter_mut().for_each(mode_of_a_run),
-        _ => {}
     }
 }
 
