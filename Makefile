@@ -57,7 +57,7 @@ test-agents: test-tools ## Run the presets whose agents are too large for every 
 	$(CARGO) build --release --locked -p greenroom --features failpoints
 	$(CARGO) nextest run --release --locked -p greenroom-tests --features agents --test all_agents
 
-schemathesis: test-tools ## Fuzz the live API against its own document (EXAMPLES=100, SEED=N)
+schemathesis: test-tools ## Fuzz the live API against its own document (EXAMPLES=100, SEED=random)
 	$(CARGO) build --release --locked -p greenroom --features failpoints
 	tests/schemathesis/run.sh
 

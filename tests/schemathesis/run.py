@@ -25,7 +25,11 @@ import requests
 ROOT = Path(__file__).resolve().parents[2]
 BINARY = Path(os.environ.get("GREENROOM_BIN", ROOT / "target/release/greenroom")).resolve()
 EXAMPLES = os.environ.get("EXAMPLES", "100")
-SEED = os.environ.get("SEED") or str(secrets.randbelow(2**32))
+# The same calls for the same document, so that what passes here passes elsewhere; SEED=random
+# looks further.
+SEED = os.environ.get("SEED") or "1"
+if SEED == "random":
+    SEED = str(secrets.randbelow(2**32))
 
 # What ends the ground it stands on: taken out of the first pass, and all of the second.
 TAKES_AWAY = [

@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lets schemathesis loose on fresh servers; what it does there is in run.py. Ends non-zero on
-# a finding. EXAMPLES=N says how many for each operation, SEED=N repeats a run; further
+# a finding. EXAMPLES=N says how many for each operation, SEED=N or SEED=random which; further
 # arguments go to schemathesis.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
