@@ -119,10 +119,13 @@ export class Server {
     await gone;
   }
 
-  /** Whether the binary has the dashboard in it; else a stand-in serves it. */
+  /**
+   * Whether the binary has the dashboard in it; else, or when GREENROOM_PAGE is `dist`, a stand-in
+   * serves what was built here.
+   */
   async open() {
     const page = await (await fetch(`${this.url}/`)).text();
-    this.native = page.includes('id="root"');
+    this.native = page.includes('id="root"') && process.env.GREENROOM_PAGE !== "dist";
     if (!this.native) {
       this.stand = await serve({ coordinator: this.url });
       this.base = `http://127.0.0.1:${this.stand.address().port}`;

@@ -38,6 +38,8 @@ export interface Watch {
   id: string;
   /** Everything up to here is known. */
   seq: number;
+  /** Only for a line in a list: gives way where there are too many. */
+  glance: boolean;
 }
 
 /** Between the tabs of a browser. */

@@ -8,7 +8,16 @@ const LIVE = new Set<Status>(["starting", "running", "waiting", "stopping"]);
 const AT_ONCE = 3;
 const LATEST = 24;
 
-const lines = new Map<string, string>();
+/** What is kept of sessions that are not on the screen any more. */
+const MOST_KEPT = 400;
+
+interface Line {
+  seq: number;
+  text: string;
+}
+
+/** By the session's inner identity: its name may be used again. */
+const lines = new Map<string, Line>();
 const listeners = new Set<() => void>();
 let told = false;
 
@@ -30,18 +39,27 @@ const lastLine = (text: string): string =>
     ?.replace(/\u001b\[[0-9;]*m/g, "")
     .slice(0, 200) ?? "";
 
-function brief(input: unknown): string {
+/** What a call is about, in a word or two. */
+export function brief(input: unknown): string {
   if (typeof input === "string") return input;
   if (typeof input !== "object" || input === null) return "";
   const fields = input as Record<string, unknown>;
   const first =
     fields.command ??
+    fields.pattern ??
+    fields.query ??
     fields.file_path ??
     fields.path ??
-    fields.url ??
-    fields.query ??
-    fields.pattern;
-  return typeof first === "string" ? first : "";
+    fields.url;
+  return typeof first === "string" ? (first.split("\n")[0] ?? "").slice(0, 160) : "";
+}
+
+function callOf({ title, tool, input }: Record<string, unknown>): string {
+  const about = brief(input);
+  if (typeof title === "string") return title;
+  if (about === "") return String(tool ?? "tool");
+  const runs = typeof input === "object" && input !== null && "command" in input;
+  return runs ? `$ ${about}` : `${String(tool ?? "tool")}: ${about}`;
 }
 
 /** A line that says what an event means for somebody who glances. */
@@ -52,7 +70,9 @@ export function lineOf(event: LogEvent): string | null {
     case "thought":
       return typeof d.text === "string" && d.text.trim() !== "" ? lastLine(d.text) : null;
     case "tool_call":
-      return `${String(d.title ?? d.tool ?? "tool")}${brief(d.input) === "" ? "" : `: ${brief(d.input).slice(0, 160)}`}`;
+      return callOf(d);
+    case "run.started":
+      return "has begun";
     case "approval.requested":
       return `asks: ${String(d.title)}`;
     case "http_request":
@@ -69,11 +89,15 @@ export function lineOf(event: LogEvent): string | null {
   }
 }
 
-function take(id: string, events: readonly LogEvent[]): void {
+function take(uid: string, events: readonly LogEvent[]): void {
   for (const event of events.toReversed()) {
-    const line = lineOf(event);
-    if (line === null) continue;
-    lines.set(id, line);
+    const text = lineOf(event);
+    if (text === null) continue;
+    if ((lines.get(uid)?.seq ?? 0) >= event.seq) return;
+    lines.delete(uid);
+    lines.set(uid, { seq: event.seq, text });
+    const [oldest] = lines.keys();
+    if (lines.size > MOST_KEPT && oldest !== undefined) lines.delete(oldest);
     tell();
     return;
   }
@@ -96,13 +120,13 @@ function pump(): void {
   }
 }
 
-function look(id: string, last: number): void {
+function look({ id, uid, last_seq }: Session): void {
   queue.push(async () => {
-    const from = Math.max(1, last - LATEST + 1);
+    const from = Math.max(1, last_seq - LATEST + 1);
     const { items } = await get<List<LogEvent>>(
       url(["v1", "sessions", id, "events"], { from, limit: LATEST }),
     );
-    if (!lines.has(id)) take(id, items);
+    take(uid, items);
   });
   pump();
 }
@@ -113,7 +137,7 @@ const subscribe = (then: () => void): (() => void) => {
 };
 
 export function useActivity(session: Session): string | null {
-  const { id, status } = session;
+  const { id, uid, status } = session;
   const on = LIVE.has(status);
   // biome-ignore lint/correctness/useExhaustiveDependencies: where it begins is asked once
   useEffect(() => {
@@ -122,16 +146,16 @@ export function useActivity(session: Session): string | null {
     let unwatch = () => {};
     // A row that only passes by while somebody scrolls asks for nothing.
     const timer = setTimeout(() => {
-      look(id, seq);
+      look(session);
       const listener = (frame: { kind: string; event?: LogEvent }) => {
-        if (frame.kind === "event" && frame.event !== undefined) take(id, [frame.event]);
+        if (frame.kind === "event" && frame.event !== undefined) take(uid, [frame.event]);
       };
-      unwatch = live.watch(id, { seq: () => seq, listener, gone: () => {} });
+      unwatch = live.watch(id, { seq: () => seq, listener, gone: () => {}, glance: true });
     }, 400);
     return () => {
       clearTimeout(timer);
       unwatch();
     };
-  }, [id, on]);
-  return useSyncExternalStore(subscribe, () => (on ? (lines.get(id) ?? null) : null));
+  }, [uid, on]);
+  return useSyncExternalStore(subscribe, () => (on ? (lines.get(uid)?.text ?? null) : null));
 }

@@ -3,13 +3,12 @@ import { Link, useSearch } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { send } from "@/api/client";
 import { apiQuery, healthQuery, meQuery, queries, runnersQuery } from "@/api/queries";
-import { ErrorNote, Rows } from "@/ui/bits";
+import { ErrorNote, Option, Rows } from "@/ui/bits";
 import { Button } from "@/ui/button";
 import { complain } from "@/ui/toast";
 import { setNotifications, useTitle, wantsNotifications } from "../notify";
 import { PageHead } from "../Shell";
 import { Row } from "../session/Details";
-import { Option } from "../stop/StopDialog";
 import { Tokens } from "./Tokens";
 import { chooseTheme, chosenTheme, type Theme } from "./theme";
 
