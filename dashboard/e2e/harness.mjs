@@ -47,9 +47,11 @@ function repository(folder) {
 export class Server {
   children = new Set();
 
-  static async start({ up = true, more = [] } = {}) {
+  /** With `terminal` its coordinator believes that a person reads what it prints. */
+  static async start({ up = true, more = [], terminal = false } = {}) {
     const server = new Server();
     server.more = more;
+    server.terminal = terminal;
     server.folder = await mkdtemp(join(tmpdir(), "greenroom-e2e-"));
     server.data = join(server.folder, "data");
     server.agents = join(server.folder, "agents");
@@ -81,7 +83,10 @@ export class Server {
   }
 
   async spawn(args, ready) {
-    const child = spawn(binary, args, {
+    const [command, ...words] = this.terminal
+      ? ["python3", "-c", "import pty, sys; pty.spawn(sys.argv[1:])", binary, ...args]
+      : [binary, ...args];
+    const child = spawn(command, words, {
       env: {
         ...process.env,
         PATH: `${join(here, "agents")}:${process.env.PATH}`,
@@ -98,6 +103,7 @@ export class Server {
     await new Promise((then, fail) => {
       const look = (chunk) => {
         text += chunk;
+        child.text = text;
         const found = ready.exec(text);
         if (found === null) return;
         child.said = found[1];

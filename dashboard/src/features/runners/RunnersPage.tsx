@@ -84,8 +84,12 @@ function RunnerCard({ runner, act }: { runner: Runner; act: (what: "drain" | "re
   const labels = Object.entries(runner.labels);
   const lift = async () => {
     try {
-      await perform(drainRunner(runner, true));
-      toast({ tone: "good", text: `${runner.name} takes sessions again` });
+      const { draining } = await perform(drainRunner(runner, true));
+      toast(
+        draining
+          ? { tone: "info", text: `${runner.name} itself says that it drains` }
+          : { tone: "good", text: `${runner.name} takes sessions again` },
+      );
     } catch (error) {
       complain(error);
     }
