@@ -59,11 +59,6 @@ export function ActDialog({
       about={about}
       footer={
         <>
-          {command !== undefined ? (
-            <span className="mr-auto">
-              <AsCommand action={command} />
-            </span>
-          ) : null}
           <Button look="ghost" onClick={onClose}>
             Cancel
           </Button>
@@ -78,6 +73,12 @@ export function ActDialog({
           >
             {verb}
           </Button>
+          {/* Shown first, and reached last: where nothing is to be filled in, Cancel has the focus. */}
+          {command !== undefined ? (
+            <span className="order-first mr-auto">
+              <AsCommand action={command} />
+            </span>
+          ) : null}
         </>
       }
     >

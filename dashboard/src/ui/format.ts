@@ -57,7 +57,9 @@ const whole = (n: number): string => n.toFixed(1).replace(/\.0$/, "");
 export function sourceName(source: string): string {
   const start = /^(?:\w+:)?(?:https?:\/\/[^/]+)?/.exec(source)?.[0] ?? "";
   const parts = source.slice(start.length).split("/");
-  return parts.length > 3 ? `${start}…/${parts.slice(-2).join("/")}` : source;
+  if (parts.length < 4) return source;
+  const two = `${start}…/${parts.slice(-2).join("/")}`;
+  return two.length > 23 ? `${start}…/${parts[parts.length - 1]}` : two;
 }
 
 // Made once: making one takes longer than a thousand uses.

@@ -25,11 +25,12 @@ function meaning(session: Session): string {
     return pending.runs > 0
       ? `The queue is held; a prompt lifts that and goes behind ${plural(pending.runs, "other")}.`
       : "It is held; a prompt lifts that.";
+  if (status === "new") return "The first prompt starts it.";
   if (isAtRest(status)) return "A prompt brings it up again, with its files and its conversation.";
   if (status === "idle") return "Its compute is warm.";
   if (status === "running" && session.run_id == null)
     return "Its agent works for requests; a prompt is a run beside them.";
-  if (status === "running" || status === "waiting" || status === "starting")
+  if (status === "queued" || status === "starting" || status === "running" || status === "waiting")
     return "A prompt waits for its turn.";
   return "";
 }

@@ -69,8 +69,8 @@ export function Details({ session, page, runner }: Props) {
       <Part title="Used">
         {input_tokens + output_tokens > 0 ? (
           <>
-            <Row name="tokens read">{grouped(input_tokens)}</Row>
-            <Row name="tokens written">{grouped(output_tokens)}</Row>
+            <Row name="tokens in">{grouped(input_tokens)}</Row>
+            <Row name="tokens out">{grouped(output_tokens)}</Row>
           </>
         ) : (
           <Row name="tokens">none that its agent told of</Row>

@@ -23,10 +23,12 @@ interface Props {
   session: Session;
   details: boolean;
   toggleDetails: () => void;
+  /** Where there is no room for them beside the session. */
+  openDetails: () => void;
   runner: Runner | undefined;
 }
 
-export function Header({ view, session, details, toggleDetails, runner }: Props) {
+export function Header({ view, session, details, toggleDetails, openDetails, runner }: Props) {
   const me = useMe();
   const agent = useQuery(agentsQuery).data?.items.find((one) => one.name === session.agent.name);
   const drift = agent !== undefined && agent.digest !== session.agent.digest;
@@ -93,6 +95,9 @@ export function Header({ view, session, details, toggleDetails, runner }: Props)
           {past ? null : (
             <Menu trigger={<IconButton icon="more" label="More" />} items={sessionMenu(session)} />
           )}
+          <span className="xl:hidden">
+            <IconButton icon="sessions" label="Details" onClick={openDetails} />
+          </span>
           <span className="hidden xl:inline">
             <IconButton
               icon="sessions"

@@ -5,6 +5,7 @@ import { runnersQuery } from "@/api/queries";
 import { Empty, ErrorNote, Moment, Rows } from "@/ui/bits";
 import { Icon, type IconName } from "@/ui/icons";
 import { useKeys } from "@/ui/keys";
+import { Dialog } from "@/ui/overlay";
 import { see } from "../attention/seen";
 import { ask } from "../dialogs";
 import { useTitle } from "../notify";
@@ -51,6 +52,7 @@ function OneSession({ id }: { id: string }) {
   const view = useSessionView(id, search.seq);
   const runs = useRuns(view);
   const [details, setDetails] = useState(() => localStorage.getItem("greenroom.details") !== "no");
+  const [sheet, setSheet] = useState(false);
   const tab: Tab = search.tab ?? "transcript";
   const { session, now, seq, gone, problem } = view;
   const runner = useQuery(runnersQuery).data?.items.find((one) => one.id === session?.runner_id);
@@ -114,6 +116,7 @@ function OneSession({ id }: { id: string }) {
         session={session}
         details={details}
         toggleDetails={toggleDetails}
+        openDetails={() => setSheet(true)}
         runner={runner}
       />
       <div
@@ -172,6 +175,13 @@ function OneSession({ id }: { id: string }) {
           </aside>
         ) : null}
       </div>
+      {sheet ? (
+        <Dialog open onClose={() => setSheet(false)} title="Details">
+          <div className="-mx-5">
+            <Details session={session} page={view.page} runner={runner} />
+          </div>
+        </Dialog>
+      ) : null}
     </Moment>
   );
 }

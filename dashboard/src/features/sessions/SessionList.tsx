@@ -32,7 +32,7 @@ interface Props {
 }
 
 const COLUMNS =
-  "sm:grid sm:grid-cols-[20px_minmax(7rem,8.5rem)_minmax(9rem,1.3fr)_minmax(6rem,1.4fr)_2.75rem_28px] md:grid-cols-[20px_8.5rem_minmax(10rem,1.2fr)_6rem_minmax(8rem,1.5fr)_2.75rem_28px] xl:grid-cols-[20px_8.5rem_minmax(11rem,1.2fr)_7.5rem_minmax(11rem,1.4fr)_minmax(4rem,8rem)_2.5rem_6rem_2rem_2.75rem_28px] 2xl:grid-cols-[20px_8.5rem_minmax(11rem,1.2fr)_9rem_minmax(11rem,1.4fr)_minmax(8rem,14rem)_2.5rem_6rem_2.5rem_2.75rem_28px]";
+  "sm:grid sm:grid-cols-[20px_minmax(7rem,8.5rem)_minmax(9rem,1.3fr)_minmax(6rem,1.4fr)_2.75rem_28px] md:grid-cols-[20px_8.5rem_minmax(10rem,1.2fr)_6rem_minmax(8rem,1.5fr)_2.75rem_28px] xl:grid-cols-[20px_8.5rem_minmax(12rem,1.4fr)_7.5rem_minmax(11rem,1.3fr)_minmax(4rem,8rem)_2.5rem_6rem_2rem_2.75rem_28px] 2xl:grid-cols-[20px_8.5rem_minmax(12rem,1.4fr)_9rem_minmax(11rem,1.3fr)_minmax(8rem,14rem)_2.5rem_6rem_2.5rem_2.75rem_28px]";
 
 const narrow = () => window.matchMedia("(max-width: 639px)").matches;
 
