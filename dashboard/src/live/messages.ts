@@ -22,7 +22,7 @@ export type Change =
 
 export type LiveFrame = WatchedFrame | { kind: "change"; change: Change } | { kind: "behind" };
 
-export type LinkState = "connecting" | "live" | "lost";
+type LinkState = "connecting" | "live" | "lost";
 
 export interface LinkStatus {
   state: LinkState;

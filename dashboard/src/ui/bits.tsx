@@ -128,7 +128,7 @@ export function CodeLine({ text, label }: { text: string; label: string }) {
 }
 
 /** The same action on the command line and as a request. */
-export function ActionLines({ action }: { action: Action<unknown> }) {
+function ActionLines({ action }: { action: Action<unknown> }) {
   return (
     <div className="flex flex-col gap-2.5">
       {action.cli !== undefined ? <CodeLine label="command line" text={action.cli} /> : null}

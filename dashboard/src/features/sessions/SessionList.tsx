@@ -162,7 +162,7 @@ function Head({ children, at, right }: { children: string; at?: "md" | "xl"; rig
   );
 }
 
-export function Tick({
+function Tick({
   label,
   on,
   change,

@@ -11,7 +11,7 @@ import { ReceiptBlock } from "./ReceiptBlock";
 import { ToolBlock } from "./ToolBlock";
 import { LogBlock, MessageBlock, PlanBlock, PromptBlock, ThoughtBlock } from "./texts";
 
-export interface BlockProps {
+interface BlockProps {
   block: Block;
   session: string;
   here: boolean;
