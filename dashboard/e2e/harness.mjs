@@ -47,9 +47,11 @@ function repository(folder) {
 export class Server {
   children = new Set();
 
-  static async start({ up = true, more = [] } = {}) {
+  /** With `terminal` its coordinator believes that a person reads what it prints. */
+  static async start({ up = true, more = [], terminal = false } = {}) {
     const server = new Server();
     server.more = more;
+    server.terminal = terminal;
     server.folder = await mkdtemp(join(tmpdir(), "greenroom-e2e-"));
     server.data = join(server.folder, "data");
     server.agents = join(server.folder, "agents");
@@ -81,7 +83,10 @@ export class Server {
   }
 
   async spawn(args, ready) {
-    const child = spawn(binary, args, {
+    const [command, ...words] = this.terminal
+      ? ["python3", "-c", "import pty, sys; pty.spawn(sys.argv[1:])", binary, ...args]
+      : [binary, ...args];
+    const child = spawn(command, words, {
       env: {
         ...process.env,
         PATH: `${join(here, "agents")}:${process.env.PATH}`,
@@ -98,6 +103,7 @@ export class Server {
     await new Promise((then, fail) => {
       const look = (chunk) => {
         text += chunk;
+        child.text = text;
         const found = ready.exec(text);
         if (found === null) return;
         child.said = found[1];
@@ -119,10 +125,13 @@ export class Server {
     await gone;
   }
 
-  /** Whether the binary has the dashboard in it; else a stand-in serves it. */
+  /**
+   * Whether the binary has the dashboard in it; else, or when GREENROOM_PAGE is `dist`, a stand-in
+   * serves what was built here.
+   */
   async open() {
     const page = await (await fetch(`${this.url}/`)).text();
-    this.native = page.includes('id="root"');
+    this.native = page.includes('id="root"') && process.env.GREENROOM_PAGE !== "dist";
     if (!this.native) {
       this.stand = await serve({ coordinator: this.url });
       this.base = `http://127.0.0.1:${this.stand.address().port}`;

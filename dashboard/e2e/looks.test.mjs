@@ -5,6 +5,7 @@ import { createRequire } from "node:module";
 import { join } from "node:path";
 import { after, before, test } from "node:test";
 import { ARTEFACTS, browser, pause, person, Server } from "./harness.mjs";
+import { scene } from "./scene.mjs";
 
 const axe = await readFile(createRequire(import.meta.url).resolve("axe-core/axe.min.js"), "utf8");
 
@@ -15,40 +16,7 @@ before(async () => {
   chrome = await browser();
   server = await Server.start();
   await mkdir(ARTEFACTS, { recursive: true });
-  await server.create("talker", {
-    id: "talk",
-    prompt: "Tidy the notes",
-    title: "Tidy up the notes",
-    labels: { team: "core", area: "docs" },
-  });
-  await server.create("sleeper", {
-    id: "work",
-    prompt: "migrate",
-    title: "Long migration",
-    labels: { team: "core" },
-  });
-  await server.create("talker", {
-    id: "child",
-    prompt: "look",
-    parent: "work",
-    title: "Looks around",
-  });
-  await server.create("asker", {
-    id: "ask",
-    prompt: "write the release notes",
-    title: "Release notes",
-  });
-  await server.create("failer", { id: "fail", prompt: "x", title: "Model comparison" });
-  await server.create("keeper", { id: "keep", prompt: "hello" });
-  await server.create("gitter", { id: "git", prompt: "go", title: "Refactor the greeting" });
-  await server.create("sleeper", { id: "stopped", prompt: "work", title: "Nightly import" });
-  for (const prompt of ["then check the indexes", "and write a summary"])
-    await server.api("POST", "/sessions/work/runs", { prompt });
-  await server.status("stopped", "running");
-  await server.api("POST", "/sessions/stopped/stop?wait=20s", { reason: "not tonight" });
-  await server.status("talk", "finished");
-  await server.status("ask", "waiting");
-  await server.status("git", "finished");
+  await scene(server);
 });
 after(async () => {
   await chrome?.close();
@@ -57,30 +25,36 @@ after(async () => {
 
 const PAGES = {
   sessions: "/",
+  filtered: "/?status=waiting,running&label=team=core",
   tree: "/?view=tree",
   attention: "/attention",
-  session: "/sessions/talk",
-  waiting: "/sessions/ask",
-  queue: "/sessions/work",
-  past: "/sessions/talk?seq=20",
-  files: "/sessions/git?tab=files",
-  changes: "/sessions/git?tab=changes",
-  runs: "/sessions/talk?tab=runs",
-  receipts: "/sessions/stopped?tab=receipts",
+  session: "/sessions/pool-leak",
+  working: "/sessions/flaky-tests",
+  waiting: "/sessions/release-notes",
+  queue: "/sessions/migration",
+  queued: "/sessions/fine-tune",
+  failed: "/sessions/model-comparison",
+  new: "/sessions/someday",
+  past: "/sessions/pool-leak?seq=20",
+  files: "/sessions/greeting?tab=files",
+  changes: "/sessions/greeting?tab=changes",
+  runs: "/sessions/migration?tab=runs",
+  receipts: "/sessions/nightly-import?tab=receipts",
   missing: "/sessions/nobody",
   runners: "/runners",
   agents: "/agents",
-  agent: "/agents/talker",
+  agent: "/agents/coder",
   settings: "/settings",
   tokens: "/settings?view=tokens",
   api: "/settings?view=api",
 };
 
 const DIALOGS = {
-  stop: ["/sessions/work", "s"],
+  stop: ["/sessions/migration", "s"],
+  delete: ["/sessions/migration", "Delete"],
   new: ["/", "c"],
   keys: ["/", "?"],
-  palette: ["/sessions/work", "Control+k"],
+  palette: ["/sessions/migration", "Control+k"],
 };
 
 const SIZES = { desk: { width: 1440, height: 900 }, phone: { width: 390, height: 844 } };

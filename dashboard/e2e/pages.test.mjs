@@ -83,6 +83,9 @@ test("the time slider shows the state of the log at three moments, and a link le
       0,
       "the past takes no prompts",
     );
+    const said = await page.locator("header").first().innerText();
+    await pause(1300);
+    assert.equal(await page.locator("header").first().innerText(), said, "its clocks stand still");
   }
   // The slider itself, and back to now.
   await page.getByRole("slider", { name: "Moment of the log" }).focus();
@@ -405,6 +408,29 @@ test("keys alone: start, read, answer, stop, find, and go everywhere", async () 
   await page.keyboard.type("runners");
   await press("Enter");
   await page.getByRole("heading", { level: 1, name: "Runners" }).waitFor();
+  assert.deepEqual(page.faults, []);
+  await page.context().close();
+});
+
+test("on a narrow screen the details of a session are a dialog", async () => {
+  const page = await person(chrome, server, { viewport: { width: 390, height: 844 } });
+  await server.create("keeper", {
+    id: "narrow",
+    prompt: "hello",
+    title: "With a title that is longer than a telephone is wide",
+    labels: { team: "core" },
+  });
+  await server.create("talker", { id: "narrow-child", parent: "narrow" });
+  await page.at("/sessions/narrow");
+  await badge(page, "idle").waitFor();
+  assert.equal(await page.locator("aside").isVisible(), false);
+  await page.getByRole("button", { name: "Details", exact: true }).click();
+  const dialog = page.getByRole("dialog");
+  await dialog.getByText("512 MiB").waitFor();
+  await dialog.getByText("team=core").waitFor();
+  await dialog.getByRole("meter", { name: "idle" }).waitFor();
+  await dialog.getByRole("link", { name: "narrow-child" }).click();
+  await page.waitForURL(/\/sessions\/narrow-child$/);
   assert.deepEqual(page.faults, []);
   await page.context().close();
 });

@@ -22,7 +22,7 @@ export interface SessionsSearch {
   view?: "tree";
 }
 
-export interface SessionSearch {
+interface SessionSearch {
   seq?: number;
   tab?: "files" | "changes" | "runs" | "receipts";
 }

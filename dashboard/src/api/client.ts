@@ -33,7 +33,7 @@ export function whenSignedOut(then: SignedOut): void {
   onSignedOut = then;
 }
 
-export interface Request {
+interface Request {
   method?: string;
   body?: unknown;
   raw?: BodyInit;

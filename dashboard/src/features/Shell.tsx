@@ -30,12 +30,9 @@ const PLACES: readonly {
   { to: "/settings", label: "Settings", icon: "settings", keys: "g ," },
 ];
 
-/** Sessions that wait for a person. */
-export function useWaiting() {
-  return (
-    useInfiniteQuery({ ...sessionsQuery({ status: ["waiting"] }), select: (pages) => flat(pages) })
-      .data ?? []
-  );
+/** Sessions that wait for a person, once they are known. */
+function useWaiting() {
+  return useInfiniteQuery({ ...sessionsQuery({ status: ["waiting"] }), select: flat }).data;
 }
 
 export function Shell() {
@@ -77,7 +74,7 @@ export function Shell() {
         <ul className="flex flex-1 sm:flex-col sm:gap-0.5 sm:px-2">
           {PLACES.map((place) => (
             <li key={place.to} className="flex-1 sm:flex-none">
-              <Place {...place} count={place.to === "/attention" ? waiting.length : 0} />
+              <Place {...place} count={place.to === "/attention" ? (waiting?.length ?? 0) : 0} />
             </li>
           ))}
         </ul>

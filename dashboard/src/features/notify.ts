@@ -53,9 +53,11 @@ export function useTitle(title: string): void {
   }, [title]);
 }
 
-export function useBell(waiting: readonly Session[]): void {
+/** Tells of what waits, and of what is new among it; what waited before the page came is no news. */
+export function useBell(waiting: readonly Session[] | undefined): void {
   const known = useRef<Set<string> | null>(null);
   useEffect(() => {
+    if (waiting === undefined) return;
     current = waiting.length;
     writeTitle(current);
     drawIcon(current);

@@ -24,7 +24,7 @@ export const canResume = (session: Session): boolean =>
   (RESUMABLE.has(session.status) && session.status_reason === "expired") ||
   session.status === "stopped";
 
-export interface Me {
+interface Me {
   role: Role | null;
   principal: string | null;
   /** May start, prompt and stop. */

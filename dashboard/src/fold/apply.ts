@@ -29,7 +29,7 @@ const OUTPUT = new Set([
 ]);
 
 /** Whether it is something the agent said or did: it advances the log but not the state. */
-export const isOutput = (type: string): boolean => OUTPUT.has(type);
+const isOutput = (type: string): boolean => OUTPUT.has(type);
 
 type Data = Record<string, unknown>;
 type Change = (s: SessionState, data: Data, event: LogEvent) => Partial<SessionState>;

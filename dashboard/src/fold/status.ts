@@ -52,7 +52,7 @@ function standWith(s: SessionState, c: Compute): Standing {
 }
 
 /** The run to show: the one its compute has, else the first that waits. */
-export function currentRun(s: SessionState): { id: string; status: RunStatus } | null {
+function currentRun(s: SessionState): { id: string; status: RunStatus } | null {
   const head = s.compute?.head;
   if (head) return { id: head.run.id, status: head.state };
   const first = s.queue[0];

@@ -17,7 +17,7 @@ interface Common {
   late: boolean;
 }
 
-export interface ToolUse {
+interface ToolUse {
   id: string;
   tool: string;
   title: string | null;
@@ -53,8 +53,6 @@ export type Block = Common &
     | { kind: "usage"; data: LogEvent["data"] }
     | { kind: "line"; type: string; data: LogEvent["data"] }
   );
-
-export type BlockKind = Block["kind"];
 
 /** Text is cut into pieces of about this size, so that none is too long to draw. */
 const PIECE = 6000;

@@ -42,7 +42,7 @@ export interface Head {
   steers: readonly string[];
 }
 
-export type AskState = "open" | "answered" | "delivered";
+type AskState = "open" | "answered" | "delivered";
 
 export interface Asked {
   id: string;
@@ -157,7 +157,7 @@ export interface AskDetail {
   answer: { decision: string; by: string; reason: string | null } | null;
 }
 
-export interface Closed {
+interface Closed {
   /** It came after a person had closed the compute. */
   late: boolean;
   seq: number;

@@ -11,6 +11,8 @@ interface Watching {
   seq: () => number;
   listener: WatchListener;
   gone: () => void;
+  /** For a line in a list; a transcript comes before it. */
+  glance?: boolean;
 }
 
 class Live {
@@ -111,6 +113,7 @@ class Live {
     return [...this.watching].map(([id, all]) => ({
       id,
       seq: Math.min(...[...all].map((one) => one.seq())),
+      glance: [...all].every((one) => one.glance === true),
     }));
   }
 
@@ -123,9 +126,18 @@ class Live {
     const all = new Map<string, Watch>();
     for (const watch of [...this.mine(), ...[...this.others.values()].flat()]) {
       const known = all.get(watch.id);
-      if (known === undefined || watch.seq < known.seq) all.set(watch.id, watch);
+      all.set(
+        watch.id,
+        known === undefined
+          ? watch
+          : {
+              id: watch.id,
+              seq: Math.min(watch.seq, known.seq),
+              glance: watch.glance && known.glance,
+            },
+      );
     }
-    this.stream?.watch([...all.values()]);
+    this.stream?.watch([...all.values()].sort((a, b) => Number(a.glance) - Number(b.glance)));
   }
 
   private hear(message: TabMessage): void {

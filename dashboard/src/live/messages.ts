@@ -22,7 +22,7 @@ export type Change =
 
 export type LiveFrame = WatchedFrame | { kind: "change"; change: Change } | { kind: "behind" };
 
-export type LinkState = "connecting" | "live" | "lost";
+type LinkState = "connecting" | "live" | "lost";
 
 export interface LinkStatus {
   state: LinkState;
@@ -38,6 +38,8 @@ export interface Watch {
   id: string;
   /** Everything up to here is known. */
   seq: number;
+  /** Only for a line in a list: gives way where there are too many. */
+  glance: boolean;
 }
 
 /** Between the tabs of a browser. */

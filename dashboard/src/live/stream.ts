@@ -11,7 +11,7 @@ const SILENCE_MS = 40_000;
 const MOST_WATCHED = 50;
 const LONGEST_PAUSE_MS = 8_000;
 
-export interface StreamEvents {
+interface StreamEvents {
   frames(frames: LiveFrame[]): void;
   status(status: LinkStatus): void;
   gone(id: string): void;

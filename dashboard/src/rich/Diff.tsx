@@ -95,8 +95,12 @@ function File({ file, open: first }: { file: FileDiff; open: boolean }) {
           {WORDS[file.kind] !== "" ? (
             <span className="text-dim text-xs">{WORDS[file.kind]}</span>
           ) : null}
-          <span className="text-green text-xs tabular">+{file.added}</span>
-          <span className="text-red text-xs tabular">−{file.removed}</span>
+          {file.added > 0 ? (
+            <span className="text-green text-xs tabular">+{file.added}</span>
+          ) : null}
+          {file.removed > 0 ? (
+            <span className="text-red text-xs tabular">−{file.removed}</span>
+          ) : null}
         </button>
       </h3>
       {open ? (

@@ -7,7 +7,7 @@ export interface DiffLine {
   text: string;
 }
 
-export interface Hunk {
+interface Hunk {
   head: string;
   lines: DiffLine[];
 }
@@ -136,7 +136,7 @@ export function diffTexts(before: string, after: string): DiffLine[] {
   return lines;
 }
 
-export interface Pair {
+interface Pair {
   left: DiffLine | null;
   right: DiffLine | null;
 }

@@ -1,9 +1,16 @@
 // Small pieces that every page uses.
-import { type ReactNode, useEffect, useState, useSyncExternalStore } from "react";
+import {
+  createContext,
+  type ReactNode,
+  use,
+  useEffect,
+  useState,
+  useSyncExternalStore,
+} from "react";
 import { type Action, curl } from "@/api/actions";
 import { problemOf } from "@/api/client";
 import { Button, IconButton } from "./button";
-import { ago, exact } from "./format";
+import { ago, exact, sourceName } from "./format";
 import { Icon, type IconName } from "./icons";
 import { Popover } from "./overlay";
 import { toast } from "./toast";
@@ -26,8 +33,16 @@ function tick(then: () => void): () => void {
   };
 }
 
-/** The wall clock, by the second. */
-export const useNow = (): number => useSyncExternalStore(tick, () => now);
+const still = () => () => {};
+
+/** The moment that a part of a page shows, where that is not now. */
+export const Moment = createContext<number | null>(null);
+
+/** The wall clock, by the second; at a past moment it stands still there. */
+export function useNow(): number {
+  const moment = use(Moment);
+  return useSyncExternalStore(moment === null ? tick : still, () => moment ?? now);
+}
 
 export function Ago({ at, prefix = "" }: { at: string; prefix?: string }) {
   const passed = useNow() - Date.parse(at);
@@ -90,6 +105,14 @@ export function Id({ id, short }: { id: string; short?: boolean }) {
   );
 }
 
+export function SourceName({ source }: { source: string }) {
+  return (
+    <span className="break-words font-mono text-2xs" title={source}>
+      {sourceName(source)}
+    </span>
+  );
+}
+
 export function CodeLine({ text, label }: { text: string; label: string }) {
   return (
     <div>
@@ -105,7 +128,7 @@ export function CodeLine({ text, label }: { text: string; label: string }) {
 }
 
 /** The same action on the command line and as a request. */
-export function ActionLines({ action }: { action: Action<unknown> }) {
+function ActionLines({ action }: { action: Action<unknown> }) {
   return (
     <div className="flex flex-col gap-2.5">
       {action.cli !== undefined ? <CodeLine label="command line" text={action.cli} /> : null}
@@ -234,34 +257,59 @@ export function Meter({
   text,
 }: {
   label: string;
-  used: number | null;
+  used: number;
   of: number;
   text: string;
 }) {
-  const share = used === null ? null : Math.min(1, used / of);
-  const tone =
-    share === null ? "" : share > 0.9 ? "bg-red" : share > 0.7 ? "bg-amber" : "bg-accent";
+  const share = Math.min(1, used / of);
+  const tone = share > 0.9 ? "bg-red" : share > 0.7 ? "bg-amber" : "bg-accent";
   return (
     <div>
       <div className="flex justify-between gap-2 text-xs">
         <span className="text-dim">{label}</span>
         <span className="tabular">{text}</span>
       </div>
-      {share !== null ? (
+      <div
+        className="mt-1 h-1 overflow-hidden rounded-full bg-line"
+        role="meter"
+        aria-label={label}
+        aria-valuenow={Math.round(share * 100)}
+        aria-valuemin={0}
+        aria-valuemax={100}
+      >
         <div
-          className="mt-1 h-1 overflow-hidden rounded-full bg-hover"
-          role="meter"
-          aria-label={label}
-          aria-valuenow={Math.round(share * 100)}
-          aria-valuemin={0}
-          aria-valuemax={100}
-        >
-          <div
-            className={`h-full rounded-full ${tone}`}
-            style={{ width: `${Math.max(2, share * 100)}%` }}
-          />
-        </div>
-      ) : null}
+          className={`h-full rounded-full ${tone}`}
+          style={{ width: `${Math.max(2, share * 100)}%` }}
+        />
+      </div>
     </div>
+  );
+}
+
+/** A choice to tick, with what it means. */
+export function Option({
+  on,
+  set,
+  label,
+  about,
+}: {
+  on: boolean;
+  set: (on: boolean) => void;
+  label: string;
+  about?: string;
+}) {
+  return (
+    <label className="flex cursor-pointer items-start gap-2.5 py-0.5">
+      <input
+        type="checkbox"
+        checked={on}
+        onChange={(event) => set(event.target.checked)}
+        className="mt-0.5 size-4 shrink-0 accent-accent-strong"
+      />
+      <span>
+        {label}
+        {about !== undefined ? <span className="text-faint"> · {about}</span> : null}
+      </span>
+    </label>
   );
 }

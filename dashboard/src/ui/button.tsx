@@ -11,8 +11,10 @@ const LOOKS = {
   stop: "bg-panel border-amber/55 text-amber hover:bg-amber/10",
 } as const;
 
+export type ButtonLook = keyof typeof LOOKS;
+
 interface ButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
-  look?: keyof typeof LOOKS;
+  look?: ButtonLook;
   icon?: IconName;
   small?: boolean;
   busy?: boolean;
@@ -51,7 +53,7 @@ interface IconButtonProps extends ButtonHTMLAttributes<HTMLButtonElement> {
   icon: IconName;
   label: string;
   keys?: string;
-  look?: keyof typeof LOOKS;
+  look?: ButtonLook;
   ref?: Ref<HTMLButtonElement>;
 }
 
@@ -105,10 +107,15 @@ export function Tip({
 
 export const TipProvider = RadixTooltip.Provider;
 
-export function Kbd({ children }: { children: ReactNode }) {
+const APPLE = /Mac|iPhone|iPad/.test(navigator.platform);
+
+/** A key. Where there is no keyboard it is not shown, unless keys are what is read about. */
+export function Kbd({ children, always = false }: { children: string; always?: boolean }) {
   return (
-    <kbd className="rounded border max-sm:hidden pointer-coarse:hidden border-current/25 px-1 font-sans text-[0.625rem] leading-4">
-      {children}
+    <kbd
+      className={`rounded border border-current/25 px-1 font-sans text-[0.625rem] leading-4 ${always ? "" : "max-sm:hidden pointer-coarse:hidden"}`}
+    >
+      {APPLE ? children : children.replace("⌘", "Ctrl ")}
     </kbd>
   );
 }

@@ -12,13 +12,16 @@ export function ago(ms: number): string {
 export function span(ms: number): string {
   if (ms < 1000) return `${Math.round(ms)} ms`;
   const s = ms / 1000;
-  if (s < 10) return `${s.toFixed(1)} s`;
-  if (s < 60) return `${Math.round(s)} s`;
+  if (s < 10) return `${whole(s)} s`;
+  if (s < 60) return `${Math.floor(s)} s`;
   const m = Math.floor(s / 60);
-  if (m < 60) return `${m} min ${Math.round(s % 60)} s`;
+  if (m < 60) return both(m, "min", Math.floor(s % 60), "s");
   const h = Math.floor(m / 60);
-  return h < 48 ? `${h} h ${m % 60} min` : `${Math.floor(h / 24)} d ${h % 24} h`;
+  return h < 48 ? both(h, "h", m % 60, "min") : both(Math.floor(h / 24), "d", h % 24, "h");
 }
+
+const both = (n: number, unit: string, rest: number, smaller: string): string =>
+  rest === 0 ? `${n} ${unit}` : `${n} ${unit} ${rest} ${smaller}`;
 
 export function count(n: number): string {
   if (n < 1000) return String(n);
@@ -44,7 +47,19 @@ export function bytes(n: number): string {
     value /= 1024;
     unit += 1;
   }
-  return `${unit === 0 || value >= 100 ? Math.round(value) : value.toFixed(1)} ${units[unit]}`;
+  return `${unit === 0 || value >= 100 ? Math.round(value) : whole(value)} ${units[unit]}`;
+}
+
+/** With one digit after the point, where it says something. */
+const whole = (n: number): string => n.toFixed(1).replace(/\.0$/, "");
+
+/** Where an agent comes from, as short as it can be told from others. */
+export function sourceName(source: string): string {
+  const start = /^(?:\w+:)?(?:https?:\/\/[^/]+)?/.exec(source)?.[0] ?? "";
+  const parts = source.slice(start.length).split("/");
+  if (parts.length < 4) return source;
+  const two = `${start}…/${parts.slice(-2).join("/")}`;
+  return two.length > 23 ? `${start}…/${parts[parts.length - 1]}` : two;
 }
 
 // Made once: making one takes longer than a thousand uses.

@@ -38,7 +38,7 @@ export function Dialog({ open, onClose, title, about, children, footer, wide }: 
             </div>
           </header>
           <div
-            className="min-h-0 flex-1 overflow-y-auto px-5 py-2"
+            className="min-h-0 flex-1 overflow-y-auto px-5 py-2 outline-none focus-visible:shadow-[inset_0_1px_0_var(--color-line-strong)]"
             tabIndex={wide === true ? 0 : -1}
           >
             {children}

@@ -5,11 +5,12 @@ import { perform, removeAgent } from "@/api/actions";
 import { problemOf } from "@/api/client";
 import { agentsQuery, flat, queries, sessionsQuery, versionsQuery } from "@/api/queries";
 import type { AgentVersion } from "@/api/types";
-import { Ago, AsCommand, Empty, ErrorNote, Id, Rows } from "@/ui/bits";
+import { ActDialog } from "@/ui/ActDialog";
+import { Ago, Empty, ErrorNote, Id, Rows, SourceName } from "@/ui/bits";
 import { Button, IconButton } from "@/ui/button";
 import { exact } from "@/ui/format";
 import { Icon } from "@/ui/icons";
-import { Dialog, Menu } from "@/ui/overlay";
+import { Menu } from "@/ui/overlay";
 import { StatusBadge } from "@/ui/status";
 import { ask } from "../dialogs";
 import { useTitle } from "../notify";
@@ -102,7 +103,7 @@ export function AgentPage() {
                   : "one process a run"}
               </Row>
               <Row name="source">
-                <span className="break-all font-mono text-2xs">{agent.source}</span>
+                <SourceName source={agent.source} />
               </Row>
               <Row name="key">
                 <span className="break-all font-mono text-2xs">{agent.source_key}</span>
@@ -151,7 +152,7 @@ export function AgentPage() {
               <ul className="card divide-y overflow-hidden empty:hidden">
                 {using.slice(0, 20).map((session) => (
                   <li key={session.id} className="flex h-9 items-center gap-3 px-3 hover:bg-hover">
-                    <span className="w-32 shrink-0">
+                    <span className="w-28 shrink-0 sm:w-36">
                       <StatusBadge status={session.status} />
                     </span>
                     <Link
@@ -224,7 +225,7 @@ function Versions({ name }: { name: string }) {
               />
               <span className="w-10 font-medium tabular">v{one.version}</span>
               <span className="min-w-0 flex-1 truncate font-mono text-2xs text-faint">
-                {one.digest.slice(0, 16)} {one.source}
+                {one.digest.slice(0, 12)} <SourceName source={one.source} />
               </span>
               {one.current ? <span className="text-green text-xs">in service</span> : null}
               <span className="shrink-0 text-dim text-xs">{exact(one.at)}</span>
@@ -245,43 +246,24 @@ function Versions({ name }: { name: string }) {
 
 function Remove({ name, onClose }: { name: string; onClose: () => void }) {
   const navigate = useNavigate();
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<unknown>(null);
   const remove = async () => {
-    setBusy(true);
-    try {
-      await perform(removeAgent(name));
-      void queries.invalidateQueries({ queryKey: agentsQuery.queryKey });
-      void navigate({ to: "/agents" });
-    } catch (problem) {
-      setError(problem);
-      setBusy(false);
-    }
+    await perform(removeAgent(name));
+    void queries.invalidateQueries({ queryKey: agentsQuery.queryKey });
+    void navigate({ to: "/agents" });
   };
   return (
-    <Dialog
-      open
-      onClose={onClose}
+    <ActDialog
       title={`Take ${name} out of service?`}
-      footer={
-        <>
-          <span className="mr-auto">
-            <AsCommand action={removeAgent(name)} />
-          </span>
-          <Button look="ghost" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button look="danger" busy={busy} onClick={() => void remove()}>
-            Take out of service
-          </Button>
-        </>
-      }
+      command={removeAgent(name)}
+      verb="Take out of service"
+      look="danger"
+      act={remove}
+      onClose={onClose}
     >
-      <p className="mb-3">
+      <p>
         No new session can use it. Sessions that have it keep the description they were created
         with.
       </p>
-      {error !== null ? <ErrorNote error={error} compact /> : null}
-    </Dialog>
+    </ActDialog>
   );
 }

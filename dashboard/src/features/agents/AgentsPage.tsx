@@ -4,12 +4,12 @@ import { useState } from "react";
 import { addSource, perform } from "@/api/actions";
 import { agentsQuery, queries } from "@/api/queries";
 import type { Agent } from "@/api/types";
-import { ActionLines, Ago, Empty, ErrorNote, Rows } from "@/ui/bits";
+import { ActDialog } from "@/ui/ActDialog";
+import { Ago, Empty, ErrorNote, Rows, SourceName } from "@/ui/bits";
 import { Button } from "@/ui/button";
 import { plural } from "@/ui/format";
 import { Icon } from "@/ui/icons";
 import { useKeys } from "@/ui/keys";
-import { Dialog } from "@/ui/overlay";
 import { toast } from "@/ui/toast";
 import { ask } from "../dialogs";
 import { useTitle } from "../notify";
@@ -19,7 +19,7 @@ import { PageHead } from "../Shell";
 const HEALTH: Readonly<
   Record<string, { tone: string; sign: "check" | "warning" | "close"; about: string }>
 > = {
-  ok: { tone: "text-green", sign: "check", about: "its source is read and good" },
+  ok: { tone: "text-faint", sign: "check", about: "its source is read and good" },
   stale: {
     tone: "text-amber",
     sign: "warning",
@@ -107,12 +107,12 @@ export function AgentsPage() {
           {items.map((agent, index) => (
             <li
               key={agent.name}
-              className={`relative flex items-center gap-3 border-b px-4 py-2 hover:bg-hover ${index === cursor ? "bg-hover" : ""}`}
+              className={`relative flex items-center gap-3 border-b px-4 py-1.5 hover:bg-hover ${index === cursor ? "bg-hover" : ""}`}
             >
               {index === cursor ? (
                 <span className="absolute inset-y-0 left-0 w-0.5 bg-accent" aria-hidden="true" />
               ) : null}
-              <span className="grid size-8 shrink-0 place-items-center rounded-lg border bg-sunken text-dim">
+              <span className="grid size-7.5 shrink-0 place-items-center rounded-lg border bg-sunken text-dim">
                 <Icon
                   name={agent.driver === "acp" || agent.driver === "loop" ? "agents" : "terminal"}
                 />
@@ -136,11 +136,8 @@ export function AgentsPage() {
               <span className="hidden w-28 text-dim text-xs md:block">
                 {agent.driver}, {agent.lifecycle === "persistent" ? "stays up" : "per run"}
               </span>
-              <span
-                className="hidden w-64 truncate font-mono text-2xs text-faint lg:block"
-                title={agent.source}
-              >
-                {agent.source}
+              <span className="hidden w-56 truncate text-faint lg:block">
+                <SourceName source={agent.source} />
               </span>
               <span className="hidden w-20 text-right text-faint text-xs tabular sm:block">
                 v{agent.version} · <Ago at={agent.updated_at} />
@@ -165,69 +162,38 @@ export function AgentsPage() {
 
 function AddSource({ onClose }: { onClose: () => void }) {
   const [source, setSource] = useState("");
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<unknown>(null);
+  const named = source.trim();
   const add = async () => {
-    if (source.trim() === "") return;
-    setBusy(true);
-    setError(null);
-    try {
-      const { items } = await perform(addSource(source.trim()));
-      toast({ tone: "good", text: `${plural(items.length, "agent")} from ${source.trim()}` });
-      void queries.invalidateQueries({ queryKey: agentsQuery.queryKey });
-      onClose();
-    } catch (problem) {
-      setError(problem);
-      setBusy(false);
-    }
+    const { items } = await perform(addSource(named));
+    toast({ tone: "good", text: `${plural(items.length, "agent")} from ${named}` });
+    void queries.invalidateQueries({ queryKey: agentsQuery.queryKey });
+    onClose();
   };
   return (
-    <Dialog
-      open
-      onClose={onClose}
+    <ActDialog
       title="Add a source of agents"
-      footer={
-        <>
-          <Button look="ghost" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button
-            look="primary"
-            busy={busy}
-            disabled={source.trim() === ""}
-            onClick={() => void add()}
-          >
-            Add
-          </Button>
-        </>
-      }
+      command={addSource(named === "" ? "SOURCE" : named)}
+      verb="Add"
+      look="primary"
+      disabled={named === ""}
+      act={add}
+      onClose={onClose}
     >
-      <form
-        className="flex flex-col gap-3"
-        onSubmit={(event) => {
-          event.preventDefault();
-          void add();
-        }}
-      >
-        <label className="flex flex-col gap-1">
-          <span className="text-dim text-xs">
-            A file or folder on the coordinator's machine, a URL, or an image
-          </span>
-          <input
-            className="field font-mono"
-            autoFocus
-            value={source}
-            placeholder="https://example.com/agents/fixer.yaml"
-            onChange={(event) => setSource(event.target.value)}
-          />
-        </label>
-        <p className="text-faint text-xs">
-          What changes there is served within seconds. A broken source keeps its last good version
-          and says what is wrong.
-        </p>
-        <ActionLines action={addSource(source.trim() === "" ? "SOURCE" : source.trim())} />
-        {error !== null ? <ErrorNote error={error} compact /> : null}
-      </form>
-    </Dialog>
+      <label className="flex flex-col gap-1">
+        <span className="text-dim text-xs">
+          A file or folder on the coordinator's machine, a URL, or an image
+        </span>
+        <input
+          className="field font-mono"
+          value={source}
+          placeholder="https://example.com/agents/fixer.yaml"
+          onChange={(event) => setSource(event.target.value)}
+        />
+      </label>
+      <p className="text-faint text-xs">
+        What changes there is served within seconds. A broken source keeps its last good version and
+        says what is wrong.
+      </p>
+    </ActDialog>
   );
 }

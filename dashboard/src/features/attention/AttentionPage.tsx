@@ -19,6 +19,7 @@ import { answerFirst } from "../session/approve";
 import { Answers } from "../session/blocks/ApprovalBlock";
 import { Json } from "../session/blocks/texts";
 import { useActivity } from "../sessions/activity";
+import { brief } from "../sessions/line";
 import { sessionMenu } from "../sessions/menu";
 import { nameOf, standingLine } from "../words";
 import { see, useSeen } from "./seen";
@@ -203,18 +204,20 @@ function Item({ session, asked, here, unseen, see }: ItemProps) {
   const doing = useActivity(session) ?? standingLine(session);
   return (
     <li
-      className={`relative border-b px-4 py-2.5 ${here ? "bg-hover" : ""}`}
+      className={`relative border-b px-4 ${asked.length > 0 ? "py-2.5" : "py-1.5"} ${here ? "bg-hover" : ""}`}
       data-session={session.id}
     >
       {here ? (
         <span className="absolute inset-y-0 left-0 w-0.5 bg-accent" aria-hidden="true" />
       ) : null}
       <div className="flex flex-wrap items-center gap-x-3 gap-y-1">
-        <StatusBadge status={session.status} reason={session.status_reason} />
+        <span className="sm:w-36 sm:shrink-0">
+          <StatusBadge status={session.status} reason={session.status_reason} />
+        </span>
         <Link
           to="/sessions/$id"
           params={{ id: session.id }}
-          className="min-w-0 truncate font-medium hover:underline max-sm:flex-1"
+          className="min-w-0 truncate font-medium hover:underline max-sm:flex-1 sm:max-w-[45%]"
         >
           {nameOf(session)}
         </Link>
@@ -236,15 +239,20 @@ function Item({ session, asked, here, unseen, see }: ItemProps) {
           items={sessionMenu(session)}
         />
       </div>
-      {asked.map((one) => (
+      {asked.map((one, index) => (
         <div
           key={one.id}
-          className="mt-2 rounded-lg border border-violet/40 bg-violet/6 px-3 py-2.5 sm:ml-6"
+          className="mt-2 rounded-lg border border-violet/40 bg-panel px-3 py-2.5 sm:ml-39"
           data-approval={one.id}
         >
           <p className="font-medium">
             {one.title}
             {one.tool != null ? <span className="font-normal text-dim"> · {one.tool}</span> : null}
+            {!one.title.includes(brief(one.input)) ? (
+              <code className="ml-2 break-all font-mono font-normal text-dim text-xs">
+                {brief(one.input)}
+              </code>
+            ) : null}
             <span className="font-normal text-faint">
               {" "}
               · asked <Ago at={one.requested_at} /> ago
@@ -261,6 +269,7 @@ function Item({ session, asked, here, unseen, see }: ItemProps) {
           <div className="mt-2">
             <Answers
               small
+              keys={here && index === 0}
               session={session.id}
               id={one.id}
               data={one as unknown as Record<string, unknown>}

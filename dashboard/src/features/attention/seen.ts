@@ -4,7 +4,7 @@ import { get, send, url } from "@/api/client";
 import { queries } from "@/api/queries";
 import type { Seen } from "@/api/types";
 
-export const seenQuery = queryOptions({
+const seenQuery = queryOptions({
   queryKey: ["seen"],
   queryFn: async ({ signal }): Promise<Seen> => {
     const { items } = await get<Seen>("/v1/seen", { signal });

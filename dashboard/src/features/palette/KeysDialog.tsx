@@ -67,12 +67,14 @@ export function KeysDialog({ onClose }: { onClose: () => void }) {
         {GROUPS.map((group) => (
           <section key={group.title}>
             <h3 className="mb-2 font-medium text-faint text-xs">{group.title}</h3>
-            <dl className="grid grid-cols-[5.5rem_1fr] items-center gap-y-1.5">
+            <dl className="grid grid-cols-[6rem_1fr] items-center gap-y-1.5">
               {group.keys.map(([key, what]) => (
                 <Fragment key={key}>
                   <dt className="flex gap-1 text-dim">
                     {key.split(" ").map((one) => (
-                      <Kbd key={one}>{one}</Kbd>
+                      <Kbd key={one} always>
+                        {one}
+                      </Kbd>
                     ))}
                   </dt>
                   <dd>{what}</dd>

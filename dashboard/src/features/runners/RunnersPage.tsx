@@ -1,20 +1,20 @@
 import { useInfiniteQuery, useQuery } from "@tanstack/react-query";
 import { Link } from "@tanstack/react-router";
-import { useEffect, useState } from "react";
+import { type ReactNode, useEffect, useState } from "react";
 import { drainRunner, perform, removeRunner } from "@/api/actions";
 import { flat, queries, runnersQuery, sessionsQuery } from "@/api/queries";
 import type { Runner, Status } from "@/api/types";
-import { ActionLines, Ago, Empty, ErrorNote, Label, Meter, Rows, useNow } from "@/ui/bits";
+import { ActDialog } from "@/ui/ActDialog";
+import { Ago, Empty, ErrorNote, Label, Meter, Option, Rows, useNow } from "@/ui/bits";
 import { Button, IconButton } from "@/ui/button";
 import { plural } from "@/ui/format";
 import { Icon } from "@/ui/icons";
-import { Dialog, Menu } from "@/ui/overlay";
+import { Menu } from "@/ui/overlay";
 import { StatusBadge } from "@/ui/status";
 import { complain, toast } from "@/ui/toast";
 import { useTitle } from "../notify";
 import { useMe } from "../rights";
 import { PageHead } from "../Shell";
-import { Option } from "../stop/StopDialog";
 import { nameOf } from "../words";
 
 const again = () => void queries.invalidateQueries({ queryKey: runnersQuery.queryKey });
@@ -84,8 +84,12 @@ function RunnerCard({ runner, act }: { runner: Runner; act: (what: "drain" | "re
   const labels = Object.entries(runner.labels);
   const lift = async () => {
     try {
-      await perform(drainRunner(runner, true));
-      toast({ tone: "good", text: `${runner.name} takes sessions again` });
+      const { draining } = await perform(drainRunner(runner, true));
+      toast(
+        draining
+          ? { tone: "info", text: `${runner.name} itself says that it drains` }
+          : { tone: "good", text: `${runner.name} takes sessions again` },
+      );
     } catch (error) {
       complain(error);
     }
@@ -120,7 +124,7 @@ function RunnerCard({ runner, act }: { runner: Runner; act: (what: "drain" | "re
         <div className="ml-auto flex items-center gap-2">
           <span className={`text-xs tabular ${!reachable ? "text-orange" : "text-faint"}`}>
             {reachable && (silent === null || silent > 60_000) ? (
-              "it is on the line"
+              "heard of now"
             ) : runner.last_seen_at == null ? (
               "never heard of"
             ) : (
@@ -151,28 +155,22 @@ function RunnerCard({ runner, act }: { runner: Runner; act: (what: "drain" | "re
         </div>
       </div>
       <div className="grid gap-x-8 gap-y-2 border-t px-4 py-3 text-xs sm:grid-cols-3">
-        <Meter
-          label="slots"
-          used={runner.slots == null ? null : runner.slots_used}
-          of={runner.slots ?? 1}
-          text={
-            runner.slots == null
-              ? `${runner.slots_used} used, no limit`
-              : `${runner.slots_used} of ${runner.slots} used`
-          }
-        />
-        <Meter
-          label="live sessions"
-          used={null}
-          of={1}
-          text={`${runner.live} of ${plural(runner.sessions, "session")} with files here`}
-        />
-        <Meter
-          label="isolation"
-          used={null}
-          of={1}
-          text={runner.isolation === "none" ? "none: one trust domain" : runner.isolation}
-        />
+        {runner.slots == null ? (
+          <Figure name="slots">{runner.slots_used} used, no limit</Figure>
+        ) : (
+          <Meter
+            label="slots"
+            used={runner.slots_used}
+            of={runner.slots}
+            text={`${runner.slots_used} of ${runner.slots} used`}
+          />
+        )}
+        <Figure name="live">
+          {runner.live} of {plural(runner.sessions, "session")} with files here
+        </Figure>
+        <Figure name="isolation">
+          {runner.isolation === "none" ? "none: one trust domain" : runner.isolation}
+        </Figure>
         {runner.draining ? (
           <div className="sm:col-span-3" role="status">
             <Meter
@@ -231,6 +229,15 @@ function RunnerCard({ runner, act }: { runner: Runner; act: (what: "drain" | "re
   );
 }
 
+function Figure({ name, children }: { name: string; children: ReactNode }) {
+  return (
+    <div className="flex gap-2.5 tabular">
+      <span className="text-dim">{name}</span>
+      <span className="min-w-0">{children}</span>
+    </div>
+  );
+}
+
 function Hosted({ runner }: { runner: Runner }) {
   const list = useInfiniteQuery({
     ...sessionsQuery({ runner: runner.id, status: LIVE }),
@@ -244,7 +251,7 @@ function Hosted({ runner }: { runner: Runner }) {
       <ul>
         {sessions.slice(0, 50).map((session) => (
           <li key={session.id} className="flex h-8 items-center gap-3 px-4 hover:bg-hover">
-            <span className="w-36 shrink-0">
+            <span className="w-28 shrink-0 sm:w-36">
               <StatusBadge status={session.status} />
             </span>
             <Link
@@ -261,7 +268,7 @@ function Hosted({ runner }: { runner: Runner }) {
       <Link
         to="/"
         search={{ runner: runner.id }}
-        className="px-4 text-accent text-xs hover:underline"
+        className="mt-1 inline-block px-4 text-accent text-xs hover:underline"
       >
         all of its sessions
       </Link>
@@ -279,68 +286,48 @@ function Confirm({
   onClose: () => void;
 }) {
   const [force, setForce] = useState(false);
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<unknown>(null);
-  const action = what === "drain" ? drainRunner(runner, false) : removeRunner(runner, force);
+  const drains = what === "drain";
+  const action = drains ? drainRunner(runner, false) : removeRunner(runner, force);
   const go = async () => {
-    setBusy(true);
-    setError(null);
     try {
       await perform<unknown>(action);
       onClose();
-    } catch (problem) {
-      setError(problem);
-      setBusy(false);
+    } finally {
+      again();
     }
-    again();
   };
   return (
-    <Dialog
-      open
+    <ActDialog
+      title={drains ? `Drain ${runner.name}?` : `Remove ${runner.name}?`}
+      command={action}
+      verb={drains ? "Drain" : "Remove"}
+      look={drains ? "primary" : "danger"}
+      act={go}
       onClose={onClose}
-      title={what === "drain" ? `Drain ${runner.name}?` : `Remove ${runner.name}?`}
-      footer={
-        <>
-          <Button look="ghost" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button
-            look={what === "drain" ? "primary" : "danger"}
-            busy={busy}
-            onClick={() => void go()}
-          >
-            {what === "drain" ? "Drain" : "Remove"}
-          </Button>
-        </>
-      }
     >
-      <div className="flex flex-col gap-3">
-        {what === "drain" ? (
+      {drains ? (
+        <p>
+          It is given nothing new. What runs goes on; warm computes without a run are ended, and
+          sessions that live here wait until you lift it.
+        </p>
+      ) : (
+        <>
           <p>
-            It is given nothing new. What runs goes on; warm computes without a run are ended, and
-            sessions that live here wait until you lift it.
+            The coordinator forgets this runner.
+            {runner.sessions > 0
+              ? ` It has the files of ${plural(runner.sessions, "session")}, so this is refused unless you force it.`
+              : ""}
           </p>
-        ) : (
-          <>
-            <p>
-              The coordinator forgets this runner.
-              {runner.sessions > 0
-                ? ` It has the files of ${plural(runner.sessions, "session")}, so this is refused unless you force it.`
-                : ""}
-            </p>
-            {runner.sessions > 0 ? (
-              <Option
-                on={force}
-                set={setForce}
-                label="Force it"
-                about="those workspaces are lost, and their logs say so"
-              />
-            ) : null}
-          </>
-        )}
-        <ActionLines action={action} />
-        {error !== null ? <ErrorNote error={error} compact /> : null}
-      </div>
-    </Dialog>
+          {runner.sessions > 0 ? (
+            <Option
+              on={force}
+              set={setForce}
+              label="Force it"
+              about="those workspaces are lost, and their logs say so"
+            />
+          ) : null}
+        </>
+      )}
+    </ActDialog>
   );
 }

@@ -25,11 +25,12 @@ function meaning(session: Session): string {
     return pending.runs > 0
       ? `The queue is held; a prompt lifts that and goes behind ${plural(pending.runs, "other")}.`
       : "It is held; a prompt lifts that.";
+  if (status === "new") return "The first prompt starts it.";
   if (isAtRest(status)) return "A prompt brings it up again, with its files and its conversation.";
   if (status === "idle") return "Its compute is warm.";
   if (status === "running" && session.run_id == null)
     return "Its agent works for requests; a prompt is a run beside them.";
-  if (status === "running" || status === "waiting" || status === "starting")
+  if (status === "queued" || status === "starting" || status === "running" || status === "waiting")
     return "A prompt waits for its turn.";
   return "";
 }
@@ -70,7 +71,7 @@ export function Composer({ session, queue }: { session: Session; queue: WaitingR
   if (status === "deleting" || !me.uses) return null;
   return (
     <div className="border-t bg-panel px-3 pt-2 pb-3 sm:px-4">
-      {queue.length > 0 ? <QueueStrip session={session} queue={queue} /> : null}
+      {queue.length > 0 ? <QueueStrip session={session} queue={queue} keep={write} /> : null}
       {error !== null ? (
         <div className="mb-2">
           <ErrorNote error={error} compact />
@@ -189,7 +190,16 @@ function RunStop({ session }: { session: Session }) {
 }
 
 /** Prompts that wait, to change, reorder, withdraw, or send at once. */
-function QueueStrip({ session, queue }: { session: Session; queue: WaitingRun[] }) {
+function QueueStrip({
+  session,
+  queue,
+  keep,
+}: {
+  session: Session;
+  queue: WaitingRun[];
+  /** Takes a prompt that is in no queue any more and was not sent. */
+  keep: (prompt: string) => void;
+}) {
   const [editing, setEditing] = useState<string | null>(null);
   const act = async (action: Action<unknown>): Promise<boolean> => {
     try {
@@ -202,6 +212,10 @@ function QueueStrip({ session, queue }: { session: Session; queue: WaitingRun[] 
       void refresh(session.id);
       void queries.invalidateQueries({ queryKey: runsQuery(session.id).queryKey });
     }
+  };
+  const interrupt = async (run: string, prompt: string) => {
+    if (!(await act(withdrawRun(run)))) return;
+    if (!(await act(sendPrompt(session.id, { prompt, mode: "interrupt" })))) keep(prompt);
   };
   return (
     <section
@@ -272,9 +286,7 @@ function QueueStrip({ session, queue }: { session: Session; queue: WaitingRun[] 
                   onSelect: () => {
                     const prompt = run.prompt;
                     if (prompt == null) return;
-                    void act(withdrawRun(run.id)).then(
-                      (done) => done && act(sendPrompt(session.id, { prompt, mode: "interrupt" })),
-                    );
+                    void interrupt(run.id, prompt);
                   },
                 },
                 null,

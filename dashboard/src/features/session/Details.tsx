@@ -4,7 +4,7 @@ import type { ReactNode } from "react";
 import { flat, sessionsQuery } from "@/api/queries";
 import type { Runner, Session } from "@/api/types";
 import type { PageState } from "@/fold/types";
-import { Ago, Id, Label, Meter, useNow } from "@/ui/bits";
+import { Ago, Id, Label, Meter, SourceName, useNow } from "@/ui/bits";
 import { bytes, cost, exact, grouped, plural, span } from "@/ui/format";
 import { StatusMark, statusLabel } from "@/ui/status";
 import { nameOf } from "../words";
@@ -40,6 +40,7 @@ const POLICY = {
 
 export function Details({ session, page, runner }: Props) {
   const labels = Object.entries(session.labels);
+  const { input_tokens, output_tokens, cost_usd } = session.usage;
   return (
     <div className="flex flex-col divide-y text-xs">
       <Part title="Agent">
@@ -54,7 +55,7 @@ export function Details({ session, page, runner }: Props) {
         </Row>
         <Row name="version">v{session.agent.version}</Row>
         <Row name="source">
-          <span className="break-all font-mono text-2xs">{session.agent.source}</span>
+          <SourceName source={session.agent.source} />
         </Row>
         <Row name="digest">
           <Id id={session.agent.digest} short />
@@ -66,9 +67,15 @@ export function Details({ session, page, runner }: Props) {
         <LimitMeters session={session} page={page} />
       </Part>
       <Part title="Used">
-        <Row name="tokens read">{grouped(session.usage.input_tokens)}</Row>
-        <Row name="tokens written">{grouped(session.usage.output_tokens)}</Row>
-        <Row name="cost">{cost(session.usage.cost_usd)}</Row>
+        {input_tokens + output_tokens > 0 ? (
+          <>
+            <Row name="tokens in">{grouped(input_tokens)}</Row>
+            <Row name="tokens out">{grouped(output_tokens)}</Row>
+          </>
+        ) : (
+          <Row name="tokens">none that its agent told of</Row>
+        )}
+        {cost_usd > 0 ? <Row name="cost">{cost(cost_usd)}</Row> : null}
         <Row name="events">{grouped(session.last_seq)}</Row>
       </Part>
       <Part title="Place">
@@ -123,7 +130,7 @@ export function Part({ title, children }: { title: string; children: ReactNode }
 export function Row({ name, children }: { name: string; children: ReactNode }) {
   return (
     <div className="flex gap-3">
-      <span className="w-24 shrink-0 text-dim">{name}</span>
+      <span className="w-20 shrink-0 text-dim">{name}</span>
       <span className="min-w-0 flex-1 break-words tabular">{children}</span>
     </div>
   );
@@ -142,31 +149,24 @@ function LimitMeters({ session, page }: { session: Session; page: PageState | nu
   if (limits.pids != null) rest.push(["processes", grouped(limits.pids)]);
   rest.push(["start", span(limits.start_ms ?? 60_000)]);
   rest.push(["output a run", bytes(limits.output_bytes ?? 64 * 1024 * 1024)]);
-  const of = (used: number | null, most: number) =>
-    `${used === null ? "" : `${span(used)} of `}${span(most)}`;
   const expires = session.expires_at;
   return (
     <>
       {limits.run_ms != null ? (
-        <Meter label="a run" used={spent} of={limits.run_ms} text={of(spent, limits.run_ms)} />
+        <Limit name="a run" used={spent} of={limits.run_ms} />
       ) : (
         <Row name="a run">no limit</Row>
       )}
       {limits.idle_ms != null ? (
-        <Meter label="idle" used={idle} of={limits.idle_ms} text={of(idle, limits.idle_ms)} />
+        <Limit name="idle" used={idle} of={limits.idle_ms} />
       ) : (
         <Row name="idle">no limit</Row>
       )}
       {limits.ttl_ms != null ? (
-        <Meter
-          label="lives for"
+        <Limit
+          name="lives for"
           used={expires == null ? null : Math.max(0, limits.ttl_ms - (Date.parse(expires) - now))}
           of={limits.ttl_ms}
-          text={
-            expires == null
-              ? span(limits.ttl_ms)
-              : `${span(Math.max(0, Date.parse(expires) - now))} left`
-          }
         />
       ) : null}
       {rest.map(([name, value]) => (
@@ -176,6 +176,12 @@ function LimitMeters({ session, page }: { session: Session; page: PageState | nu
       ))}
     </>
   );
+}
+
+/** A limit of time: how much of it is gone, while it counts. */
+function Limit({ name, used, of }: { name: string; used: number | null; of: number }) {
+  if (used === null) return <Row name={name}>{span(of)}</Row>;
+  return <Meter label={name} used={used} of={of} text={`${span(used)} of ${span(of)}`} />;
 }
 
 function Family({ session }: { session: Session }) {

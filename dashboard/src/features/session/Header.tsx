@@ -23,10 +23,12 @@ interface Props {
   session: Session;
   details: boolean;
   toggleDetails: () => void;
+  /** Where there is no room for them beside the session. */
+  openDetails: () => void;
   runner: Runner | undefined;
 }
 
-export function Header({ view, session, details, toggleDetails, runner }: Props) {
+export function Header({ view, session, details, toggleDetails, openDetails, runner }: Props) {
   const me = useMe();
   const agent = useQuery(agentsQuery).data?.items.find((one) => one.name === session.agent.name);
   const drift = agent !== undefined && agent.digest !== session.agent.digest;
@@ -42,12 +44,16 @@ export function Header({ view, session, details, toggleDetails, runner }: Props)
   const may = !past && me.uses;
   return (
     <header className="flex flex-col gap-1.5 border-b px-4 py-2.5">
-      <div className="flex flex-wrap items-center gap-x-3 gap-y-2">
+      <div className="flex flex-wrap items-center gap-x-3 gap-y-1.5">
         <Link to="/" className="text-faint hover:text-ink" aria-label="All sessions">
           <Icon name="right" className="rotate-180" />
         </Link>
         <Title session={session} editable={may} />
-        <span data-part="status" aria-live="polite">
+        <span
+          data-part="status"
+          aria-live="polite"
+          className="max-sm:order-last max-sm:basis-full max-sm:pl-7"
+        >
           <StatusBadge status={status} reason={session.status_reason} large />
         </span>
         <div className="ml-auto flex items-center gap-1.5">
@@ -89,6 +95,9 @@ export function Header({ view, session, details, toggleDetails, runner }: Props)
           {past ? null : (
             <Menu trigger={<IconButton icon="more" label="More" />} items={sessionMenu(session)} />
           )}
+          <span className="xl:hidden">
+            <IconButton icon="sessions" label="Details" onClick={openDetails} />
+          </span>
           <span className="hidden xl:inline">
             <IconButton
               icon="sessions"
@@ -131,10 +140,12 @@ export function Header({ view, session, details, toggleDetails, runner }: Props)
           </span>
         ) : null}
         {session.epoch > 0 ? (
-          <span title="Computes are numbered">compute {session.epoch}</span>
+          <span className="max-sm:hidden" title="Computes are numbered">
+            compute {session.epoch}
+          </span>
         ) : null}
         {session.run_id != null ? (
-          <span className="flex items-center gap-1">
+          <span className="flex items-center gap-1 max-sm:hidden">
             run <Id id={session.run_id} short /> {session.run_status}
           </span>
         ) : null}
@@ -208,7 +219,7 @@ function Title({ session, editable }: { session: Session; editable: boolean }) {
     );
   }
   return (
-    <h1 className="min-w-0 truncate font-semibold text-base">
+    <h1 className="min-w-0 truncate font-semibold text-base max-sm:flex-1">
       {editable ? (
         <button
           type="button"

@@ -1,7 +1,7 @@
 import { useState } from "react";
 import type { RunStatus, Status } from "@/api/types";
 import type { PageState } from "@/fold/types";
-import { Empty, Id } from "@/ui/bits";
+import { Ago, Empty, Id } from "@/ui/bits";
 import { Button } from "@/ui/button";
 import { cost, count, exact, span } from "@/ui/format";
 import { Icon } from "@/ui/icons";
@@ -81,7 +81,8 @@ function RunRow({
           {tokens > 0
             ? `${count(tokens)} tokens${run.usage.cost_usd > 0 ? `, ${cost(run.usage.cost_usd)}` : ""} · `
             : ""}
-          {spent === null ? "" : span(spent)}
+          {spent === null ? "" : `${span(spent)} · `}
+          <Ago at={run.ended_at ?? began} />
         </span>
       </button>
       {open ? (

@@ -2,9 +2,10 @@ import { useQuery } from "@tanstack/react-query";
 import { Link, useNavigate, useParams, useSearch } from "@tanstack/react-router";
 import { lazy, Suspense, useEffect, useState } from "react";
 import { runnersQuery } from "@/api/queries";
-import { Empty, ErrorNote, Rows } from "@/ui/bits";
+import { Empty, ErrorNote, Moment, Rows } from "@/ui/bits";
 import { Icon, type IconName } from "@/ui/icons";
 import { useKeys } from "@/ui/keys";
+import { Dialog } from "@/ui/overlay";
 import { see } from "../attention/seen";
 import { ask } from "../dialogs";
 import { useTitle } from "../notify";
@@ -16,7 +17,7 @@ import { Details } from "./Details";
 import { Header } from "./Header";
 import { Timeline } from "./Timeline";
 import { TranscriptTab } from "./TranscriptTab";
-import { useRuns, useSessionView } from "./view";
+import { type SessionView, useRuns, useSessionView } from "./view";
 
 const Files = lazy(() => import("./files/Files"));
 const Changes = lazy(() => import("./Changes"));
@@ -33,6 +34,13 @@ const TABS: readonly { id: Tab; label: string; icon: IconName }[] = [
   { id: "receipts", label: "Receipts", icon: "receipt" },
 ];
 
+/** When the entry was written that a past page ends with: its clocks stand still there. */
+function momentOf({ live, seq, session }: SessionView): number | null {
+  if (seq === null) return null;
+  const at = live.events[seq - live.from]?.at ?? session?.last_active_at;
+  return at === undefined ? null : Date.parse(at);
+}
+
 export function SessionPage() {
   const { id } = useParams({ from: "/signed-in/sessions/$id" });
   return <OneSession key={id} id={id} />;
@@ -44,6 +52,7 @@ function OneSession({ id }: { id: string }) {
   const view = useSessionView(id, search.seq);
   const runs = useRuns(view);
   const [details, setDetails] = useState(() => localStorage.getItem("greenroom.details") !== "no");
+  const [sheet, setSheet] = useState(false);
   const tab: Tab = search.tab ?? "transcript";
   const { session, now, seq, gone, problem } = view;
   const runner = useQuery(runnersQuery).data?.items.find((one) => one.id === session?.runner_id);
@@ -101,16 +110,17 @@ function OneSession({ id }: { id: string }) {
     );
   }
   return (
-    <>
+    <Moment value={momentOf(view)}>
       <Header
         view={view}
         session={session}
         details={details}
         toggleDetails={toggleDetails}
+        openDetails={() => setSheet(true)}
         runner={runner}
       />
       <div
-        className="flex shrink-0 items-center gap-1 overflow-x-auto border-b px-3"
+        className="flex shrink-0 items-center overflow-x-auto border-b px-2 sm:gap-1 sm:px-3"
         role="tablist"
         aria-label="Parts of the session"
       >
@@ -126,7 +136,7 @@ function OneSession({ id }: { id: string }) {
             onClick={() => show(one.id)}
             className={`-mb-px flex h-9 items-center gap-1.5 whitespace-nowrap border-b-2 px-2 ${tab === one.id ? "border-accent font-medium text-ink" : "border-transparent text-dim hover:text-ink"}`}
           >
-            <Icon name={one.icon} size={14} />
+            <Icon name={one.icon} size={14} className="max-sm:hidden" />
             {one.label}
           </button>
         ))}
@@ -165,6 +175,13 @@ function OneSession({ id }: { id: string }) {
           </aside>
         ) : null}
       </div>
-    </>
+      {sheet ? (
+        <Dialog open onClose={() => setSheet(false)} title="Details">
+          <div className="-mx-5">
+            <Details session={session} page={view.page} runner={runner} />
+          </div>
+        </Dialog>
+      ) : null}
+    </Moment>
   );
 }

@@ -3,7 +3,7 @@ import * as Slider from "@radix-ui/react-slider";
 import { useEffect, useMemo, useState } from "react";
 import { copy } from "@/ui/bits";
 import { Button, IconButton, Spinner } from "@/ui/button";
-import { exact, grouped } from "@/ui/format";
+import { clock, exact, grouped } from "@/ui/format";
 import { useKeys } from "@/ui/keys";
 import type { SessionView } from "./view";
 
@@ -116,13 +116,18 @@ export function Timeline({
         onClick={() => move(1)}
       />
       {seq === null && held === null ? (
-        <span className="w-28 text-right text-faint text-xs tabular">{grouped(last)} entries</span>
+        <span className="text-right text-faint text-xs tabular sm:w-28">
+          {grouped(last)} entries
+        </span>
       ) : (
         <>
           <span
             className="text-right text-xs tabular"
             title={event === undefined ? undefined : exact(event.at)}
           >
+            {event === undefined ? null : (
+              <span className="text-dim max-sm:hidden">{clock(event.at)} · </span>
+            )}
             {grouped(at)} of {grouped(last)}
           </span>
           {reading || live.loadingEarlier ? (

@@ -143,11 +143,16 @@ export function TranscriptTab({
     setHit(next);
     jump(matches[next] ?? 0);
   };
+  const lastPlan = useMemo(
+    () => shown.blocks.findLast((block) => block.kind === "plan")?.key,
+    [shown.blocks],
+  );
+  const isOpen = (block: Block) =>
+    open.get(block.key) ?? (block.key === lastPlan || opensByItself(block));
   const at = cursor === null ? -1 : blocks.findIndex((block) => block.key === cursor);
   const chosen = blocks[at];
   const flip = (block: Block | undefined) => {
-    if (block !== undefined)
-      setOpen(new Map(open).set(block.key, !(open.get(block.key) ?? opensByItself(block))));
+    if (block !== undefined) setOpen(new Map(open).set(block.key, !isOpen(block)));
   };
   useKeys({
     j: () => jump(at < 0 ? (items[0]?.index ?? 0) : Math.min(blocks.length - 1, at + 1)),
@@ -185,22 +190,24 @@ export function TranscriptTab({
   return (
     <>
       <div
-        className="flex flex-wrap items-center gap-1.5 border-b px-4 py-1.5"
+        className="flex items-center gap-2 border-b px-4 py-1.5 sm:flex-wrap"
         role="toolbar"
         aria-label="What is shown"
       >
-        {KINDS.filter((kind) => present.has(kind)).map((kind) => (
-          <button
-            key={kind}
-            type="button"
-            aria-pressed={!hidden.has(kind)}
-            onClick={() => toggle(kind)}
-            className={`h-6 rounded-md border px-1.5 text-xs ${hidden.has(kind) ? "border-line-strong border-dashed text-faint line-through decoration-faint" : "border-line-strong bg-hover text-ink"}`}
-          >
-            {KIND_LABELS[kind]} <span className="text-faint tabular">{present.get(kind)}</span>
-          </button>
-        ))}
-        <div className="relative ml-auto flex items-center gap-1">
+        <div className="flex min-w-0 items-center gap-1.5 max-sm:overflow-x-auto sm:flex-wrap">
+          {KINDS.filter((kind) => present.has(kind)).map((kind) => (
+            <button
+              key={kind}
+              type="button"
+              aria-pressed={!hidden.has(kind)}
+              onClick={() => toggle(kind)}
+              className={`h-6 whitespace-nowrap rounded-md border px-1.5 text-xs ${hidden.has(kind) ? "border-line-strong border-dashed text-faint" : "border-line-strong bg-hover text-ink"}`}
+            >
+              {KIND_LABELS[kind]} <span className="text-faint tabular">{present.get(kind)}</span>
+            </button>
+          ))}
+        </div>
+        <div className="relative ml-auto flex shrink-0 items-center gap-1">
           <label className="relative">
             <span className="sr-only">Search the transcript</span>
             <Icon name="search" size={13} className="absolute top-1.5 left-2 text-faint" />
@@ -209,7 +216,7 @@ export function TranscriptTab({
               type="search"
               placeholder="Find"
               value={needle}
-              className="field h-6.5! w-36! pl-7! text-xs sm:w-44!"
+              className="field h-6.5! w-24! pl-7! text-xs sm:w-44!"
               onChange={(event) => {
                 setNeedle(event.target.value);
                 setHit(0);
@@ -320,7 +327,7 @@ export function TranscriptTab({
                         found={needle !== "" && matches.includes(item.index)}
                         moment={seq !== null && block.seq <= seq && seq <= block.to}
                         past={seq !== null}
-                        open={open.get(block.key) ?? opensByItself(block)}
+                        open={isOpen(block)}
                         flip={() => flip(block)}
                         goTo={goTo}
                       />
@@ -376,7 +383,7 @@ function guess(block: Block | undefined): number {
     case "log":
       return 24 + Math.min(340, block.text.split("\n").length * 18);
     case "plan":
-      return 40 + block.entries.length * 22;
+      return 28;
     case "approval":
       return 190;
     case "tool":

@@ -6,11 +6,10 @@ import { problemOf } from "@/api/client";
 import { agentsQuery } from "@/api/queries";
 import type { AgentPolicy, CreateSession, Limits } from "@/api/types";
 import { put } from "@/live/cache";
-import { AsCommand, ErrorNote } from "@/ui/bits";
+import { AsCommand, ErrorNote, Option } from "@/ui/bits";
 import { Button } from "@/ui/button";
 import { Icon } from "@/ui/icons";
 import { Dialog } from "@/ui/overlay";
-import { Option } from "../stop/StopDialog";
 import { SchemaForm } from "./SchemaForm";
 import { type Document, duration, type Faults, faults, initial, type Schema, size } from "./schema";
 

@@ -32,7 +32,7 @@ interface Props {
 }
 
 const COLUMNS =
-  "sm:grid sm:grid-cols-[28px_minmax(7.5rem,9.5rem)_minmax(9rem,1.3fr)_minmax(6rem,1.4fr)_3.5rem_28px] md:grid-cols-[28px_minmax(8rem,10.5rem)_minmax(10rem,1.2fr)_6.5rem_minmax(8rem,1.5fr)_4rem_28px] xl:grid-cols-[28px_9.5rem_minmax(10rem,1.1fr)_6.5rem_minmax(9rem,1.5fr)_5rem_minmax(5rem,9rem)_2.5rem_7rem_2.5rem_3rem_28px]";
+  "sm:grid sm:grid-cols-[20px_minmax(7rem,8.5rem)_minmax(9rem,1.3fr)_minmax(6rem,1.4fr)_2.75rem_28px] md:grid-cols-[20px_8.5rem_minmax(10rem,1.2fr)_6rem_minmax(8rem,1.5fr)_2.75rem_28px] xl:grid-cols-[20px_8.5rem_minmax(12rem,1.4fr)_7.5rem_minmax(11rem,1.3fr)_minmax(4rem,8rem)_2.5rem_6rem_2rem_2.75rem_28px] 2xl:grid-cols-[20px_8.5rem_minmax(12rem,1.4fr)_9rem_minmax(11rem,1.3fr)_minmax(8rem,14rem)_2.5rem_6rem_2.5rem_2.75rem_28px]";
 
 const narrow = () => window.matchMedia("(max-width: 639px)").matches;
 
@@ -93,15 +93,14 @@ export function SessionList(props: Props) {
           </span>
           <Head>Status</Head>
           <Head>Session</Head>
-          <Head at="md">Agent</Head>
+          <Head at="md">Agent, runner</Head>
           <Head>Now</Head>
-          <Head at="xl">Runner</Head>
           <Head at="xl">Labels</Head>
           <Head at="xl" right>
             Queue
           </Head>
           <Head at="xl" right>
-            Tokens, cost
+            Usage
           </Head>
           <Head at="xl" right>
             Age
@@ -163,7 +162,7 @@ function Head({ children, at, right }: { children: string; at?: "md" | "xl"; rig
   );
 }
 
-export function Tick({
+function Tick({
   label,
   on,
   change,
@@ -292,37 +291,42 @@ function FullRow(props: RowProps) {
           </span>
         ) : null}
       </span>
-      <span role="gridcell" className="hidden min-w-0 md:block">
+      <span role="gridcell" className="hidden min-w-0 items-baseline gap-1.5 md:flex">
         <button
           type="button"
-          className="max-w-full truncate text-dim hover:text-ink hover:underline"
+          className="min-w-0 truncate text-dim hover:text-ink hover:underline"
           title={`Only ${session.agent.name}`}
           onClick={() => props.filterBy({ agent: session.agent.name })}
         >
           {session.agent.name}
         </button>
+        {props.runner !== "" ? (
+          <span className="hidden min-w-0 truncate text-faint text-xs xl:inline">
+            on {props.runner}
+          </span>
+        ) : null}
       </span>
-      <span role="gridcell" className="min-w-0 truncate text-dim" title={doing}>
+      <span
+        role="gridcell"
+        data-part="doing"
+        className={`min-w-0 truncate ${activity === null ? "text-faint" : "text-dim"}`}
+        title={doing}
+      >
         {doing}
       </span>
-      <span role="gridcell" className="hidden min-w-0 truncate text-dim xl:block">
-        {props.runner}
-      </span>
       <span role="gridcell" className="hidden min-w-0 gap-1 overflow-hidden xl:flex">
-        {labels.slice(0, 2).map(([name, value]) => (
+        {labels.slice(0, 2).map(([name, value], index) => (
           <button
             key={name}
             type="button"
-            className="min-w-0"
+            className={`min-w-0 ${index > 0 ? "hidden 2xl:inline" : ""}`}
             onClick={() => props.filterBy({ label: [`${name}=${value}`] })}
             title={`Only ${name}=${value}`}
           >
             <Label name={name} value={value} />
           </button>
         ))}
-        {labels.length > 2 ? (
-          <span className="text-2xs text-faint">+{labels.length - 2}</span>
-        ) : null}
+        {labels.length > 1 ? <More labels={labels} /> : null}
       </span>
       <span role="gridcell" className="hidden text-right tabular text-dim xl:block">
         {session.pending.runs > 0 ? (
@@ -348,6 +352,17 @@ function FullRow(props: RowProps) {
         <RowMenu session={session} />
       </span>
     </div>
+  );
+}
+
+/** How many labels there are besides those that are shown. */
+function More({ labels }: { labels: readonly [string, string][] }) {
+  const all = labels.map(([name, value]) => `${name}=${value}`).join("\n");
+  return (
+    <span className="self-center text-2xs text-faint" title={all}>
+      <span className="2xl:hidden">+{labels.length - 1}</span>
+      {labels.length > 2 ? <span className="hidden 2xl:inline">+{labels.length - 2}</span> : null}
+    </span>
   );
 }
 
@@ -435,7 +450,9 @@ function SmallRow({
         </span>
         <span className="flex min-w-0 items-center gap-2 text-dim text-xs">
           <StatusBadge status={session.status} />
-          <span className="min-w-0 truncate">{doing === "" ? session.agent.name : doing}</span>
+          <span className="min-w-0 truncate" data-part="doing">
+            {doing === "" ? session.agent.name : doing}
+          </span>
         </span>
       </span>
       <span role="gridcell">

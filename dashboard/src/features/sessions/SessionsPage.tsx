@@ -1,6 +1,6 @@
 import { useInfiniteQuery } from "@tanstack/react-query";
 import { useNavigate, useSearch } from "@tanstack/react-router";
-import { useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
+import { useCallback, useDeferredValue, useEffect, useMemo, useRef, useState } from "react";
 import { type Filters, flat, sessionsQuery } from "@/api/queries";
 import type { Session } from "@/api/types";
 import type { SessionsSearch } from "@/router";
@@ -37,13 +37,31 @@ export function SessionsPage() {
   const [cursor, setCursor] = useState(0);
   const searchBox = useRef<HTMLInputElement>(null);
 
+  const tree = view === "tree";
+  const narrowed = Object.keys(filters).some((key) => key !== "sort");
+  const [beneath, setBeneath] = useState<ReadonlyMap<string, Session[]>>(new Map());
+  const bring = useCallback(
+    (parent: string, children: Session[]) =>
+      setBeneath((all) => new Map(all).set(parent, children)),
+    [],
+  );
+  // Parents are older than their children, so in a list of everything they are still to come.
+  const parentsToCome = !narrowed && list.hasNextPage;
+  const all = useMemo(
+    () => (tree ? joined(sessions, beneath) : sessions),
+    [tree, sessions, beneath],
+  );
   const rows = useMemo(
     () =>
-      view === "tree"
-        ? treeOf(sessions, unfolded)
-        : sessions.map((session) => ({ session, depth: 0, below: 0, rolled: session.status })),
-    [sessions, view, unfolded],
+      tree
+        ? treeOf(all, unfolded, parentsToCome)
+        : all.map((session) => ({ session, depth: 0, below: 0, rolled: session.status })),
+    [all, tree, unfolded, parentsToCome],
   );
+  const { fetchNextPage, hasNextPage, isFetchingNextPage } = list;
+  useEffect(() => {
+    if (rows.length === 0 && hasNextPage && !isFetchingNextPage) void fetchNextPage();
+  }, [rows.length, hasNextPage, isFetchingNextPage, fetchNextPage]);
   useEffect(() => setCursor((at) => Math.min(at, Math.max(0, rows.length - 1))), [rows.length]);
 
   const change = (next: Partial<SessionsSearch>) =>
@@ -62,7 +80,7 @@ export function SessionsPage() {
   const open = (session: Session) =>
     void navigate({ to: "/sessions/$id", params: { id: session.id } });
   const at = rows[cursor]?.session;
-  const picked = sessions.filter((one) => chosen.has(one.id));
+  const picked = all.filter((one) => chosen.has(one.id));
   const acted = picked.length > 0 ? picked : at === undefined ? [] : [at];
 
   useKeys({
@@ -77,7 +95,7 @@ export function SessionsPage() {
     x: () => at !== undefined && toggle(at.id),
     l: () => at !== undefined && fold(at.id, true),
     h: () => at !== undefined && fold(at.id, false),
-    t: () => change({ view: view === "tree" ? undefined : "tree" } as Partial<SessionsSearch>),
+    t: () => change({ view: tree ? undefined : "tree" } as Partial<SessionsSearch>),
     s: () => {
       const some = acted.filter((one) => canStop(one.status));
       if (some.length > 0) ask({ kind: "stop", sessions: some });
@@ -90,8 +108,7 @@ export function SessionsPage() {
         : (document.activeElement as HTMLElement | null)?.blur(),
   });
 
-  const filtered = Object.keys(filters).some((key) => key !== "sort");
-  const known = `${grouped(sessions.length)}${list.hasNextPage ? "+" : ""}`;
+  const known = `${grouped(sessions.length)}${hasNextPage ? "+" : ""}`;
   return (
     <>
       <PageHead title="Sessions" {...(list.isSuccess ? { about: known } : {})}>
@@ -100,6 +117,11 @@ export function SessionsPage() {
         </Button>
       </PageHead>
       <FilterBar search={search} change={change} box={searchBox} />
+      {tree
+        ? [...new Set([...unfolded, ...beneath.keys()])].map((id) => (
+            <Beneath key={id} parent={id} bring={bring} />
+          ))
+        : null}
       {picked.length > 0 ? <Bulk sessions={picked} clear={() => setChosen(new Set())} /> : null}
       {list.isError ? (
         <div className="p-4">
@@ -108,7 +130,9 @@ export function SessionsPage() {
       ) : list.isPending ? (
         <Rows n={12} height={38} />
       ) : rows.length === 0 ? (
-        filtered ? (
+        hasNextPage ? (
+          <Rows n={12} height={38} />
+        ) : narrowed ? (
           <Empty
             icon="filter"
             title="No session fits"
@@ -138,21 +162,49 @@ export function SessionsPage() {
           rows={rows}
           chosen={chosen}
           cursor={cursor}
-          tree={view === "tree"}
+          tree={tree}
           unfolded={unfolded}
           toggle={toggle}
           fold={fold}
           setCursor={setCursor}
           chooseAll={(on) => setChosen(on ? new Set(rows.map((row) => row.session.id)) : new Set())}
           filterBy={change}
-          more={
-            list.hasNextPage && !list.isFetchingNextPage
-              ? () => void list.fetchNextPage()
-              : undefined
-          }
-          reading={list.isFetchingNextPage}
+          more={hasNextPage && !isFetchingNextPage ? () => void fetchNextPage() : undefined}
+          reading={isFetchingNextPage}
         />
       )}
     </>
   );
+}
+
+/** Reads all that is beneath a session, whatever the list is narrowed to. */
+function Beneath({
+  parent,
+  bring,
+}: {
+  parent: string;
+  bring: (parent: string, children: Session[]) => void;
+}) {
+  const { data, hasNextPage, isFetchingNextPage, fetchNextPage } = useInfiniteQuery(
+    sessionsQuery({ parent }),
+  );
+  useEffect(() => {
+    if (data !== undefined) bring(parent, flat(data));
+  }, [data, parent, bring]);
+  useEffect(() => {
+    if (hasNextPage && !isFetchingNextPage) void fetchNextPage();
+  }, [hasNextPage, isFetchingNextPage, fetchNextPage]);
+  return null;
+}
+
+/** A list with what was read beneath some of its sessions, each once. */
+function joined(sessions: Session[], beneath: ReadonlyMap<string, Session[]>): Session[] {
+  const seen = new Set(sessions.map((one) => one.id));
+  const more: Session[] = [];
+  for (const child of [...beneath.values()].flat()) {
+    if (seen.has(child.id)) continue;
+    seen.add(child.id);
+    more.push(child);
+  }
+  return more.length === 0 ? sessions : [...sessions, ...more];
 }

@@ -3,12 +3,22 @@ import { useEffect, useSyncExternalStore } from "react";
 import { get, url } from "@/api/client";
 import type { List, LogEvent, Session, Status } from "@/api/types";
 import { live } from "@/live/live";
+import { lineOf } from "./line";
 
 const LIVE = new Set<Status>(["starting", "running", "waiting", "stopping"]);
 const AT_ONCE = 3;
 const LATEST = 24;
 
-const lines = new Map<string, string>();
+/** What is kept of sessions that are not on the screen any more. */
+const MOST_KEPT = 400;
+
+interface Line {
+  seq: number;
+  text: string;
+}
+
+/** By the session's inner identity: its name may be used again. */
+const lines = new Map<string, Line>();
 const listeners = new Set<() => void>();
 let told = false;
 
@@ -21,59 +31,15 @@ function tell(): void {
   }, 120);
 }
 
-const lastLine = (text: string): string =>
-  text
-    .trimEnd()
-    .split("\n")
-    .pop()
-    // biome-ignore lint/suspicious/noControlCharactersInRegex: colours of a terminal are not wanted here
-    ?.replace(/\u001b\[[0-9;]*m/g, "")
-    .slice(0, 200) ?? "";
-
-function brief(input: unknown): string {
-  if (typeof input === "string") return input;
-  if (typeof input !== "object" || input === null) return "";
-  const fields = input as Record<string, unknown>;
-  const first =
-    fields.command ??
-    fields.file_path ??
-    fields.path ??
-    fields.url ??
-    fields.query ??
-    fields.pattern;
-  return typeof first === "string" ? first : "";
-}
-
-/** A line that says what an event means for somebody who glances. */
-export function lineOf(event: LogEvent): string | null {
-  const d = event.data;
-  switch (event.type) {
-    case "message":
-    case "thought":
-      return typeof d.text === "string" && d.text.trim() !== "" ? lastLine(d.text) : null;
-    case "tool_call":
-      return `${String(d.title ?? d.tool ?? "tool")}${brief(d.input) === "" ? "" : `: ${brief(d.input).slice(0, 160)}`}`;
-    case "approval.requested":
-      return `asks: ${String(d.title)}`;
-    case "http_request":
-      return `${String(d.method)} ${String(d.path)}: ${String(d.status ?? d.error)}`;
-    case "plan": {
-      const entries = Array.isArray(d.entries)
-        ? (d.entries as { content?: unknown; status?: unknown }[])
-        : [];
-      const now = entries.find((entry) => entry.status === "in_progress");
-      return typeof now?.content === "string" ? now.content : null;
-    }
-    default:
-      return null;
-  }
-}
-
-function take(id: string, events: readonly LogEvent[]): void {
+function take(uid: string, events: readonly LogEvent[]): void {
   for (const event of events.toReversed()) {
-    const line = lineOf(event);
-    if (line === null) continue;
-    lines.set(id, line);
+    const text = lineOf(event);
+    if (text === null) continue;
+    if ((lines.get(uid)?.seq ?? 0) >= event.seq) return;
+    lines.delete(uid);
+    lines.set(uid, { seq: event.seq, text });
+    const [oldest] = lines.keys();
+    if (lines.size > MOST_KEPT && oldest !== undefined) lines.delete(oldest);
     tell();
     return;
   }
@@ -96,13 +62,13 @@ function pump(): void {
   }
 }
 
-function look(id: string, last: number): void {
+function look({ id, uid, last_seq }: Session): void {
   queue.push(async () => {
-    const from = Math.max(1, last - LATEST + 1);
+    const from = Math.max(1, last_seq - LATEST + 1);
     const { items } = await get<List<LogEvent>>(
       url(["v1", "sessions", id, "events"], { from, limit: LATEST }),
     );
-    if (!lines.has(id)) take(id, items);
+    take(uid, items);
   });
   pump();
 }
@@ -113,7 +79,7 @@ const subscribe = (then: () => void): (() => void) => {
 };
 
 export function useActivity(session: Session): string | null {
-  const { id, status } = session;
+  const { id, uid, status } = session;
   const on = LIVE.has(status);
   // biome-ignore lint/correctness/useExhaustiveDependencies: where it begins is asked once
   useEffect(() => {
@@ -122,16 +88,16 @@ export function useActivity(session: Session): string | null {
     let unwatch = () => {};
     // A row that only passes by while somebody scrolls asks for nothing.
     const timer = setTimeout(() => {
-      look(id, seq);
+      look(session);
       const listener = (frame: { kind: string; event?: LogEvent }) => {
-        if (frame.kind === "event" && frame.event !== undefined) take(id, [frame.event]);
+        if (frame.kind === "event" && frame.event !== undefined) take(uid, [frame.event]);
       };
-      unwatch = live.watch(id, { seq: () => seq, listener, gone: () => {} });
+      unwatch = live.watch(id, { seq: () => seq, listener, gone: () => {}, glance: true });
     }, 400);
     return () => {
       clearTimeout(timer);
       unwatch();
     };
-  }, [id, on]);
-  return useSyncExternalStore(subscribe, () => (on ? (lines.get(id) ?? null) : null));
+  }, [uid, on]);
+  return useSyncExternalStore(subscribe, () => (on ? (lines.get(uid)?.text ?? null) : null));
 }

@@ -18,7 +18,7 @@ export interface Schema {
   format?: string;
 }
 
-export type FieldKind =
+type FieldKind =
   | "text"
   | "long"
   | "number"

@@ -24,6 +24,11 @@ describe("the tree of sessions", () => {
     ]);
   });
 
+  it("shows roots alone while parents are still to come", () => {
+    const rows = treeOf(all, new Set(), true);
+    expect(rows.map((row) => row.session.id)).toEqual(["root", "other"]);
+  });
+
   it("unfolds level by level", () => {
     const rows = treeOf(all, new Set(["root", "child-1"]));
     expect(rows.map((row) => `${"-".repeat(row.depth)}${row.session.id}`)).toEqual([

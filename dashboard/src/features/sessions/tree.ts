@@ -30,14 +30,21 @@ const URGENCY: readonly Status[] = [
 
 const more = (a: Status, b: Status): Status => (URGENCY.indexOf(b) < URGENCY.indexOf(a) ? b : a);
 
-/** The rows of a tree. What is beneath a session is folded until somebody unfolds it. */
-export function treeOf(sessions: readonly Session[], unfolded: ReadonlySet<string>): Row[] {
+/**
+ * The rows of a tree. What is beneath a session is folded until somebody unfolds it. Where not
+ * all sessions are here yet, those whose parent is still to come wait for it.
+ */
+export function treeOf(
+  sessions: readonly Session[],
+  unfolded: ReadonlySet<string>,
+  parentsToCome = false,
+): Row[] {
   const here = new Set(sessions.map((one) => one.id));
   const children = new Map<string, Session[]>();
   const roots: Session[] = [];
   for (const session of sessions) {
     const parent = session.parent_id;
-    if (parent == null || !here.has(parent)) {
+    if (parent == null || (!here.has(parent) && !parentsToCome)) {
       roots.push(session);
       continue;
     }

@@ -75,7 +75,7 @@ export default function ApiReference() {
   return (
     <div className="mx-auto max-w-4xl p-4">
       <div className="mb-4 flex flex-wrap items-center gap-3">
-        <p className="flex-1 text-dim">
+        <p className="flex-1 text-dim max-sm:basis-full">
           {api.data.info.title} {api.data.info.version}. The document itself is at{" "}
           <a href="/openapi.json" className="text-accent underline">
             /openapi.json

@@ -3,13 +3,12 @@ import { Link, useSearch } from "@tanstack/react-router";
 import { lazy, Suspense, useState } from "react";
 import { send } from "@/api/client";
 import { apiQuery, healthQuery, meQuery, queries, runnersQuery } from "@/api/queries";
-import { ErrorNote, Rows } from "@/ui/bits";
+import { ErrorNote, Option, Rows } from "@/ui/bits";
 import { Button } from "@/ui/button";
 import { complain } from "@/ui/toast";
 import { setNotifications, useTitle, wantsNotifications } from "../notify";
 import { PageHead } from "../Shell";
 import { Row } from "../session/Details";
-import { Option } from "../stop/StopDialog";
 import { Tokens } from "./Tokens";
 import { chooseTheme, chosenTheme, type Theme } from "./theme";
 
@@ -64,6 +63,13 @@ const THEMES: readonly { value: Theme; label: string }[] = [
 function General() {
   const [theme, setTheme] = useState(chosenTheme);
   const [notify, setNotify] = useState(wantsNotifications);
+  const [refused, setRefused] = useState(false);
+  const choose = async (on: boolean) => {
+    setNotify(on);
+    const so = await setNotifications(on);
+    setNotify(so);
+    setRefused(on && !so);
+  };
   const me = useQuery(meQuery).data;
   const health = useQuery(healthQuery);
   const api = useQuery(apiQuery).data;
@@ -105,12 +111,20 @@ function General() {
             ))}
           </fieldset>
           {"Notification" in window ? (
-            <Option
-              on={notify}
-              set={(on) => void setNotifications(on).then(setNotify)}
-              label="Notify me when a session waits for a person"
-              about="while this page is in the background"
-            />
+            <div>
+              <Option
+                on={notify}
+                set={(on) => void choose(on)}
+                label="Notify me when a session waits for a person"
+                about="while this page is in the background"
+              />
+              {refused ? (
+                <p className="ml-6.5 text-amber text-xs" role="status">
+                  This browser lets no notification of this page through. Its settings of this site
+                  can change that.
+                </p>
+              ) : null}
+            </div>
           ) : (
             <p className="text-faint text-xs">Notifications need a secure address.</p>
           )}

@@ -3,7 +3,8 @@ import { useState } from "react";
 import { createToken, perform, revokeToken } from "@/api/actions";
 import { queries, tokensQuery } from "@/api/queries";
 import type { NewToken, Role, Token } from "@/api/types";
-import { ActionLines, Ago, CodeLine, Empty, ErrorNote, Id, Rows } from "@/ui/bits";
+import { ActDialog } from "@/ui/ActDialog";
+import { Ago, CodeLine, Empty, ErrorNote, Id, Rows } from "@/ui/bits";
 import { Button } from "@/ui/button";
 import { Dialog } from "@/ui/overlay";
 
@@ -69,19 +70,10 @@ function Make({ onClose }: { onClose: () => void }) {
   const [role, setRole] = useState<Role>("operator");
   const [principal, setPrincipal] = useState("");
   const [made, setMade] = useState<NewToken | null>(null);
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<unknown>(null);
   const action = createToken(role, principal.trim() === "" ? undefined : principal.trim());
   const make = async () => {
-    setBusy(true);
-    setError(null);
-    try {
-      setMade(await perform(action));
-      again();
-    } catch (problem) {
-      setError(problem);
-    }
-    setBusy(false);
+    setMade(await perform(action));
+    again();
   };
   if (made !== null) {
     return (
@@ -97,90 +89,58 @@ function Make({ onClose }: { onClose: () => void }) {
     );
   }
   return (
-    <Dialog
-      open
-      onClose={onClose}
+    <ActDialog
       title="New token"
-      footer={
-        <>
-          <Button look="ghost" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button look="primary" busy={busy} onClick={() => void make()}>
-            Make it
-          </Button>
-        </>
-      }
+      command={action}
+      verb="Make it"
+      look="primary"
+      act={make}
+      onClose={onClose}
     >
-      <div className="flex flex-col gap-3">
-        <fieldset className="flex flex-col gap-1">
-          <legend className="mb-1 text-dim text-xs">Role</legend>
-          {ROLES.map((one) => (
-            <label key={one.role} className="flex items-center gap-2.5">
-              <input
-                type="radio"
-                name="role"
-                className="accent-accent-strong"
-                checked={role === one.role}
-                onChange={() => setRole(one.role)}
-              />
-              <span className="w-20">{one.role}</span>
-              <span className="text-faint">{one.about}</span>
-            </label>
-          ))}
-        </fieldset>
-        <label className="flex flex-col gap-1">
-          <span className="text-dim text-xs">Principal; the token's own id if empty</span>
-          <input
-            className="field"
-            value={principal}
-            onChange={(event) => setPrincipal(event.target.value)}
-          />
-        </label>
-        <ActionLines action={action} />
-        {error !== null ? <ErrorNote error={error} compact /> : null}
-      </div>
-    </Dialog>
+      <fieldset className="flex flex-col gap-1">
+        <legend className="mb-1 text-dim text-xs">Role</legend>
+        {ROLES.map((one) => (
+          <label key={one.role} className="flex items-center gap-2.5">
+            <input
+              type="radio"
+              name="role"
+              className="accent-accent-strong"
+              checked={role === one.role}
+              onChange={() => setRole(one.role)}
+            />
+            <span className="w-20">{one.role}</span>
+            <span className="text-faint">{one.about}</span>
+          </label>
+        ))}
+      </fieldset>
+      <label className="flex flex-col gap-1">
+        <span className="text-dim text-xs">Principal; the token's own id if empty</span>
+        <input
+          className="field"
+          value={principal}
+          onChange={(event) => setPrincipal(event.target.value)}
+        />
+      </label>
+    </ActDialog>
   );
 }
 
 function Revoke({ token, onClose }: { token: Token; onClose: () => void }) {
-  const [busy, setBusy] = useState(false);
-  const [error, setError] = useState<unknown>(null);
   const revoke = async () => {
-    setBusy(true);
-    try {
-      await perform(revokeToken(token.id));
-      again();
-      onClose();
-    } catch (problem) {
-      setError(problem);
-      setBusy(false);
-    }
+    await perform(revokeToken(token.id));
+    again();
+    onClose();
   };
   return (
-    <Dialog
-      open
-      onClose={onClose}
+    <ActDialog
       title={`Revoke the ${token.role} token of ${token.principal}?`}
-      footer={
-        <>
-          <Button look="ghost" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button look="danger" busy={busy} onClick={() => void revoke()}>
-            Revoke
-          </Button>
-        </>
-      }
+      command={revokeToken(token.id)}
+      verb="Revoke"
+      look="danger"
+      act={revoke}
+      onClose={onClose}
     >
-      <p className="mb-3">Whoever uses it is refused from now on, and their open streams end.</p>
-      <ActionLines action={revokeToken(token.id)} />
-      {error !== null ? (
-        <div className="mt-3">
-          <ErrorNote error={error} compact />
-        </div>
-      ) : null}
-    </Dialog>
+      <p>Whoever uses it is refused from now on, and their open streams end.</p>
+    </ActDialog>
   );
 }

@@ -5,10 +5,9 @@ import { problemOf } from "@/api/client";
 import type { Session } from "@/api/types";
 import { isAtRest } from "@/fold/status";
 import { drop, refresh } from "@/live/cache";
-import { AsCommand, ErrorNote } from "@/ui/bits";
-import { Button } from "@/ui/button";
+import { ActDialog } from "@/ui/ActDialog";
+import { ErrorNote } from "@/ui/bits";
 import { plural } from "@/ui/format";
-import { Dialog } from "@/ui/overlay";
 import { nameOf } from "../words";
 
 interface Props {
@@ -18,13 +17,11 @@ interface Props {
 }
 
 export function DeleteDialog({ sessions, done, onClose }: Props) {
-  const [busy, setBusy] = useState(false);
   const [failures, setFailures] = useState<{ id: string; error: unknown }[]>([]);
   const router = useRouter();
   const only = sessions.length === 1 ? sessions[0] : undefined;
   const live = sessions.filter((one) => !isAtRest(one.status)).length;
   const remove = async () => {
-    setBusy(true);
     const failed: typeof failures = [];
     await Promise.all(
       sessions.map(async ({ id }) => {
@@ -36,7 +33,6 @@ export function DeleteDialog({ sessions, done, onClose }: Props) {
         }
       }),
     );
-    setBusy(false);
     setFailures(failed);
     for (const { id } of sessions) void refresh(id);
     if (failed.length > 0) return;
@@ -48,46 +44,33 @@ export function DeleteDialog({ sessions, done, onClose }: Props) {
     }
   };
   return (
-    <Dialog
-      open
-      onClose={onClose}
+    <ActDialog
       title={
         only !== undefined
           ? `Delete “${nameOf(only)}”?`
           : `Delete ${plural(sessions.length, "session")}?`
       }
-      footer={
-        <>
-          {only !== undefined ? (
-            <span className="mr-auto">
-              <AsCommand action={deleteSession(only.id)} />
-            </span>
-          ) : null}
-          <Button look="ghost" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button look="danger" icon="trash" busy={busy} onClick={() => void remove()}>
-            {only !== undefined ? "Delete" : `Delete ${sessions.length}`}
-          </Button>
-        </>
-      }
+      command={only === undefined ? undefined : deleteSession(only.id)}
+      verb={only !== undefined ? "Delete" : `Delete ${sessions.length}`}
+      look="danger"
+      icon="trash"
+      act={remove}
+      onClose={onClose}
     >
-      <div className="flex flex-col gap-3">
-        <p>
-          The log, the workspace and the home folder are removed for good.{" "}
-          {live > 0
-            ? only !== undefined
-              ? "It is live: it is stopped first, and removed only with proof that it has ended."
-              : `${live} of them are live: those are stopped first, and removed only with proof.`
-            : ""}
-        </p>
-        {failures.map(({ id, error }) => (
-          <div key={id}>
-            <div className="mb-1 font-mono text-xs">{id}</div>
-            <ErrorNote error={error} compact />
-          </div>
-        ))}
-      </div>
-    </Dialog>
+      <p>
+        The log, the workspace and the home folder are removed for good.{" "}
+        {live > 0
+          ? only !== undefined
+            ? "It is live: it is stopped first, and removed only with proof that it has ended."
+            : `${live} of them are live: those are stopped first, and removed only with proof.`
+          : ""}
+      </p>
+      {failures.map(({ id, error }) => (
+        <div key={id}>
+          <div className="mb-1 font-mono text-xs">{id}</div>
+          <ErrorNote error={error} compact />
+        </div>
+      ))}
+    </ActDialog>
   );
 }

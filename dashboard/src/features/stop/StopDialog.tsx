@@ -6,11 +6,10 @@ import { perform, stopSession } from "@/api/actions";
 import { sessionQuery } from "@/api/queries";
 import type { Session, StopRequest } from "@/api/types";
 import { refresh } from "@/live/cache";
-import { AsCommand, ErrorNote } from "@/ui/bits";
-import { Button } from "@/ui/button";
+import { ActDialog } from "@/ui/ActDialog";
+import { ErrorNote, Option } from "@/ui/bits";
 import { plural } from "@/ui/format";
 import { Icon, type IconName } from "@/ui/icons";
-import { Dialog } from "@/ui/overlay";
 import { StatusBadge } from "@/ui/status";
 import { toast } from "@/ui/toast";
 import { canStop, canStopAgain } from "../rights";
@@ -26,7 +25,6 @@ export function StopDialog({ sessions, onClose }: { sessions: Session[]; onClose
   const [reason, setReason] = useState("");
   const [discard, setDiscard] = useState(false);
   const [tree, setTree] = useState(false);
-  const [busy, setBusy] = useState(false);
   const [failures, setFailures] = useState<Failure[]>([]);
   const only = sessions.length === 1 ? sessions[0] : undefined;
   // What stands in the dialog follows the session: somebody else may be faster.
@@ -48,7 +46,6 @@ export function StopDialog({ sessions, onClose }: { sessions: Session[]; onClose
   const over = one !== undefined && !canStop(one.status) && !canStopAgain(one.status);
 
   const stop = async () => {
-    setBusy(true);
     const results = await Promise.all(
       sessions.map(async (session) => {
         try {
@@ -61,7 +58,6 @@ export function StopDialog({ sessions, onClose }: { sessions: Session[]; onClose
     const failed = results.flatMap((result) =>
       "error" in result ? [{ id: result.session.id, error: result.error }] : [],
     );
-    setBusy(false);
     setFailures(failed);
     for (const { id } of failed) void refresh(id);
     if (failed.length > 0) return;
@@ -76,9 +72,7 @@ export function StopDialog({ sessions, onClose }: { sessions: Session[]; onClose
   };
 
   return (
-    <Dialog
-      open
-      onClose={onClose}
+    <ActDialog
       title={
         one !== undefined ? `Stop “${nameOf(one)}”?` : `Stop ${plural(sessions.length, "session")}?`
       }
@@ -94,109 +88,86 @@ export function StopDialog({ sessions, onClose }: { sessions: Session[]; onClose
           "Each of them ends with a receipt of its own."
         )
       }
-      footer={
-        <>
-          {one !== undefined ? (
-            <span className="mr-auto">
-              <AsCommand action={stopSession(one.id, body)} />
-            </span>
-          ) : null}
-          <Button look="ghost" onClick={onClose}>
-            Cancel
-          </Button>
-          <Button
-            look="stop"
-            icon="stop"
-            busy={busy}
-            disabled={wrong || over}
-            onClick={() => void stop()}
-            autoFocus
-            data-act="stop"
-          >
-            {sessions.length > 1 ? `Stop ${sessions.length}` : "Stop"}
-          </Button>
-        </>
-      }
+      command={one === undefined ? undefined : stopSession(one.id, body)}
+      verb={sessions.length > 1 ? `Stop ${sessions.length}` : "Stop"}
+      look="stop"
+      icon="stop"
+      disabled={wrong || over}
+      act={stop}
+      onClose={onClose}
+      ready
+      name="stop"
     >
-      <form
-        className="flex flex-col gap-4"
-        onSubmit={(event) => {
-          event.preventDefault();
-          if (!busy && !wrong && !over) void stop();
-        }}
-      >
-        {over && one !== undefined ? (
-          <p className="rounded-lg border bg-sunken px-3 py-2 text-dim">
-            {one.status === "stopping"
-              ? "It is being stopped already; one stop is enough."
-              : `It is ${one.status.replaceAll("_", " ")} by now: there is nothing to stop.`}
-          </p>
-        ) : null}
-        <ul className="flex flex-col gap-1.5">
-          <Fact icon="stop">
-            <b className="font-medium">Ends</b> every process it has started, and the run in
-            progress. It counts as stopped only with proof that none is left.
+      {over && one !== undefined ? (
+        <p className="rounded-lg border bg-sunken px-3 py-2 text-dim">
+          {one.status === "stopping"
+            ? "It is being stopped already; one stop is enough."
+            : `It is ${one.status.replaceAll("_", " ")} by now: there is nothing to stop.`}
+        </p>
+      ) : null}
+      <ul className="flex flex-col gap-1.5">
+        <Fact icon="stop">
+          <b className="font-medium">Ends</b> every process it has started, and the run in progress.
+          It counts as stopped only with proof that none is left.
+        </Fact>
+        <Fact icon="check">
+          <b className="font-medium">Keeps</b> the workspace and its home folder, the log, the
+          prompts that wait, and the agent's own conversation. The next prompt goes on from there.
+        </Fact>
+        {queued > 0 && !discard ? (
+          <Fact icon="clock">
+            {plural(queued, "waiting prompt")} will be held until you resume, or prompt again.
           </Fact>
-          <Fact icon="check">
-            <b className="font-medium">Keeps</b> the workspace and its home folder, the log, the
-            prompts that wait, and the agent's own conversation. The next prompt goes on from there.
-          </Fact>
-          {queued > 0 && !discard ? (
-            <Fact icon="clock">
-              {plural(queued, "waiting prompt")} will be held until you resume, or prompt again.
-            </Fact>
-          ) : null}
-        </ul>
-        <div className="grid gap-3 sm:grid-cols-[9rem_1fr]">
-          <label className="flex flex-col gap-1">
-            <span className="text-dim text-xs">Grace, in seconds</span>
-            <input
-              className="field tabular"
-              inputMode="decimal"
-              placeholder="the agent's own"
-              value={grace}
-              aria-invalid={wrong}
-              onChange={(event) => setGrace(event.target.value.trim())}
-            />
-          </label>
-          <label className="flex flex-col gap-1">
-            <span className="text-dim text-xs">Reason, for the log</span>
-            <input
-              className="field"
-              value={reason}
-              maxLength={2000}
-              onChange={(event) => setReason(event.target.value)}
-            />
-          </label>
-        </div>
-        {wrong ? (
-          <p className="-mt-2 text-red text-xs">
-            A number of seconds from 0 to 3600. 0 kills at once.
-          </p>
         ) : null}
-        <div className="flex flex-col gap-1.5">
-          <Option
-            on={discard}
-            set={setDiscard}
-            label="Withdraw the prompts that wait"
-            about={queued > 0 ? plural(queued, "prompt") : "none wait now"}
+      </ul>
+      <div className="grid gap-3 sm:grid-cols-[9rem_1fr]">
+        <label className="flex flex-col gap-1">
+          <span className="text-dim text-xs">Grace, in seconds</span>
+          <input
+            className="field tabular"
+            inputMode="decimal"
+            placeholder="the agent's own"
+            value={grace}
+            aria-invalid={wrong}
+            onChange={(event) => setGrace(event.target.value.trim())}
           />
-          <Option
-            on={tree}
-            set={setTree}
-            label="Stop the sessions it has created too"
-            about="top down; it creates no new ones until it is resumed"
+        </label>
+        <label className="flex flex-col gap-1">
+          <span className="text-dim text-xs">Reason, for the log</span>
+          <input
+            className="field"
+            value={reason}
+            maxLength={2000}
+            onChange={(event) => setReason(event.target.value)}
           />
+        </label>
+      </div>
+      {wrong ? (
+        <p className="-mt-2 text-red text-xs">
+          A number of seconds from 0 to 3600. 0 kills at once.
+        </p>
+      ) : null}
+      <div className="flex flex-col gap-1.5">
+        <Option
+          on={discard}
+          set={setDiscard}
+          label="Withdraw the prompts that wait"
+          about={queued > 0 ? plural(queued, "prompt") : "none wait now"}
+        />
+        <Option
+          on={tree}
+          set={setTree}
+          label="Stop the sessions it has created too"
+          about="top down; it creates no new ones until it is resumed"
+        />
+      </div>
+      {failures.map(({ id, error }) => (
+        <div key={id}>
+          {sessions.length > 1 ? <div className="mb-1 font-mono text-xs">{id}</div> : null}
+          <ErrorNote error={error} compact />
         </div>
-        {failures.map(({ id, error }) => (
-          <div key={id}>
-            {sessions.length > 1 ? <div className="mb-1 font-mono text-xs">{id}</div> : null}
-            <ErrorNote error={error} compact />
-          </div>
-        ))}
-        <button type="submit" className="hidden" aria-hidden="true" tabIndex={-1} />
-      </form>
-    </Dialog>
+      ))}
+    </ActDialog>
   );
 }
 
@@ -206,32 +177,5 @@ function Fact({ icon, children }: { icon: IconName; children: ReactNode }) {
       <Icon name={icon} size={14} className="mt-0.5 text-faint" />
       <span>{children}</span>
     </li>
-  );
-}
-
-export function Option({
-  on,
-  set,
-  label,
-  about,
-}: {
-  on: boolean;
-  set: (on: boolean) => void;
-  label: string;
-  about?: string;
-}) {
-  return (
-    <label className="flex cursor-pointer items-start gap-2.5 py-0.5">
-      <input
-        type="checkbox"
-        checked={on}
-        onChange={(event) => set(event.target.checked)}
-        className="mt-0.5 size-4 shrink-0 accent-accent-strong"
-      />
-      <span>
-        {label}
-        {about !== undefined ? <span className="text-faint"> · {about}</span> : null}
-      </span>
-    </label>
   );
 }

@@ -76,10 +76,14 @@ interface AnswersProps {
   id: string;
   data: Record<string, unknown>;
   small?: boolean;
+  /** Whether the keys act on these. */
+  keys?: boolean;
 }
 
+const KEYS: Readonly<Record<string, string>> = { allow_once: "a", reject_once: "d" };
+
 /** The ways to answer: the agent's own options where it offers some. */
-export function Answers({ session, id, data, small }: AnswersProps) {
+export function Answers({ session, id, data, small, keys = true }: AnswersProps) {
   const me = useMe();
   const [busy, setBusy] = useState(false);
   const [why, setWhy] = useState<string | null>(null);
@@ -131,7 +135,7 @@ export function Answers({ session, id, data, small }: AnswersProps) {
               small={small === true}
               look="primary"
               icon="check"
-              keys="a"
+              {...(keys ? { keys: "a" } : {})}
               busy={busy}
               onClick={() => void give({ decision: "allow" })}
             >
@@ -141,7 +145,7 @@ export function Answers({ session, id, data, small }: AnswersProps) {
               small={small === true}
               look="danger"
               icon="close"
-              keys="d"
+              {...(keys ? { keys: "d" } : {})}
               busy={busy}
               onClick={() => void give({ decision: "deny" })}
             >
@@ -157,11 +161,7 @@ export function Answers({ session, id, data, small }: AnswersProps) {
                 small={small === true}
                 look={allows ? (option.kind === "allow_once" ? "primary" : "plain") : "danger"}
                 busy={busy}
-                {...(option.kind === "allow_once"
-                  ? { keys: "a" }
-                  : option.kind === "reject_once"
-                    ? { keys: "d" }
-                    : {})}
+                {...(keys && option.kind in KEYS ? { keys: KEYS[option.kind] ?? "" } : {})}
                 onClick={() =>
                   void give({ decision: allows ? "allow" : "deny", option: option.id })
                 }

@@ -11,7 +11,7 @@ import { ReceiptBlock } from "./ReceiptBlock";
 import { ToolBlock } from "./ToolBlock";
 import { LogBlock, MessageBlock, PlanBlock, PromptBlock, ThoughtBlock } from "./texts";
 
-export interface BlockProps {
+interface BlockProps {
   block: Block;
   session: string;
   here: boolean;
@@ -34,7 +34,7 @@ function inside({ block, session, past, open, flip }: BlockProps): ReactNode {
     case "tool":
       return <ToolBlock block={block} open={open} flip={flip} />;
     case "plan":
-      return <PlanBlock entries={block.entries} />;
+      return <PlanBlock entries={block.entries} open={open} flip={flip} />;
     case "log":
       return <LogBlock stream={block.stream} text={block.text} />;
     case "approval":

@@ -24,7 +24,11 @@ const errorOf = (data: Data): string => {
 };
 
 const child = (data: Data): ReactNode => (
-  <Link to="/sessions/$id" params={{ id: s(data.id) }} className="text-accent hover:underline">
+  <Link
+    to="/sessions/$id"
+    params={{ id: s(data.id) }}
+    className="text-accent underline decoration-current/40 underline-offset-2 hover:decoration-current"
+  >
     {s(data.id)}
   </Link>
 );

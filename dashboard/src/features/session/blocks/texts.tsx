@@ -35,9 +35,9 @@ type Of<K extends Block["kind"]> = Extract<Block, { kind: K }>;
 
 export function PromptBlock({ block }: { block: Of<"prompt"> }) {
   return (
-    <div className="my-1.5 flex gap-3 rounded-xl border border-accent/25 bg-accent-soft px-3.5 py-2.5">
+    <div className="my-1.5 flex flex-wrap gap-x-3 rounded-lg border border-accent/20 bg-accent-soft px-3 py-2">
       <Icon name="person" className="mt-0.5 text-accent" />
-      <div className="min-w-0 flex-1">
+      <div className="min-w-48 flex-1">
         {block.text !== null ? (
           <Text text={block.text} />
         ) : block.input !== null ? (
@@ -45,13 +45,13 @@ export function PromptBlock({ block }: { block: Of<"prompt"> }) {
         ) : (
           <span className="text-dim">a prompt whose text is further up in the log</span>
         )}
-        {block.by !== null || block.steered ? (
-          <div className="mt-1 text-2xs text-dim">
-            {block.by}
-            {block.steered ? " · became part of the run in progress" : ""}
-          </div>
-        ) : null}
       </div>
+      {block.by !== null || block.steered ? (
+        <div className="mt-0.5 text-2xs text-dim max-sm:pl-7">
+          {block.by}
+          {block.steered ? " · became part of the run in progress" : ""}
+        </div>
+      ) : null}
     </div>
   );
 }
@@ -116,17 +116,37 @@ const STEPS: Readonly<Record<string, { sign: string; tone: string; word: string 
   pending: { sign: "○", tone: "text-faint", word: "to do" },
 };
 
-export function PlanBlock({ entries }: { entries: readonly PlanEntry[] }) {
+/** The plan as it is; one that another has taken the place of is a line. */
+export function PlanBlock({
+  entries,
+  open,
+  flip,
+}: {
+  entries: readonly PlanEntry[];
+  open: boolean;
+  flip: () => void;
+}) {
   const done = entries.filter((entry) => entry.status === "completed").length;
+  const now = entries.find((entry) => entry.status === "in_progress");
+  const head = (
+    <button
+      type="button"
+      aria-expanded={open}
+      onClick={flip}
+      className="flex w-full items-center gap-2 text-left text-dim text-xs hover:text-ink"
+    >
+      <Icon name="plan" size={14} />
+      Plan
+      <span className="tabular">
+        {done} of {entries.length}
+      </span>
+      {!open && now !== undefined ? <span className="min-w-0 truncate">{now.content}</span> : null}
+    </button>
+  );
+  if (!open) return head;
   return (
     <div className="card my-0.5 px-3 py-2">
-      <div className="flex items-center gap-2 text-dim text-xs">
-        <Icon name="plan" size={14} />
-        Plan
-        <span className="tabular">
-          {done} of {entries.length}
-        </span>
-      </div>
+      {head}
       <ol className="mt-1.5 flex flex-col gap-0.5">
         {entries.map((entry, index) => {
           const look = STEPS[entry.status] ?? { sign: "○", tone: "text-faint", word: "to do" };
@@ -138,7 +158,7 @@ export function PlanBlock({ entries }: { entries: readonly PlanEntry[] }) {
               <span
                 className={
                   entry.status === "completed"
-                    ? "text-dim line-through decoration-line-strong"
+                    ? "text-dim"
                     : entry.status === "in_progress"
                       ? "font-medium"
                       : ""
