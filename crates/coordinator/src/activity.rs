@@ -13,9 +13,9 @@ use crate::hub::lock;
 
 /// Characters of a line.
 const LONGEST: usize = 160;
-/// Keys of a tool's input that say best what it is used on.
-const TELLING: [&str; 8] =
-    ["command", "cmd", "path", "file_path", "filePath", "url", "pattern", "query"];
+/// Keys of a tool's input that say best what it is about. The dashboard has the same in
+/// `features/sessions/line.ts`, for what it hears.
+const TELLING: [&str; 6] = ["command", "pattern", "query", "file_path", "path", "url"];
 
 /// The lines of all sessions that have one.
 #[derive(Default)]
@@ -75,6 +75,7 @@ fn said(event: &Event) -> Said {
             text("title").and_then(last_line).map(|title| format!("asks: {title}"))
         }
         "http_request" => text("method").zip(text("path")).map(|(m, path)| format!("{m} {path}")),
+        "run.started" => Some("has begun".to_owned()),
         "run.completed" | "run.failed" | "run.stopped" | "session.interrupted" => {
             return Said::Over;
         }
@@ -89,21 +90,26 @@ fn last_line(text: &str) -> Option<String> {
     text.lines().rev().map(str::trim).find(|line| !line.is_empty()).map(str::to_owned)
 }
 
-/// A tool, and what on.
+/// A tool, and what it is about: a command as a shell has it.
 fn used(data: &Value) -> Option<String> {
     let text = |key: &str| data.get(key).and_then(Value::as_str);
-    let title = text("title");
-    let tool = title.or(text("name")).or(text("tool")).or(text("kind"))?;
-    let on = data.get("input").and_then(Value::as_object).and_then(telling);
-    Some(match on {
-        // Some agents put it into the title themselves.
-        Some(on) if title.is_none_or(|title| !title.contains(on)) => format!("{tool}: {on}"),
-        _ => tool.to_owned(),
+    if let Some(title) = text("title") {
+        return Some(title.to_owned());
+    }
+    let tool = text("tool").or(text("name")).or(text("kind"))?;
+    let about = data.get("input").and_then(Value::as_object).and_then(telling);
+    Some(match about {
+        Some(("command", command)) => format!("$ {command}"),
+        Some((_, about)) => format!("{tool}: {about}"),
+        None => tool.to_owned(),
     })
 }
 
-fn telling(input: &Map<String, Value>) -> Option<&str> {
-    TELLING.iter().find_map(|key| input.get(*key).and_then(Value::as_str))
+fn telling(input: &Map<String, Value>) -> Option<(&'static str, &str)> {
+    TELLING.into_iter().find_map(|key| {
+        let line = input.get(key)?.as_str()?.lines().next()?;
+        Some((key, line))
+    })
 }
 
 /// The step of a plan that is under way.
@@ -144,10 +150,11 @@ mod tests {
             ("message", json!({ "text": " \n" }), Said::Nothing),
             (
                 "tool_call",
-                json!({ "name": "shell", "input": { "command": "ls" } }),
-                doing("shell: ls"),
+                json!({ "name": "shell", "input": { "command": "ls\nid" } }),
+                doing("$ ls"),
             ),
-            ("tool_call", json!({ "title": "`ls`", "input": { "command": "ls" } }), doing("`ls`")),
+            ("tool_call", json!({ "title": "List", "input": { "command": "ls" } }), doing("List")),
+            ("tool_call", json!({ "tool": "Read", "input": { "path": "a" } }), doing("Read: a")),
             ("tool_call", json!({ "kind": "read", "input": 7 }), doing("read")),
             ("tool_call", json!(7), Said::Nothing),
             (

@@ -124,10 +124,10 @@ async fn what_a_session_does_now_is_in_the_list_also_after_a_restart() {
     ];
     assert_eq!(doing(&room).await, Value::Null);
     runner.tell(uid, epoch, bodies).await;
-    assert_eq!(doing(&room).await, "shell: make test");
+    assert_eq!(doing(&room).await, "$ make test");
     let room = room.restart().await;
     runner.moves_to(&room);
-    assert_eq!(doing(&room).await, "shell: make test");
+    assert_eq!(doing(&room).await, "$ make test");
     let ended = RecordBody::RunEnded { run, outcome: Outcome::Completed { result: None } };
     let receipt = Box::new(receipt(epoch, EndReason::Done));
     runner.tell(uid, epoch, vec![ended, RecordBody::Receipt { receipt }]).await;

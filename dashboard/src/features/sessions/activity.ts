@@ -1,13 +1,11 @@
-// What a session is doing now, in a line: the last thing it said, for rows that are seen.
+// What a session is doing now, in a line: as its list says, and then as rows that are seen
+// hear it.
 import { useEffect, useSyncExternalStore } from "react";
-import { get, url } from "@/api/client";
-import type { List, LogEvent, Session, Status } from "@/api/types";
+import type { LogEvent, Session, Status } from "@/api/types";
 import { live } from "@/live/live";
 import { lineOf } from "./line";
 
 const LIVE = new Set<Status>(["starting", "running", "waiting", "stopping"]);
-const AT_ONCE = 3;
-const LATEST = 24;
 
 /** What is kept of sessions that are not on the screen any more. */
 const MOST_KEPT = 400;
@@ -45,34 +43,6 @@ function take(uid: string, events: readonly LogEvent[]): void {
   }
 }
 
-let busy = 0;
-const queue: (() => Promise<void>)[] = [];
-
-function pump(): void {
-  while (busy < AT_ONCE) {
-    const next = queue.shift();
-    if (next === undefined) return;
-    busy += 1;
-    void next()
-      .catch(() => {})
-      .finally(() => {
-        busy -= 1;
-        pump();
-      });
-  }
-}
-
-function look({ id, uid, last_seq }: Session): void {
-  queue.push(async () => {
-    const from = Math.max(1, last_seq - LATEST + 1);
-    const { items } = await get<List<LogEvent>>(
-      url(["v1", "sessions", id, "events"], { from, limit: LATEST }),
-    );
-    take(uid, items);
-  });
-  pump();
-}
-
 const subscribe = (then: () => void): (() => void) => {
   listeners.add(then);
   return () => listeners.delete(then);
@@ -88,7 +58,6 @@ export function useActivity(session: Session): string | null {
     let unwatch = () => {};
     // A row that only passes by while somebody scrolls asks for nothing.
     const timer = setTimeout(() => {
-      look(session);
       const listener = (frame: { kind: string; event?: LogEvent }) => {
         if (frame.kind === "event" && frame.event !== undefined) take(uid, [frame.event]);
       };
@@ -99,5 +68,9 @@ export function useActivity(session: Session): string | null {
       unwatch();
     };
   }, [uid, on]);
-  return useSyncExternalStore(subscribe, () => (on ? (lines.get(uid)?.text ?? null) : null));
+  const since = useSyncExternalStore(subscribe, () => lines.get(uid));
+  if (!on) return null;
+  // What was heard since the list was read is newer than what the list says.
+  const heard = since !== undefined && since.seq > session.last_seq;
+  return heard ? since.text : (session.activity ?? since?.text ?? null);
 }
