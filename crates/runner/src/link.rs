@@ -19,7 +19,7 @@ use crate::board::Report;
 use crate::host::Host;
 use crate::http::CallError;
 use crate::identity::Joined;
-use crate::{point, probe, streams};
+use crate::{kept, point, probe, streams};
 
 /// How long the coordinator may wait for news before it answers.
 const WAIT: u64 = 15_000;
@@ -109,6 +109,7 @@ impl Link {
             computes: report.computes.clone(),
             removed: report.removed.clone(),
             floors,
+            files: report.files.clone(),
         })
     }
 
@@ -196,6 +197,8 @@ impl Link {
             }
         }
         self.host.board.answered(report);
+        let heard = self.host.board.files_heard(report, reply.files.as_deref());
+        kept::heard(&self.host, heard);
         self.noted = report.note;
         if self.full {
             tracing::info!(rev = reply.rev, "the link is up");
@@ -239,7 +242,7 @@ impl Link {
             self.dialled.pop_front();
         }
         self.dialled.push_back(open.stream);
-        self.host.spawn(streams::serve(self.host.api.clone(), self.host.folder.clone(), open));
+        self.host.spawn(streams::serve(self.host.clone(), open));
     }
 
     /// From now on nothing is known of the coordinator: the next word to it is everything.
