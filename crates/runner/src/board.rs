@@ -452,4 +452,32 @@ mod tests {
         assert_eq!(board.report(false).removed, [uid]);
         assert!(board.report(true).computes.is_empty());
     }
+
+    #[test]
+    fn what_was_kept_is_said_until_it_is_heard() {
+        let (board, uid) = (Board::default(), uid());
+        let run = RunId(uuid::Uuid::now_v7());
+        let files = RunFiles::Commit("c".repeat(40));
+        board.kept(KeptFiles { uid, run, files });
+        assert!(board.next_due().is_some_and(|due| due <= Instant::now()));
+        let report = board.report(false);
+        assert_eq!(report.files.len(), 1);
+        // Its run has not ended there yet: said again, soon.
+        assert!(board.files_heard(&report, Some(&[])).is_empty());
+        assert!(board.report(false).files.is_empty());
+        assert!(board.next_due().is_some_and(|due| due > Instant::now()));
+        // One that does not listen is told again when the link comes up anew.
+        board.files_heard(&report, None);
+        assert!(board.next_due().is_none() && board.report(true).files.is_empty());
+        board.connected();
+        let report = board.report(true);
+        assert_eq!(report.files.len(), 1);
+        assert_eq!(board.files_heard(&report, Some(&[run])), [(uid, run)]);
+        board.connected();
+        assert!(board.report(true).files.is_empty() && board.next_due().is_none());
+        // A session that is removed says nothing.
+        board.kept(KeptFiles { uid, run, files: RunFiles::Commit("c".repeat(40)) });
+        board.removed(uid);
+        assert!(board.report(true).files.is_empty());
+    }
 }

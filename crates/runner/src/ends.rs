@@ -263,7 +263,7 @@ impl Session {
             return;
         }
         // It says of which run files are to be kept, should this runner end first.
-        if self.host.kept.is_open(self.uid) {
+        if self.host.kept.is_open(self.uid) || self.host.cancel.is_cancelled() {
             return;
         }
         // Until the floor is on disk, this folder is the record of its end.

@@ -60,7 +60,7 @@ pub(crate) struct Link {
 
 /// What an exchange with the coordinator came to.
 enum Exchange {
-    Answered(Report, SyncReply),
+    Answered(Report, Box<SyncReply>),
     Failed(CallError),
 }
 
@@ -83,7 +83,7 @@ impl Link {
                 continue;
             }
             match self.exchange().await {
-                Exchange::Answered(report, reply) => self.answered(&report, reply),
+                Exchange::Answered(report, reply) => self.answered(&report, *reply),
                 Exchange::Failed(error) => self.failed(error).await,
             }
         }
@@ -130,7 +130,7 @@ impl Link {
             let Some(request) = request else { return Exchange::Failed(CallError::NotJoined) };
             point::pass("runner_before_report");
             match api.sync(&request).await {
-                Ok(reply) => Exchange::Answered(report, reply),
+                Ok(reply) => Exchange::Answered(report, Box::new(reply)),
                 Err(error) => Exchange::Failed(error),
             }
         }
@@ -167,7 +167,7 @@ impl Link {
                         // What was said aside is said again with the next poll.
                         exchange = &mut poll => return exchange,
                         exchange = aside => match exchange {
-                            Exchange::Answered(report, reply) => self.answered(&report, reply),
+                            Exchange::Answered(report, reply) => self.answered(&report, *reply),
                             failed => return failed,
                         },
                     }

@@ -106,10 +106,20 @@ async fn answer(host: &Host, open: OpenStream) -> Files<(StreamHead, Bytestream)
             Ok((sized(length), Box::pin(body)))
         }
         StreamKind::Kept { run, look } => {
-            // What is on its way is waited for.
-            let _ = tokio::time::timeout(PATIENCE, host.kept.settled(uid)).await;
-            let cancel = host.cancel.child_token();
-            seen(blocking(move || look::look(&whole, uid, run, &look, &cancel)).await?)
+            let once = || {
+                let (folder, look) = (whole.clone(), look.clone());
+                let cancel = host.cancel.child_token();
+                blocking(move || look::look(&folder, uid, run, &look, &cancel))
+            };
+            let on_its_way = host.kept.is_open(uid);
+            match once().await {
+                // It may be there soon.
+                Err(problem) if on_its_way && problem.code == look::NOT_KEPT => {
+                    let _ = tokio::time::timeout(PATIENCE, host.kept.settled(uid)).await;
+                    seen(once().await?)
+                }
+                done => seen(done?),
+            }
         }
         StreamKind::Push(request) => {
             let cancel = CancellationToken::new();

@@ -16,6 +16,9 @@ use crate::files::{self, Files};
 use crate::folder::Folder;
 use crate::git::{self, GitError};
 
+/// The stable word for what is not there.
+pub(crate) const NOT_KEPT: &str = "no_files_kept";
+
 /// What there is to be seen.
 pub(crate) enum Seen {
     /// A folder's entries.
@@ -79,7 +82,7 @@ fn kept(shelf: &Shelf, run: RunId, cancel: &CancellationToken) -> Files<String> 
         }
         _ => format!("the runner has kept no files of the end of run {run}"),
     };
-    Err(Problem::new(404, "no_files_kept", why).into())
+    Err(Problem::new(404, NOT_KEPT, why).into())
 }
 
 struct Moment<'a> {

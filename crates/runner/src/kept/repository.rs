@@ -3,7 +3,7 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io::Write;
+use std::io::{ErrorKind, Write};
 use std::os::unix::ffi::{OsStrExt, OsStringExt};
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -72,6 +72,11 @@ impl Shelf {
         self.root.join("git")
     }
 
+    /// What git knows of the files since the last look.
+    fn index(&self) -> PathBuf {
+        self.root.join("index")
+    }
+
     /// Git in it.
     pub(crate) fn git(&self) -> Command {
         let dir = self.dir();
@@ -129,14 +134,31 @@ impl Shelf {
         if !self.dir().exists() {
             let part = self.root.join(format!("{TAKE}{}", uuid::Uuid::now_v7()));
             git::init(&part, &repository.base, cancel)?;
+            for name in ["HEAD", "config"] {
+                fs::File::open(part.join(name))?.sync_all()?;
+            }
             fs::rename(&part, self.dir())?;
             greenroom_shim::control::sync_parent(&self.dir())?;
         }
-        let take = Take::begin(self, repository, workspace, cancel)?;
-        let commit = take.keep(run, at)?;
-        drop(take);
+        let keep = || Take::begin(self, repository, workspace, cancel)?.keep(run, at);
+        let commit = match keep() {
+            Err(KeepError::Git(GitError::Said { .. })) if self.mend() => keep()?,
+            done => done?,
+        };
         self.tidy(cancel);
         Ok(commit)
+    }
+
+    /// Removes what a power cut may have left half written, and all can do without: locks of
+    /// the dead, and the index. Says whether there was any.
+    fn mend(&self) -> bool {
+        let dir = self.dir();
+        let places = [dir.clone(), dir.join("refs/greenroom"), dir.join("refs/greenroom/runs")];
+        let entries = places.iter().filter_map(|place| fs::read_dir(place).ok()).flatten();
+        let files = entries.flatten().map(|entry| entry.path());
+        let locks = files.filter(|path| path.extension().is_some_and(|end| end == "lock"));
+        // Each of them, not only the first.
+        locks.chain([self.index()]).filter(|path| fs::remove_file(path).is_ok()).count() > 0
     }
 
     /// One pack for many. What does not succeed is tried with the next run.
@@ -184,8 +206,8 @@ impl<'a> Take<'a> {
         fs::create_dir(take.dir.join("objects"))?;
         // Linked, not copied: by its own time git knows which files may have changed in the
         // moment it was written. It is never written to, only replaced.
-        match fs::hard_link(shelf.root.join("index"), take.dir.join("index")) {
-            Err(error) if error.kind() != std::io::ErrorKind::NotFound => return Err(error.into()),
+        match fs::hard_link(shelf.index(), take.dir.join("index")) {
+            Err(error) if error.kind() != ErrorKind::NotFound => Err(error.into()),
             _ => Ok(take),
         }
     }
@@ -236,7 +258,7 @@ impl<'a> Take<'a> {
             }
         };
         self.refer(&format!("update {RUNS}{run} {commit}\nupdate {LAST} {commit}\n"))?;
-        fs::rename(self.dir.join("index"), self.shelf.root.join("index"))?;
+        fs::rename(self.dir.join("index"), self.shelf.index())?;
         Ok(commit)
     }
 

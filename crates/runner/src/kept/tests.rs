@@ -36,11 +36,15 @@ fn fresh() -> RunId {
 
 impl Scene {
     fn of(worktree: bool) -> Self {
+        Self::made(worktree, "sha1")
+    }
+
+    fn made(worktree: bool, format: &str) -> Self {
         let temp = tempfile::tempdir().expect("a folder");
         // Git has lists of paths that colons divide.
         let source = temp.path().join("a:\"source");
         fs::create_dir_all(&source).expect("a folder");
-        run_git(&source, &["init", "--quiet"]);
+        run_git(&source, &["init", "--quiet", &format!("--object-format={format}")]);
         fs::write(source.join("file"), "one\n").expect("a file");
         fs::write(source.join("old"), "old\n").expect("a file");
         run_git(&source, &["add", "."]);
@@ -385,6 +389,31 @@ fn one_that_was_cut_leaves_nothing_and_is_begun_anew() {
     let mut left: Vec<_> = left.flatten().map(|entry| entry.file_name()).collect();
     left.sort();
     assert_eq!(left, ["git", "index"]);
+}
+
+#[tokio::test]
+async fn objects_may_have_long_names() {
+    let scene = Scene::made(false, "sha256");
+    scene.write("file", "two\n");
+    let (run, commit) = scene.keep();
+    assert_eq!(commit.len(), 64);
+    assert_eq!(scene.read(run, "file").await, "two\n");
+}
+
+#[tokio::test]
+async fn a_power_cut_costs_no_later_run() {
+    let scene = Scene::new();
+    let (first, _) = scene.keep();
+    let root = scene.shelf().root().to_owned();
+    fs::write(root.join("index"), "").expect("written");
+    for lock in ["git/refs/greenroom/last.lock", "git/packed-refs.lock"] {
+        fs::write(root.join(lock), "").expect("written");
+    }
+    scene.write("file", "two\n");
+    let (second, _) = scene.keep();
+    assert_eq!(scene.read(second, "file").await, "two\n");
+    assert_eq!(scene.diff(first, None), "");
+    assert!(!root.join("git/refs/greenroom/last.lock").exists());
 }
 
 #[test]
