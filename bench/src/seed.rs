@@ -53,6 +53,7 @@ impl Seeded {
             slots: None,
             isolation: "none".into(),
             probe: Probe::default(),
+            keeps_files: false,
         };
         store.enroll_runner(NewRunner { id: runner, credential: [7; 32], info, at: now() }).await?;
         Ok(Self { store: Arc::new(store), runner })

@@ -74,6 +74,8 @@ pub fn check_log(id: &str, log: &[Value]) {
                         )
                     )
                 }
+                // Once, and behind its end.
+                "files" => matches!(before, Some("completed" | "failed" | "stopped")),
                 _ => false,
             };
             assert!(allowed, "{id}: run {run} went from {before:?} to {step}");

@@ -256,6 +256,10 @@ pub(crate) fn summary(event: &Event) -> String {
         "run.completed" => {
             data.get("result").filter(|r| !r.is_null()).map(Value::to_string).unwrap_or_default()
         }
+        "run.files" => match (text("commit"), data.pointer("/reason/message")) {
+            (_, Some(Value::String(message))) => format!("not kept: {}", clean(message)),
+            (commit, _) => format!("kept ({})", clean(commit.get(..12).unwrap_or(commit))),
+        },
         "session.agent_changed" => {
             let side = |key| data.get(key).and_then(|pin| pin.get("source")?.as_str());
             let class = data.get("class").and_then(Value::as_str).unwrap_or_default();

@@ -166,6 +166,9 @@ impl<'a> Printer<'a> {
             "run.stopped" | "run.withdrawn" if self.only.is_none() => {
                 format!("the run was {}", event.kind.trim_start_matches("run."))
             }
+            "run.files" if event.data.get("reason").is_some() => {
+                format!("! files at the run's end: {}", show::summary(event))
+            }
             "session.stopped" | "session.interrupted" if self.only.is_none() => {
                 format!(
                     "the session is {} ({})",

@@ -10,7 +10,7 @@ mod sessions;
 mod tokens;
 
 pub use bytes::Bytes;
-pub use files::{FileBody, Upload};
+pub use files::{FileBody, Moment, Upload};
 pub use requests::{AgentAnswer, AgentRequest};
 pub use sessions::{Deletion, SessionFilter, StopOutcome};
 

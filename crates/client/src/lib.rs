@@ -15,7 +15,8 @@ mod sse;
 mod text;
 
 pub use api::{
-    AgentAnswer, AgentRequest, Bytes, Deletion, FileBody, SessionFilter, StopOutcome, Upload,
+    AgentAnswer, AgentRequest, Bytes, Deletion, FileBody, Moment, SessionFilter, StopOutcome,
+    Upload,
 };
 pub use error::ClientError;
 pub use follow::{Delta, Follow, Live};

@@ -5,7 +5,9 @@ mod fake;
 use std::time::Duration;
 
 use fake::{Fake, Reply};
-use greenroom_client::{Bytes, Client, ClientError, Deletion, Live, Secret, SessionFilter, Upload};
+use greenroom_client::{
+    Bytes, Client, ClientError, Deletion, Live, Moment, Secret, SessionFilter, Upload,
+};
 use greenroom_protocol::v1::{CreateRun, CreateSession, StopRequest};
 use serde_json::{Value, json};
 
@@ -57,8 +59,8 @@ async fn odd_names_reach_every_verb_encoded() {
     let _ = client.create_run(odd, &CreateRun::default()).await;
     let _ = client.runs(odd, 5, Some("c=/")).await;
     let _ = client.events(odd, 1, 10).await;
-    let _ = client.files(odd, "x y").await;
-    let _ = client.file_stat(odd, "x&y").await;
+    let _ = client.files(odd, "x y", &Moment::default()).await;
+    let _ = client.file_stat(odd, "x&y", &Moment::default()).await;
     let _ = client.remove_file(odd, "x/y z", true).await;
     let _ = client.put_file(odd, "../x", Upload::Bytes(Bytes::from_static(b"data"))).await;
     let _ = client.agent(odd).await;

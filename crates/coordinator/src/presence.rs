@@ -240,6 +240,11 @@ impl Runner {
         state.connected && !state.removed
     }
 
+    /// Whether it can be asked for files as they were at ends of runs.
+    pub fn keeps_files(&self) -> bool {
+        lock(&self.state).info.keeps_files
+    }
+
     /// Whether it has said how far its sessions have come on it.
     pub fn is_known(&self) -> bool {
         lock(&self.state).known

@@ -172,7 +172,11 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
         s.updated_at = s.updated_at.max(at);
     }
     match fact {
-        Fact::Created(_) | Fact::Status { .. } | Fact::LogGap { .. } | Fact::Unmatched { .. } => {}
+        Fact::Created(_)
+        | Fact::Status { .. }
+        | Fact::LogGap { .. }
+        | Fact::RunFiles { .. }
+        | Fact::Unmatched { .. } => {}
         Fact::Output(output) => s.count(output),
         Fact::Updated(changes) => s.update(changes),
         Fact::AgentChanged(changed) => {

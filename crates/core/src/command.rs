@@ -8,7 +8,7 @@ use crate::approval::Answer;
 use crate::fact::{AgentChanged, Changes, Output};
 use crate::ids::*;
 use crate::receipt::{Receipt, StopReason};
-use crate::record::Record;
+use crate::record::{Record, RunFiles};
 use crate::run::{PendingRun, RunStatus};
 use crate::session::Blocked;
 use crate::value::{Ms, Timestamp};
@@ -181,6 +181,13 @@ pub enum Command {
         from: u64,
         /// Last index.
         to: u64,
+    },
+    /// The runner says what it kept of the files at the end of a run.
+    RunFiles {
+        /// The run. It has ended, and nothing was said of its files yet.
+        run: RunId,
+        /// What was kept.
+        files: RunFiles,
     },
     /// The runner of its compute has been silent for its whole time limit.
     RunnerSilent {

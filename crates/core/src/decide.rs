@@ -99,6 +99,7 @@ impl Plan {
             Command::EpochsKnown { floor, runner } => self.epochs_known(floor, runner),
             Command::Adopt { epoch, runner } => self.adopt(epoch, runner),
             Command::Lost { epoch, from, to } => self.emit(Fact::LogGap { epoch, from, to }),
+            Command::RunFiles { run, files } => self.emit(Fact::RunFiles { run, files }),
             Command::RunnerSilent { runner } => self.silent(runner),
             Command::RunnerSeen { runner } => self.seen(runner),
             Command::SpawnChild { child, id, agent, bounds } => {

@@ -11,7 +11,7 @@ use crate::assignment::StopOrder;
 use crate::ids::*;
 use crate::limits::Limits;
 use crate::receipt::Receipt;
-use crate::record::{OutputKind, RecordBody, RunError};
+use crate::record::{OutputKind, RecordBody, RunError, RunFiles};
 use crate::run::PendingRun;
 use crate::session::{AgentTraits, Blocked, Hold, HowEnded};
 use crate::status::Status;
@@ -141,6 +141,13 @@ pub enum Fact {
         run: RunId,
         #[serde(default, skip_serializing_if = "Option::is_none")]
         error: Option<RunError>,
+    },
+    /// What was kept of the files at its end.
+    #[serde(rename = "run.files")]
+    RunFiles {
+        run: RunId,
+        #[serde(flatten)]
+        files: RunFiles,
     },
     #[serde(rename = "run.withdrawn")]
     RunWithdrawn { run: RunId, by: String },
@@ -413,6 +420,7 @@ impl Fact {
             | Self::RunCompleted { run, .. }
             | Self::RunFailed { run, .. }
             | Self::RunStopped { run, .. }
+            | Self::RunFiles { run, .. }
             | Self::RunWithdrawn { run, .. }
             | Self::RunEdited { run, .. }
             | Self::RunMoved { run, .. } => Some(*run),

@@ -41,7 +41,7 @@ pub use fact::{Event, Fact};
 pub use ids::*;
 pub use limits::Limits;
 pub use receipt::Receipt;
-pub use record::{Record, RecordBody};
+pub use record::{Record, RecordBody, RunFiles};
 pub use session::Session;
 pub use status::Status;
 pub use value::{Bytes, Ms, Timestamp};

@@ -237,6 +237,21 @@ pub enum Outcome {
     },
 }
 
+/// What was kept of the files at a run's end, in a workspace of git.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum RunFiles {
+    /// All of them, as this commit of a repository of the runner's own.
+    Commit(String),
+    /// Nothing, and why.
+    Reason {
+        /// Stable word: `too_slow`, `too_large`, `no_space`, `no_wait`, `git_failed`.
+        code: String,
+        /// What happened, for people.
+        message: String,
+    },
+}
+
 /// Why a run did not complete.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 pub struct RunError {

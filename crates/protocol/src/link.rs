@@ -19,8 +19,8 @@ use greenroom_core::agent::AgentSpec;
 use greenroom_core::approval::{Answer, Policy};
 use greenroom_core::record::Writer;
 use greenroom_core::{
-    Assignment, Epoch, Generation, Limits, Receipt, RunId, RunnerId, SessionId, SessionUid,
-    StoreId, StreamId,
+    Assignment, Epoch, Generation, Limits, Receipt, RunFiles, RunId, RunnerId, SessionId,
+    SessionUid, StoreId, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -67,6 +67,9 @@ pub struct RunnerInfo {
     pub isolation: String,
     /// What its probe found, by doing.
     pub probe: Probe,
+    /// Whether it keeps the files of each run's end, and can be asked for them.
+    #[serde(default)]
+    pub keeps_files: bool,
 }
 
 /// What a runner's probe found, by doing.
@@ -117,6 +120,20 @@ pub struct SyncRequest {
     /// that a store restored from an older backup hands none of them out again.
     #[serde(default)]
     pub floors: Vec<Floor>,
+    /// What was kept of the files at ends of runs. Said again until it is acknowledged.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub files: Vec<KeptFiles>,
+}
+
+/// What a runner has kept of the files at the end of a run.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct KeptFiles {
+    /// The session.
+    pub uid: SessionUid,
+    /// The run.
+    pub run: RunId,
+    /// What was kept.
+    pub files: RunFiles,
 }
 
 /// How far a session has come on a runner.
@@ -193,6 +210,10 @@ pub struct SyncReply {
     /// The runner should take nothing new.
     #[serde(default)]
     pub drain: bool,
+    /// The runs of whose files the request told and that need not be told again. Absent from
+    /// a coordinator that does not listen to that.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<Vec<RunId>>,
 }
 
 /// A stream of a journal is durable at the coordinator up to an index.
@@ -333,12 +354,47 @@ pub enum StreamKind {
     /// A request for the session's agent, which serves HTTP: answers its head, in
     /// [`StreamHead::http`], and its bytes.
     Http(HttpRequest),
+    /// Look at the files as they were at the end of a run. Asked only of a runner that
+    /// `keeps_files`.
+    Kept {
+        /// The run.
+        run: RunId,
+        /// What to look at.
+        look: Look,
+    },
     /// Remove a file or folder.
     Remove {
         /// Path beneath the workspace.
         path: String,
         /// Also a folder that is not empty.
         recursive: bool,
+    },
+}
+
+/// What to look at of files as they were.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Look {
+    /// A folder: answers JSON `FileList`.
+    List {
+        /// Path beneath the workspace.
+        path: String,
+    },
+    /// One entry: answers JSON `FileInfo`.
+    Stat {
+        /// Path beneath the workspace.
+        path: String,
+    },
+    /// A regular file: answers its bytes.
+    Read {
+        /// Path beneath the workspace.
+        path: String,
+    },
+    /// What was changed until then: answers a patch.
+    Diff {
+        /// Since the end of this run; since the session began where absent.
+        #[serde(default)]
+        since: Option<RunId>,
     },
 }
 

@@ -7,8 +7,8 @@ use greenroom_core::approval::{AskKind, AskOption, Decision, Policy, SessionPoli
 use greenroom_core::command::Mode;
 use greenroom_core::run::RunStatus;
 use greenroom_core::{
-    AgentName, ApprovalId, Epoch, Limits, Ms, Receipt, RunId, RunnerId, SessionId, Status,
-    Timestamp, TokenId,
+    AgentName, ApprovalId, Epoch, Limits, Ms, Receipt, RunFiles, RunId, RunnerId, SessionId,
+    Status, Timestamp, TokenId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -245,6 +245,10 @@ pub struct Run {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// What was kept of the files at its end, in a workspace of git; absent until that is
+    /// known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub files: Option<RunFiles>,
 }
 
 /// Why a run did not complete.

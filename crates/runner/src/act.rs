@@ -18,7 +18,7 @@ use crate::http::CallError;
 use crate::session::{Compute, Event, Run, Session, Stage, Start, Steer, Supervised};
 use crate::shims::{self, Ears, Met};
 use crate::tail::Durable;
-use crate::{env, point, probe, workspace};
+use crate::{env, kept, point, probe, workspace};
 
 impl Compute {
     pub(crate) fn new(control: Control, stage: Stage) -> Self {
@@ -32,6 +32,8 @@ impl Compute {
             answers: BTreeMap::new(),
             steers: Vec::new(),
             force: None,
+            over: None,
+            awaited: None,
             _efforts_guard: efforts.clone().drop_guard(),
             starting: efforts.child_token(),
             efforts,
@@ -114,7 +116,9 @@ impl Session {
             let folder = host.folder.clone();
             let make = host.blocking(move || folder.make_compute(uid, epoch));
             let fetch = retried(|| host.api.compute(uid, epoch), "the body of a compute");
-            let (made, body) = tokio::join!(make, fetch);
+            // Nothing changes the files of a run that has ended before they are kept.
+            let settled = host.kept.settled_for_start(uid, kept::PATIENCE);
+            let (made, body, ()) = tokio::join!(make, fetch, settled);
             let _ = inbox.send(Event::Body { epoch, body: Box::new(body), made });
         });
     }
@@ -229,9 +233,11 @@ impl Session {
     pub(crate) fn hand_run(&mut self, epoch: Epoch, run: RunId) {
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
         compute.run = Run::Fetching(run);
-        let (host, inbox) = (self.host.clone(), self.inbox.clone());
+        let (host, inbox, uid) = (self.host.clone(), self.inbox.clone(), self.uid);
         self.toward_start(epoch, async move {
-            let body = retried(|| host.api.run(run), "the body of a run").await;
+            let fetch = retried(|| host.api.run(run), "the body of a run");
+            let settled = host.kept.settled_for_start(uid, kept::PATIENCE);
+            let (body, ()) = tokio::join!(fetch, settled);
             let _ = inbox.send(Event::Input { epoch, run, input: input_of(body) });
         });
     }

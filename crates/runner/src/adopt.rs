@@ -5,10 +5,13 @@ use std::io;
 use std::sync::Arc;
 
 use greenroom_core::{Epoch, Receipt, SessionUid};
+use greenroom_protocol::link::KeptFiles;
 use greenroom_shim::spec::ShimSpec;
 
 use crate::act::supervised;
+use crate::folder::Folder;
 use crate::host::Host;
+use crate::kept::record;
 use crate::remove;
 use crate::session::{Compute, Ended, Session, Stage};
 use crate::tail::Durable;
@@ -17,6 +20,15 @@ use crate::tail::Durable;
 #[derive(Debug)]
 pub(crate) struct Left {
     computes: Vec<(Epoch, LeftCompute)>,
+    /// What was kept of files, and the coordinator has not heard of.
+    unsaid: Vec<KeptFiles>,
+}
+
+fn unsaid(folder: &Folder, uid: SessionUid) -> Vec<KeptFiles> {
+    record::unsaid(folder, uid).unwrap_or_else(|error| {
+        tracing::warn!(%uid, %error, "what was kept of files cannot be listed");
+        Vec::new()
+    })
 }
 
 #[derive(Debug)]
@@ -49,20 +61,27 @@ pub(crate) async fn all(host: &Arc<Host>) -> io::Result<usize> {
                 };
                 Some((epoch, left))
             });
-            (uid, Left { computes: computes.collect() })
+            (uid, Left { computes: computes.collect(), unsaid: unsaid(&folder, uid) })
         });
-        Ok(looked.filter(|(_, left)| !left.computes.is_empty()).collect())
+        Ok(looked
+            .filter(|(_, left)| !left.computes.is_empty() || !left.unsaid.is_empty())
+            .collect())
     });
     let found = found.await?;
     let count = found.iter().map(|(_, left)| left.open()).sum();
-    for (uid, left) in found {
+    for (uid, mut left) in found {
+        for files in std::mem::take(&mut left.unsaid) {
+            host.board.kept(files);
+        }
         // Before the link says what is here.
         for (epoch, left) in &left.computes {
             if matches!(left, LeftCompute::Open(_)) {
                 host.board.live(uid, *epoch, host.folder.compute(uid, *epoch).dir().to_owned());
             }
         }
-        host.adopt(uid, left);
+        if !left.computes.is_empty() {
+            host.adopt(uid, left);
+        }
     }
     Ok(count)
 }
@@ -77,7 +96,9 @@ impl Left {
 impl Session {
     /// Takes over what is left.
     pub(crate) async fn adopt(&mut self, left: Left) {
+        let newest = left.computes.last().map(|(epoch, _)| *epoch);
         for (epoch, left) in left.computes {
+            let newest = newest == Some(epoch) && epoch >= self.floor;
             let control = self.host.folder.compute(self.uid, epoch);
             let (key, dir) = ((self.uid, epoch), control.dir().to_owned());
             let durable = Durable::default();
@@ -87,6 +108,9 @@ impl Session {
                 LeftCompute::Closed(receipt) => {
                     self.floor = self.floor.max(epoch);
                     uploads.release(key);
+                    if newest {
+                        self.keep_files(None, &receipt);
+                    }
                     self.host.board.closed(self.uid, epoch, (*receipt).clone(), dir);
                     // All that remains to be done is to bring it up: whoever has it then
                     // has the receipt too, and needs nothing of this folder.
@@ -96,6 +120,9 @@ impl Session {
                 LeftCompute::Open(spec) => {
                     let stage = Stage::Supervised(Box::new(supervised(*spec, durable)));
                     self.computes.insert(epoch, Compute::new(control, stage));
+                    if newest {
+                        self.keep_left_files(epoch).await;
+                    }
                     self.reach(epoch, None);
                 }
             }

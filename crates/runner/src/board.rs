@@ -10,8 +10,8 @@ use std::time::{Duration, Instant};
 
 use greenroom_core::receipt::EndReason;
 use greenroom_core::record::Writer;
-use greenroom_core::{Epoch, Generation, Receipt, SessionUid};
-use greenroom_protocol::link::{ObservedCompute, ObservedState};
+use greenroom_core::{Epoch, Generation, Receipt, RunFiles, RunId, SessionUid};
+use greenroom_protocol::link::{KeptFiles, ObservedCompute, ObservedState};
 use tokio::sync::Notify;
 
 /// A receipt that has been on disk for so long goes ahead of its journal.
@@ -19,6 +19,12 @@ const PATIENCE: Duration = Duration::from_millis(500);
 /// The same of a compute that ended by itself: nobody waits for the proof, and whoever reads
 /// along wants the text before the end.
 const AT_EASE: Duration = Duration::from_secs(5);
+
+/// What was kept of files is said again after this, where the coordinator is not there yet;
+/// later and later.
+const AGAIN: (Duration, Duration) = (Duration::from_millis(200), Duration::from_secs(60));
+/// So much of it is said at once.
+const KEPT: usize = 256;
 
 /// What is known of computes, as it is to be reported.
 #[derive(Debug, Default)]
@@ -34,6 +40,8 @@ pub(crate) struct Board {
 struct Inner {
     posts: BTreeMap<(SessionUid, Epoch), Post>,
     removed: BTreeMap<SessionUid, u64>,
+    /// What was kept of files, until the coordinator has it.
+    kept: BTreeMap<(SessionUid, RunId), Kept>,
     /// Counts changes.
     clock: u64,
     /// When the link last came up: receipts from before have their patience from here.
@@ -92,11 +100,22 @@ impl Post {
     }
 }
 
+/// What was kept of a run's files.
+#[derive(Debug)]
+struct Kept {
+    files: RunFiles,
+    /// When it is said, or said again; not before the link comes up anew where absent.
+    due: Option<Instant>,
+    /// How long after that it is said again.
+    again: Duration,
+}
+
 /// What goes into one report.
 #[derive(Debug, Default)]
 pub(crate) struct Report {
     pub(crate) computes: Vec<ObservedCompute>,
     pub(crate) removed: Vec<SessionUid>,
+    pub(crate) files: Vec<KeptFiles>,
     /// The version of the note that is said with it, as the link puts it in.
     pub(crate) note: u64,
     /// The board's clock when this was taken.
@@ -204,15 +223,48 @@ impl Board {
         inner.clock += 1;
         let now = inner.clock;
         inner.posts.retain(|(other, _), _| *other != uid);
+        inner.kept.retain(|(other, _), _| *other != uid);
         inner.removed.insert(uid, now);
         drop(inner);
         self.urgent.notify_one();
     }
 
+    /// This was kept of a run's files. Said until it is acknowledged.
+    pub(crate) fn kept(&self, files: KeptFiles) {
+        let KeptFiles { uid, run, files } = files;
+        let due = Some(Instant::now());
+        let kept = Kept { files, due, again: AGAIN.0 };
+        self.lock().kept.insert((uid, run), kept);
+        self.urgent.notify_one();
+    }
+
+    /// That report was answered with these runs as heard of; without any word of them where
+    /// the coordinator does not listen to that. Gives what is heard of.
+    pub(crate) fn files_heard(
+        &self,
+        report: &Report,
+        heard: Option<&[RunId]>,
+    ) -> Vec<(SessionUid, RunId)> {
+        let mut inner = self.lock();
+        let mut over = Vec::new();
+        for KeptFiles { uid, run, .. } in &report.files {
+            if heard.is_some_and(|heard| heard.contains(run)) {
+                inner.kept.remove(&(*uid, *run));
+                over.push((*uid, *run));
+            } else if let Some(kept) = inner.kept.get_mut(&(*uid, *run)) {
+                kept.due = heard.map(|_| Instant::now() + kept.again);
+                kept.again = (kept.again * 2).min(AGAIN.1);
+            }
+        }
+        over
+    }
+
     /// The link came up.
     pub(crate) fn connected(&self) {
         let mut inner = self.lock();
-        inner.connected = Some(Instant::now());
+        let now = Instant::now();
+        inner.connected = Some(now);
+        inner.kept.values_mut().for_each(|kept| kept.due = kept.due.or(Some(now)));
         inner.records_fail = false;
     }
 
@@ -288,7 +340,14 @@ impl Board {
             })
             .collect();
         let removed = inner.removed.keys().copied().collect();
-        Report { computes, removed, note: 0, taken: inner.clock }
+        let due = |kept: &Kept| kept.due.is_some_and(|due| due <= now);
+        let kept = inner.kept.iter().filter(|(_, kept)| due(kept)).take(KEPT);
+        let files = kept.map(|((uid, run), kept)| {
+            let (uid, run, files) = (*uid, *run, kept.files.clone());
+            KeptFiles { uid, run, files }
+        });
+        let files = files.collect();
+        Report { computes, removed, files, note: 0, taken: inner.clock }
     }
 
     /// That report was answered.
@@ -320,12 +379,13 @@ impl Board {
             return Some(Instant::now());
         }
         let news = inner.posts.values().filter(|post| post.is_news() && !post.delivered);
-        news.filter_map(|post| match post.state {
+        let kept = inner.kept.values().filter_map(|kept| kept.due);
+        let posts = news.filter_map(|post| match post.state {
             ObservedState::Live => None,
             ObservedState::Closed { .. } => post.due(&inner),
             ObservedState::Fenced { .. } | ObservedState::Unproven { .. } => Some(Instant::now()),
-        })
-        .min()
+        });
+        posts.chain(kept).min()
     }
 }
 
@@ -391,5 +451,33 @@ mod tests {
         board.removed(uid);
         assert_eq!(board.report(false).removed, [uid]);
         assert!(board.report(true).computes.is_empty());
+    }
+
+    #[test]
+    fn what_was_kept_is_said_until_it_is_heard() {
+        let (board, uid) = (Board::default(), uid());
+        let run = RunId(uuid::Uuid::now_v7());
+        let files = RunFiles::Commit("c".repeat(40));
+        board.kept(KeptFiles { uid, run, files });
+        assert!(board.next_due().is_some_and(|due| due <= Instant::now()));
+        let report = board.report(false);
+        assert_eq!(report.files.len(), 1);
+        // Its run has not ended there yet: said again, soon.
+        assert!(board.files_heard(&report, Some(&[])).is_empty());
+        assert!(board.report(false).files.is_empty());
+        assert!(board.next_due().is_some_and(|due| due > Instant::now()));
+        // One that does not listen is told again when the link comes up anew.
+        board.files_heard(&report, None);
+        assert!(board.next_due().is_none() && board.report(true).files.is_empty());
+        board.connected();
+        let report = board.report(true);
+        assert_eq!(report.files.len(), 1);
+        assert_eq!(board.files_heard(&report, Some(&[run])), [(uid, run)]);
+        board.connected();
+        assert!(board.report(true).files.is_empty() && board.next_due().is_none());
+        // A session that is removed says nothing.
+        board.kept(KeptFiles { uid, run, files: RunFiles::Commit("c".repeat(40)) });
+        board.removed(uid);
+        assert!(board.report(true).files.is_empty());
     }
 }

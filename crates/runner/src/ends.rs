@@ -126,6 +126,7 @@ impl Session {
         let dir = self.host.folder.compute(self.uid, epoch).dir().to_owned();
         self.host.board.closed(self.uid, epoch, (*receipt).clone(), dir);
         let compute = self.computes.remove(&epoch);
+        self.keep_files(compute.as_ref(), &receipt);
         let name = compute.as_ref().and_then(|compute| compute.session_name());
         self.tell(name, &receipt);
         tracing::info!(uid = %self.uid, %epoch, reason = ?receipt.reason, ms = receipt.duration_ms, "closed");
@@ -261,6 +262,10 @@ impl Session {
         if !ended.uploaded || !ended.forget {
             return;
         }
+        // It says of which run files are to be kept, should this runner end first.
+        if self.host.kept.is_open(self.uid) || self.host.cancel.is_cancelled() {
+            return;
+        }
         // Until the floor is on disk, this folder is the record of its end.
         if self.recorded.on_disk() < epoch {
             return self.record_floor();
@@ -288,6 +293,7 @@ impl Session {
         for epoch in &known {
             self.host.uploads.drop((uid, *epoch));
         }
+        self.host.kept.forget(uid).await;
         let (recorded, floor) = (self.recorded.clone(), self.floor);
         let removed = self.host.blocking(move || {
             recorded.raise(floor)?;

@@ -6,6 +6,7 @@
 //! DATA/run/<uid>/floor       highest closed epoch; outlives everything else of a session
 //! DATA/run/<uid>/place       where the session's workspace is
 //! DATA/run/<uid>/repository  what is known of it, where it is one of git
+//! DATA/run/<uid>/kept/       files as they were at ends of runs
 //! DATA/run/<uid>/<epoch>/    control folder of one compute
 //! DATA/work/<uid>/           workspace and home
 //! DATA/trash/                what is being removed

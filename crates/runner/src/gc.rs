@@ -20,6 +20,7 @@ use crate::error::RunnerError;
 use crate::files::is_part;
 use crate::folder::Folder;
 use crate::git::SCRATCH;
+use crate::kept::repository::{Shelf, TAKE};
 use crate::{remove, worktree};
 
 /// Another runner's control groups must have been left alone for so long.
@@ -184,6 +185,13 @@ impl Look {
         };
         for path in children(&folder.run(uid))?.into_iter().filter(scratch) {
             self.add(Kind::Part, path, "a look at a repository was cut");
+        }
+        let cut = |path: &PathBuf| {
+            path.file_name().is_some_and(|name| name.as_bytes().starts_with(TAKE.as_bytes()))
+        };
+        let shelf = Shelf::of(&folder.run(uid));
+        for path in children(shelf.root())?.into_iter().filter(cut) {
+            self.add(Kind::Part, path, "the keeping of a run's files was cut");
         }
         let part = folder.work(uid).join("workspace.part");
         if part.exists() {

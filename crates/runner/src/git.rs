@@ -4,9 +4,7 @@
 //! hooks, external diffs, how to reach a remote. None of that is ever run here: what is to
 //! be known of it is found with a repository of our own, which only borrows its objects.
 
-use std::ffi::OsStr;
 use std::io::Read;
-use std::os::unix::ffi::OsStrExt;
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Output, Stdio};
 use std::time::Duration;
@@ -14,11 +12,14 @@ use std::time::Duration;
 use serde::{Deserialize, Serialize};
 use tokio_util::sync::CancellationToken;
 
+mod files;
 #[cfg(test)]
 mod tests;
 
-/// How often git is asked whether it is done.
-const PAUSE: Duration = Duration::from_millis(20);
+pub(crate) use files::Files;
+
+/// How often git is asked whether it is done: at first, and at last.
+const PAUSES: (Duration, Duration) = (Duration::from_millis(1), Duration::from_millis(20));
 /// What the names of our own repositories begin with. A UUID follows.
 pub(crate) const SCRATCH: &str = "look.";
 /// No more of what git says is passed on.
@@ -113,6 +114,7 @@ pub(crate) fn git(folder: &Path) -> Command {
         "GIT_INDEX_FILE",
         "GIT_COMMON_DIR",
         "GIT_OBJECT_DIRECTORY",
+        "GIT_ALTERNATE_OBJECT_DIRECTORIES",
         "GIT_NAMESPACE",
         "GIT_EXTERNAL_DIFF",
     ] {
@@ -175,6 +177,7 @@ fn wait(
     child: &mut Child,
     cancel: &CancellationToken,
 ) -> Result<std::process::ExitStatus, GitError> {
+    let (mut pause, longest) = PAUSES;
     loop {
         if let Some(status) = child.try_wait().map_err(GitError::Start)? {
             return Ok(status);
@@ -184,7 +187,8 @@ fn wait(
             let _ = child.wait();
             return Err(GitError::Cancelled);
         }
-        std::thread::sleep(PAUSE);
+        std::thread::sleep(pause);
+        pause = (pause * 2).min(longest);
     }
 }
 
@@ -272,6 +276,16 @@ pub(crate) struct Scratch<'a> {
     cancel: &'a CancellationToken,
 }
 
+/// Makes a bare repository in this folder, for objects like that commit.
+pub(crate) fn init(dir: &Path, commit: &str, cancel: &CancellationToken) -> Result<(), GitError> {
+    std::fs::create_dir(dir)?;
+    let format = if commit.len() == 64 { "sha256" } else { "sha1" };
+    let format = format!("--object-format={format}");
+    // A template of the user's may have hooks.
+    run("init", git(dir).args(["init", "--quiet", "--bare", "--template=", &format]), cancel)?;
+    Ok(())
+}
+
 impl<'a> Scratch<'a> {
     /// Makes one in `folder`, for a repository with this commit.
     pub(crate) fn make(
@@ -282,13 +296,8 @@ impl<'a> Scratch<'a> {
         cancel: &'a CancellationToken,
     ) -> Result<Self, GitError> {
         let dir = folder.join(format!("{SCRATCH}{}", uuid::Uuid::now_v7()));
-        std::fs::create_dir(&dir)?;
         let own = Self { dir, workspace, cancel };
-        let format = if commit.len() == 64 { "sha256" } else { "sha1" };
-        let format = format!("--object-format={format}");
-        // A template of the user's may have hooks.
-        let init = ["init", "--quiet", "--bare", "--template=", &format];
-        run("init", git(&own.dir).args(init), cancel)?;
+        init(&own.dir, commit, cancel)?;
         let objects = git_dir.join("objects");
         std::fs::create_dir_all(own.dir.join("objects/info"))?;
         std::fs::write(
@@ -305,71 +314,26 @@ impl<'a> Scratch<'a> {
         command
     }
 
+    /// The session's files, seen from there.
+    fn files(&self) -> Files<'_> {
+        Files {
+            workspace: self.workspace,
+            git_dir: &self.dir,
+            notes: &self.dir,
+            env: Vec::new(),
+            cancel: self.cancel,
+        }
+    }
+
     /// Git in that repository, with the session's files as its working tree.
     pub(crate) fn in_workspace(&self) -> Command {
-        let mut command = git(self.workspace);
-        command.args(["-c", "core.bare=false", "-c", "advice.addEmbeddedRepo=false"]);
-        command.args(["-c", "submodule.recurse=false"]);
-        command.env("GIT_DIR", &self.dir).env("GIT_WORK_TREE", self.workspace);
-        command
+        self.files().git()
     }
 
     /// Takes all files into the index, but those that are ignored.
     pub(crate) fn take(&self, from: &str) -> Result<(), GitError> {
         run("read-tree", self.in_workspace().args(["read-tree", from]), self.cancel)?;
-        // Of a submodule that it knows, git asks the state by running itself in there, with
-        // what is configured there. Of one that it does not, it takes the commit.
-        let submodules = self.submodules()?;
-        let none = "0".repeat(from.len());
-        let unknown = submodules.iter().map(|(path, _)| ("0", none.as_str(), path.as_slice()));
-        self.set_index(unknown)?;
-        run("add", self.in_workspace().args(["add", "--all", "--", "."]), self.cancel)?;
-        // One that was never filled is an empty folder, and as it was.
-        let filled = self.submodules()?;
-        let empty = submodules.iter().filter(|(path, _)| {
-            !filled.iter().any(|(known, _)| known == path)
-                && std::fs::read_dir(self.workspace.join(OsStr::from_bytes(path)))
-                    .is_ok_and(|mut entries| entries.next().is_none())
-        });
-        self.set_index(empty.map(|(path, commit)| ("160000", commit.as_str(), path.as_slice())))
-    }
-
-    /// Submodules in the index, and their commits.
-    fn submodules(&self) -> Result<Vec<(Vec<u8>, String)>, GitError> {
-        let mut list = self.in_workspace();
-        list.args(["ls-files", "--stage", "-z"]);
-        let listed = run("ls-files", &mut list, self.cancel)?.stdout;
-        let entries = listed.split(|byte| *byte == 0);
-        Ok(entries
-            .filter_map(|entry| {
-                let tab = entry.iter().position(|byte| *byte == b'\t')?;
-                let head = std::str::from_utf8(&entry[..tab]).ok()?;
-                let commit = head.strip_prefix("160000 ")?.split(' ').next()?;
-                Some((entry[tab + 1..].to_vec(), commit.to_owned()))
-            })
-            .collect())
-    }
-
-    /// Puts entries (mode, object, path) into the index; those of mode 0 are taken out.
-    fn set_index<'b>(
-        &self,
-        entries: impl Iterator<Item = (&'b str, &'b str, &'b [u8])>,
-    ) -> Result<(), GitError> {
-        let mut lines = Vec::new();
-        for (mode, object, path) in entries {
-            lines.extend_from_slice(format!("{mode} {object}\t").as_bytes());
-            lines.extend_from_slice(path);
-            lines.push(0);
-        }
-        if lines.is_empty() {
-            return Ok(());
-        }
-        let file = self.dir.join("entries");
-        std::fs::write(&file, &lines)?;
-        let mut update = self.in_workspace();
-        update.args(["update-index", "-z", "--index-info"]).stdin(std::fs::File::open(&file)?);
-        run("update-index", &mut update, self.cancel)?;
-        Ok(())
+        self.files().add()
     }
 
     /// How the files that were taken differ from a commit.

@@ -16,6 +16,7 @@ use crate::board::Board;
 use crate::folder::Folder;
 use crate::http::Api;
 use crate::identity::Identity;
+use crate::kept::Kept;
 use crate::probe;
 use crate::session::{self, Event, Inbox};
 use crate::tidy::Leftovers;
@@ -33,6 +34,8 @@ pub(crate) struct Host {
     pub(crate) uploads: Uploads,
     pub(crate) deltas: mpsc::Sender<Delta>,
     pub(crate) leftovers: Leftovers,
+    /// What is being kept of files at ends of runs.
+    pub(crate) kept: Arc<Kept>,
     /// Takes nothing new.
     pub(crate) draining: AtomicBool,
     /// Everything is being stopped: nothing is started any more.
@@ -68,6 +71,7 @@ impl Host {
             uploads,
             deltas,
             leftovers: Leftovers::default(),
+            kept: Arc::default(),
             draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             cancel: CancellationToken::new(),

@@ -19,7 +19,7 @@ use crate::board::Report;
 use crate::host::Host;
 use crate::http::CallError;
 use crate::identity::Joined;
-use crate::{point, probe, streams};
+use crate::{kept, point, probe, streams};
 
 /// How long the coordinator may wait for news before it answers.
 const WAIT: u64 = 15_000;
@@ -60,7 +60,7 @@ pub(crate) struct Link {
 
 /// What an exchange with the coordinator came to.
 enum Exchange {
-    Answered(Report, SyncReply),
+    Answered(Report, Box<SyncReply>),
     Failed(CallError),
 }
 
@@ -83,7 +83,7 @@ impl Link {
                 continue;
             }
             match self.exchange().await {
-                Exchange::Answered(report, reply) => self.answered(&report, reply),
+                Exchange::Answered(report, reply) => self.answered(&report, *reply),
                 Exchange::Failed(error) => self.failed(error).await,
             }
         }
@@ -109,6 +109,7 @@ impl Link {
             computes: report.computes.clone(),
             removed: report.removed.clone(),
             floors,
+            files: report.files.clone(),
         })
     }
 
@@ -129,7 +130,7 @@ impl Link {
             let Some(request) = request else { return Exchange::Failed(CallError::NotJoined) };
             point::pass("runner_before_report");
             match api.sync(&request).await {
-                Ok(reply) => Exchange::Answered(report, reply),
+                Ok(reply) => Exchange::Answered(report, Box::new(reply)),
                 Err(error) => Exchange::Failed(error),
             }
         }
@@ -166,7 +167,7 @@ impl Link {
                         // What was said aside is said again with the next poll.
                         exchange = &mut poll => return exchange,
                         exchange = aside => match exchange {
-                            Exchange::Answered(report, reply) => self.answered(&report, reply),
+                            Exchange::Answered(report, reply) => self.answered(&report, *reply),
                             failed => return failed,
                         },
                     }
@@ -196,6 +197,8 @@ impl Link {
             }
         }
         self.host.board.answered(report);
+        let heard = self.host.board.files_heard(report, reply.files.as_deref());
+        kept::heard(&self.host, heard);
         self.noted = report.note;
         if self.full {
             tracing::info!(rev = reply.rev, "the link is up");
@@ -239,7 +242,7 @@ impl Link {
             self.dialled.pop_front();
         }
         self.dialled.push_back(open.stream);
-        self.host.spawn(streams::serve(self.host.api.clone(), self.host.folder.clone(), open));
+        self.host.spawn(streams::serve(self.host.clone(), open));
     }
 
     /// From now on nothing is known of the coordinator: the next word to it is everything.

@@ -11,7 +11,7 @@ use greenroom_core::approval::Answer;
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::converge::{Action, Local, LocalCompute};
 use greenroom_core::{
-    ApprovalId, Assignment, Epoch, Ms, Receipt, RunId, SessionId, SessionUid, converge,
+    ApprovalId, Assignment, Epoch, Ms, Receipt, RunId, SessionId, SessionUid, Timestamp, converge,
 };
 use greenroom_protocol::link::ComputeBody;
 use greenroom_shim::control::Control;
@@ -24,6 +24,7 @@ use tokio_util::sync::{CancellationToken, DropGuard};
 use crate::adopt::Left;
 use crate::floor::Floor;
 use crate::host::Host;
+use crate::kept::Awaited;
 use crate::shims::{Met, Talk};
 use crate::tail::Durable;
 
@@ -66,6 +67,10 @@ pub(crate) enum Event {
     Uploaded { epoch: Epoch },
     /// The floor was put on disk, or could not be.
     Recorded(std::io::Result<()>),
+    /// A run has its answer, or has ended without.
+    RunEnded { epoch: Epoch, run: RunId, at: Timestamp },
+    /// What there was to be kept of a run's files is kept, or not.
+    FilesKept,
     /// Somebody on this machine wants everything to stop.
     StopAll { stop: StopOrder, watcher: Watcher },
 }
@@ -107,6 +112,10 @@ pub(crate) struct Compute {
     /// Runs that are to become part of another, in order.
     pub(crate) steers: Vec<Steer>,
     pub(crate) force: Option<Force>,
+    /// The last run whose end was seen while it lived.
+    pub(crate) over: Option<RunId>,
+    /// The files of that run are to be kept when its compute is closed.
+    pub(crate) awaited: Option<Awaited>,
     /// Ends what brings it up: body, workspace, run.
     pub(crate) starting: CancellationToken,
     /// Ends whatever is done for it.
@@ -278,6 +287,8 @@ impl Session {
             Event::Unproven { epoch, evidence } => self.in_doubt(epoch, evidence),
             Event::Uploaded { epoch } => self.uploaded(epoch),
             Event::Recorded(done) => self.floor_recorded(done),
+            Event::RunEnded { epoch, run, at } => self.run_ended(epoch, run, at),
+            Event::FilesKept => self.drop_what_is_done(),
             Event::StopAll { stop, watcher } => self.stop_all(stop, watcher).await,
         }
     }

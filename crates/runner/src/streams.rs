@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::beneath::RelPath;
 use crate::files::{self, Files, Upload};
-use crate::folder::Folder;
+use crate::host::Host;
 use crate::hosted;
 use crate::http::Api;
+use crate::kept::PATIENCE;
+use crate::kept::look::{self, Seen};
 
 /// Bytes of a file that travel at once.
 const CHUNK: usize = 256 << 10;
@@ -25,10 +27,11 @@ const CHUNK: usize = 256 << 10;
 const PUSH: Duration = Duration::from_secs(300);
 
 /// Serves one transfer from beginning to end.
-pub(crate) async fn serve(api: Api, folder: Arc<Folder>, open: OpenStream) {
+pub(crate) async fn serve(host: Arc<Host>, open: OpenStream) {
+    let api = &host.api;
     let reply_to = open.reply_to.clone();
     let stream = open.stream;
-    let body = match answer(&api, folder, open).await {
+    let body = match answer(&host, open).await {
         Ok((head, body)) => framed(head, Some(body)),
         Err(problem) => {
             framed(StreamHead { problem: Some(*problem), ..StreamHead::default() }, None)
@@ -71,12 +74,9 @@ async fn blocking<T: Send + 'static>(f: impl FnOnce() -> Files<T> + Send + 'stat
     })
 }
 
-async fn answer(
-    api: &Api,
-    folder: Arc<Folder>,
-    open: OpenStream,
-) -> Files<(StreamHead, Bytestream)> {
+async fn answer(host: &Host, open: OpenStream) -> Files<(StreamHead, Bytestream)> {
     let OpenStream { stream, uid, reply_to, kind } = open;
+    let (api, folder) = (&host.api, host.folder.clone());
     let whole = folder.clone();
     let root = move || files::workspace(&folder, uid);
     match kind {
@@ -105,6 +105,22 @@ async fn answer(
             let body = futures::stream::once(std::future::ready(Ok(Bytes::from(patch))));
             Ok((sized(length), Box::pin(body)))
         }
+        StreamKind::Kept { run, look } => {
+            let once = || {
+                let (folder, look) = (whole.clone(), look.clone());
+                let cancel = host.cancel.child_token();
+                blocking(move || look::look(&folder, uid, run, &look, &cancel))
+            };
+            let on_its_way = host.kept.is_open(uid);
+            match once().await {
+                // It may be there soon.
+                Err(problem) if on_its_way && problem.code == look::NOT_KEPT => {
+                    let _ = tokio::time::timeout(PATIENCE, host.kept.settled(uid)).await;
+                    seen(once().await?)
+                }
+                done => seen(done?),
+            }
+        }
         StreamKind::Push(request) => {
             let cancel = CancellationToken::new();
             let given_up = cancel.clone();
@@ -130,6 +146,25 @@ async fn answer(
                 blocking(move || Upload::begin(&root()?, &RelPath::parse(&path)?)).await?;
             let file = receive(api, reply_to.as_deref(), stream, file).await?;
             json(&blocking(move || upload.finish(&file)).await?)
+        }
+    }
+}
+
+fn seen(seen: Seen) -> Files<(StreamHead, Bytestream)> {
+    match seen {
+        Seen::List(list) => json(&list),
+        Seen::Stat(info) => json(&info),
+        Seen::Diff(patch) => {
+            let length = patch.len() as u64;
+            let body = futures::stream::once(std::future::ready(Ok(Bytes::from(patch))));
+            Ok((sized(length), Box::pin(body)))
+        }
+        Seen::File(mut child, length) => {
+            let printed = child.stdout.take().map(|out| ReaderStream::with_capacity(out, CHUNK));
+            let printed = futures::stream::iter(printed).flatten();
+            // It ends with whoever reads it.
+            let printed = printed.inspect(move |_| _ = &child);
+            Ok((sized(length), Box::pin(exactly(printed, length))))
         }
     }
 }

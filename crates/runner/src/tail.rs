@@ -7,7 +7,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use greenroom_core::record::Writer;
-use greenroom_core::{Epoch, Receipt, Record, RecordBody, SessionUid};
+use greenroom_core::{Epoch, Receipt, Record, RecordBody, RunId, SessionUid, Timestamp};
 use greenroom_protocol::link::RecordLine;
 use greenroom_shim::journal::{self, Entry, Reader};
 
@@ -135,6 +135,8 @@ pub(crate) struct Batch {
 pub(crate) struct Met {
     /// A receipt, the first time it is met.
     pub(crate) receipt: Option<Box<Receipt>>,
+    /// Runs that have ended, and when. After a rewind they are met again.
+    pub(crate) ended: Vec<(RunId, Timestamp)>,
 }
 
 impl Tail {
@@ -172,9 +174,13 @@ impl Tail {
         for stream in self.streams() {
             let before = stream.sent;
             while let Some(entry) = stream.next()? {
-                if let RecordBody::Receipt { receipt } = &entry.body {
-                    stream.receipt = Some(entry.index);
-                    met.receipt = (!told).then(|| receipt.clone());
+                match &entry.body {
+                    RecordBody::Receipt { receipt } => {
+                        stream.receipt = Some(entry.index);
+                        met.receipt = (!told).then(|| receipt.clone());
+                    }
+                    RecordBody::RunEnded { run, .. } => met.ended.push((*run, entry.at)),
+                    _ => {}
                 }
                 let start = batch.ndjson.len();
                 let index = entry.index;
@@ -273,7 +279,6 @@ fn entry_of(line: RecordLine) -> Option<Entry> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use greenroom_core::Timestamp;
     use greenroom_core::receipt::{EndReason, Means};
     use greenroom_core::record::OutputKind;
     use greenroom_shim::journal::JournalWriter;

@@ -303,6 +303,9 @@ impl Sessions {
             }
             match tail.fill(batch, limit) {
                 Ok(met) => {
+                    for (run, at) in met.ended {
+                        let _ = inbox.send(Event::RunEnded { epoch: key.1, run, at });
+                    }
                     if let Some(receipt) = met.receipt {
                         tell_receipt(inbox, *key, receipt);
                     }

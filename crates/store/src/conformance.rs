@@ -56,6 +56,7 @@ pub const CHECKS: &[Check] = checks![
     link::only_the_home_runner_reports,
     link::many_sessions_append_at_once,
     link::records_free_a_slot_for_the_next_run,
+    link::files_are_told_once,
     parents::a_parent_consents,
     parents::an_end_is_told_once,
     parents::text_behind_a_receipt_is_awaited,

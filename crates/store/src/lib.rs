@@ -11,8 +11,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_core::{
-    AgentName, Assignment, Event, Principal, Record, Refusal, RunId, RunnerId, Seq, Session,
-    SessionId, SessionUid, TokenId,
+    AgentName, Assignment, Event, Principal, Record, Refusal, RunFiles, RunId, RunnerId, Seq,
+    Session, SessionId, SessionUid, TokenId,
 };
 use greenroom_protocol::link::Mark;
 
@@ -119,6 +119,9 @@ pub trait Store: Send + Sync + 'static {
         cursor: Option<String>,
     ) -> Result<Page<RunRow>>;
 
+    /// The run that has begun and was the last to end, up to this entry of a session's log.
+    async fn last_ended(&self, uid: SessionUid, seq: Seq) -> Result<Option<RunId>>;
+
     // The link.
 
     /// A runner joins, or joins anew with the same id.
@@ -145,6 +148,15 @@ pub trait Store: Send + Sync + 'static {
         records: Vec<Record>,
         place: Vec<Candidate>,
     ) -> Result<Vec<Mark>>;
+    /// What a runner kept of the files at the end of a run. Taken once of each run, behind
+    /// its end.
+    async fn take_files(
+        &self,
+        runner: RunnerId,
+        uid: SessionUid,
+        run: RunId,
+        files: RunFiles,
+    ) -> Result<Told>;
     /// The marks of a session's journals.
     async fn marks(&self, uid: SessionUid) -> Result<Vec<Mark>>;
 

@@ -244,6 +244,19 @@ pub struct RunRow {
     pub started_at: Option<Timestamp>,
     /// When it ended.
     pub ended_at: Option<Timestamp>,
+    /// What was kept of the files at its end, as far as that is known.
+    pub files: Option<greenroom_core::RunFiles>,
+}
+
+/// What became of what a runner has told.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Told {
+    /// It need not be told again: it is in the log, or there is no place for it there.
+    Over,
+    /// The run has not ended in the log yet.
+    Early,
+    /// The session is none of this runner's.
+    Nobody,
 }
 
 /// A runner that joins.

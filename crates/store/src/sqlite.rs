@@ -7,6 +7,7 @@ mod copies;
 mod cursor;
 mod draft;
 mod fault;
+mod files;
 mod list;
 mod load;
 mod open;

@@ -60,6 +60,7 @@ suite! {
         only_the_home_runner_reports
         many_sessions_append_at_once
         records_free_a_slot_for_the_next_run
+        files_are_told_once
     }
     parents {
         a_parent_consents

@@ -610,7 +610,8 @@ export interface paths {
         /**
          * Show what a session has changed
          * @description Since it began, in its clone of a git repository: committed or not, new files too. A
-         *     patch that `git apply` takes.
+         *     patch that `git apply` takes. With `run` or `seq` until that moment, as its runner has kept
+         *     it; with `since` only what was changed after the end of that run.
          */
         get: operations["files_diff"];
         put?: never;
@@ -1473,6 +1474,15 @@ export interface components {
             /** @description Path and query, as they stand in the request's first line. */
             target: string;
         };
+        /** @description What a runner has kept of the files at the end of a run. */
+        KeptFiles: {
+            /** @description What was kept. */
+            files: components["schemas"]["RunFiles"];
+            /** @description The run. */
+            run: components["schemas"]["RunId"];
+            /** @description The session. */
+            uid: components["schemas"]["SessionUid"];
+        };
         /** @description What happened to the last run that was handed to a compute. */
         LastRun: {
             outcome?: components["schemas"]["Outcome"] | null;
@@ -1674,6 +1684,7 @@ export interface components {
                 created_at: components["schemas"]["Timestamp"];
                 ended_at?: components["schemas"]["Timestamp"] | null;
                 error?: components["schemas"]["RunError"] | null;
+                files?: components["schemas"]["RunFiles"] | null;
                 /** @description Its identity. */
                 id: components["schemas"]["RunId"];
                 /** @description What it asks, as a document. */
@@ -1853,6 +1864,31 @@ export interface components {
         LoginRequest: {
             /** @description A token, or the code of a one-time link. */
             token: string;
+        };
+        /** @description What to look at of files as they were. */
+        Look: {
+            /** @description A folder: answers JSON `FileList`. */
+            list: {
+                /** @description Path beneath the workspace. */
+                path: string;
+            };
+        } | {
+            /** @description One entry: answers JSON `FileInfo`. */
+            stat: {
+                /** @description Path beneath the workspace. */
+                path: string;
+            };
+        } | {
+            /** @description A regular file: answers its bytes. */
+            read: {
+                /** @description Path beneath the workspace. */
+                path: string;
+            };
+        } | {
+            /** @description What was changed until then: answers a patch. */
+            diff: {
+                since?: components["schemas"]["RunId"] | null;
+            };
         };
         /** @description Our own agent: a model that is called again and again until it needs no tool any more. */
         LoopSpec: {
@@ -2347,6 +2383,7 @@ export interface components {
             created_at: components["schemas"]["Timestamp"];
             ended_at?: components["schemas"]["Timestamp"] | null;
             error?: components["schemas"]["RunError"] | null;
+            files?: components["schemas"]["RunFiles"] | null;
             /** @description Its identity. */
             id: components["schemas"]["RunId"];
             /** @description What it asks, as a document. */
@@ -2382,6 +2419,19 @@ export interface components {
             code: string;
             /** @description What happened, to what, for people. */
             message: string;
+        };
+        /** @description What was kept of the files at a run's end, in a workspace of git. */
+        RunFiles: {
+            /** @description All of them, as this commit of a repository of the runner's own. */
+            commit: string;
+        } | {
+            /** @description Nothing, and why. */
+            reason: {
+                /** @description Stable word: `too_slow`, `too_large`, `no_space`, `no_wait`, `git_failed`. */
+                code: string;
+                /** @description What happened, for people. */
+                message: string;
+            };
         };
         /**
          * Format: uuid
@@ -2454,6 +2504,8 @@ export interface components {
             host: string;
             /** @description How far a session is kept from everything else: `none`, `landlock`, `uid`. */
             isolation: string;
+            /** @description Whether it keeps the files of each run's end, and can be asked for them. */
+            keeps_files?: boolean;
             /** @description Labels for placement. */
             labels?: {
                 [key: string]: string;
@@ -2710,6 +2762,13 @@ export interface components {
             do: "http";
         }) | {
             /** @enum {string} */
+            do: "kept";
+            /** @description What to look at. */
+            look: components["schemas"]["Look"];
+            /** @description The run. */
+            run: components["schemas"]["RunId"];
+        } | {
+            /** @enum {string} */
             do: "remove";
             /** @description Path beneath the workspace. */
             path: string;
@@ -2728,6 +2787,11 @@ export interface components {
              *     generations and revisions may be lower than they were.
              */
             era?: number;
+            /**
+             * @description The runs of whose files the request told and that need not be told again. Absent from
+             *     a coordinator that does not listen to that.
+             */
+            files?: components["schemas"]["RunId"][] | null;
             /** @description Journal indexes that are durable here, for the computes the request named. */
             marks?: components["schemas"]["Mark"][];
             /** @description Transfers to dial. */
@@ -2748,6 +2812,8 @@ export interface components {
             computes?: components["schemas"]["ObservedCompute"][];
             /** @description Takes nothing new. */
             draining?: boolean;
+            /** @description What was kept of the files at ends of runs. Said again until it is acknowledged. */
+            files?: components["schemas"]["KeptFiles"][];
             /**
              * @description The highest epoch closed here, for each session that has one. Said with `full`, so
              *     that a store restored from an older backup hands none of them out again.
@@ -6214,7 +6280,14 @@ export interface operations {
     };
     files_diff: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Until the end of this run, where that was kept: `no_files_kept` else. */
+                run?: string;
+                /** @description Until the end of the run that was the last to end by this entry of the log. */
+                seq?: string;
+                /** @description Since the end of this run; only with `run` or `seq`. */
+                since?: string;
+            };
             header?: never;
             path: {
                 /** @description The session's name */
@@ -6251,7 +6324,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What isn't there, or isn't yours */
+            /** @description `no_files_kept`: nothing was kept of that moment; it says why, and what there is */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6404,6 +6477,10 @@ export interface operations {
             query?: {
                 /** @description Path beneath the workspace; the workspace itself where absent. */
                 path?: string;
+                /** @description As it was at the end of this run, where that was kept: `no_files_kept` else. */
+                run?: string;
+                /** @description As it was at the end of the run that was the last to end by this entry of the log. */
+                seq?: string;
             };
             header?: never;
             path: {
@@ -6441,7 +6518,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What isn't there, or isn't yours */
+            /** @description `no_files_kept`: nothing was kept of that moment; it says why, and what there is */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6508,7 +6585,12 @@ export interface operations {
     };
     files_read: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description As it was at the end of this run, where that was kept: `no_files_kept` else. */
+                run?: string;
+                /** @description As it was at the end of the run that was the last to end by this entry of the log. */
+                seq?: string;
+            };
             header?: never;
             path: {
                 /** @description The session's name */
@@ -6547,7 +6629,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What isn't there, or isn't yours */
+            /** @description `no_files_kept`: nothing was kept of that moment; it says why, and what there is */
             404: {
                 headers: {
                     [name: string]: unknown;
@@ -6987,6 +7069,10 @@ export interface operations {
             query?: {
                 /** @description Path beneath the workspace; the workspace itself where absent. */
                 path?: string;
+                /** @description As it was at the end of this run, where that was kept: `no_files_kept` else. */
+                run?: string;
+                /** @description As it was at the end of the run that was the last to end by this entry of the log. */
+                seq?: string;
             };
             header?: never;
             path: {
@@ -7024,7 +7110,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description What isn't there, or isn't yours */
+            /** @description `no_files_kept`: nothing was kept of that moment; it says why, and what there is */
             404: {
                 headers: {
                     [name: string]: unknown;

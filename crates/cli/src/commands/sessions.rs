@@ -9,6 +9,7 @@ mod files;
 mod http;
 mod logs;
 mod ls;
+mod moment;
 mod push;
 mod resume;
 mod send;

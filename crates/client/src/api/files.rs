@@ -3,6 +3,7 @@
 use std::time::Duration;
 
 use futures::{Stream, StreamExt};
+use greenroom_core::Seq;
 use greenroom_protocol::v1::{FileInfo, Mkdir, PushRequest, Pushed};
 use reqwest::{Body, Method, Response};
 
@@ -57,14 +58,34 @@ impl Upload {
     }
 }
 
+/// A past moment of a session, whose files its runner may have kept. Without either it is now.
+#[derive(Debug, Clone, Default)]
+pub struct Moment {
+    /// The end of this run.
+    pub run: Option<String>,
+    /// The end of the run that was the last to end by this entry of the log.
+    pub seq: Option<Seq>,
+}
+
+impl Moment {
+    fn ask(&self, route: Route) -> Route {
+        route.maybe("run", self.run.as_ref()).maybe("seq", self.seq)
+    }
+}
+
 fn files(session: &str) -> Result<Route, ClientError> {
     Ok(Route::to("v1/sessions").name("session", session)?.then("files"))
 }
 
 impl Client {
     /// What is in a folder; an empty path is the workspace itself.
-    pub async fn files(&self, session: &str, path: &str) -> Result<Listing<FileInfo>, ClientError> {
-        self.list(files(session)?.ask("path", path)).await
+    pub async fn files(
+        &self,
+        session: &str,
+        path: &str,
+        at: &Moment,
+    ) -> Result<Listing<FileInfo>, ClientError> {
+        self.list(at.ask(files(session)?.ask("path", path))).await
     }
 
     /// What a path is.
@@ -72,23 +93,34 @@ impl Client {
         &self,
         session: &str,
         path: &str,
+        at: &Moment,
     ) -> Result<Answer<FileInfo>, ClientError> {
-        self.get(files(session)?.then("stat").ask("path", path)).await
+        self.get(at.ask(files(session)?.then("stat").ask("path", path))).await
     }
 
     /// The bytes of a file.
-    pub async fn file(&self, session: &str, path: &str) -> Result<FileBody, ClientError> {
-        let request =
-            self.request(Method::GET, &files(session)?.then("content").file(path)?, ANYTHING);
-        let silent = || ClientError::Silent { url: self.url().to_owned(), after: BEGIN };
-        let sent = tokio::time::timeout(BEGIN, self.accepted(request)).await;
-        let response = sent.unwrap_or_else(|_| Err(silent()))?;
-        Ok(FileBody { response, client: self.clone() })
+    pub async fn file(
+        &self,
+        session: &str,
+        path: &str,
+        at: &Moment,
+    ) -> Result<FileBody, ClientError> {
+        self.bytes(at.ask(files(session)?.then("content").file(path)?)).await
     }
 
-    /// What a session has changed in its clone, as a patch.
-    pub async fn diff(&self, session: &str) -> Result<FileBody, ClientError> {
+    /// What a session has changed in its clone, as a patch; with `since` only what was
+    /// changed after the end of that run.
+    pub async fn diff(
+        &self,
+        session: &str,
+        at: &Moment,
+        since: Option<&str>,
+    ) -> Result<FileBody, ClientError> {
         let route = Route::to("v1/sessions").name("session", session)?.then("diff");
+        self.bytes(at.ask(route).maybe("since", since)).await
+    }
+
+    async fn bytes(&self, route: Route) -> Result<FileBody, ClientError> {
         let request = self.request(Method::GET, &route, ANYTHING);
         let silent = || ClientError::Silent { url: self.url().to_owned(), after: BEGIN };
         let sent = tokio::time::timeout(BEGIN, self.accepted(request)).await;

@@ -5,9 +5,10 @@ use std::sync::Arc;
 use axum::body::Body as Bytes;
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
-use greenroom_protocol::link::StreamKind;
+use greenroom_core::RunId;
+use greenroom_protocol::link::{Look, StreamKind};
 use greenroom_protocol::{Problem, v1};
-use http::{HeaderValue, StatusCode, header};
+use http::{HeaderName, HeaderValue, StatusCode, header};
 use serde::Deserialize;
 use utoipa_axum::router::OpenApiRouter;
 use utoipa_axum::routes;
@@ -18,6 +19,17 @@ use crate::auth::{Allowed, ToRead, ToUse};
 use crate::error::ApiResult;
 use crate::extract::{Body, Path, Query};
 use crate::service::files::{self, Access, check_path};
+use crate::service::kept::{self, Moment};
+
+/// Which run's end an answer shows.
+const RUN: HeaderName = HeaderName::from_static("greenroom-run");
+
+fn of_run(mut response: Response, run: RunId) -> Response {
+    if let Ok(run) = HeaderValue::from_str(&run.to_string()) {
+        response.headers_mut().insert(RUN, run);
+    }
+    response
+}
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default()
@@ -33,6 +45,30 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 struct PathQuery {
     /// Path beneath the workspace; the workspace itself where absent.
     path: Option<String>,
+    /// As it was at the end of this run, where that was kept: `no_files_kept` else.
+    run: Option<String>,
+    /// As it was at the end of the run that was the last to end by this entry of the log.
+    seq: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct MomentQuery {
+    /// As it was at the end of this run, where that was kept: `no_files_kept` else.
+    run: Option<String>,
+    /// As it was at the end of the run that was the last to end by this entry of the log.
+    seq: Option<u64>,
+}
+
+#[derive(Debug, Default, Deserialize, utoipa::IntoParams)]
+#[into_params(parameter_in = Query)]
+struct DiffQuery {
+    /// Until the end of this run, where that was kept: `no_files_kept` else.
+    run: Option<String>,
+    /// Until the end of the run that was the last to end by this entry of the log.
+    seq: Option<u64>,
+    /// Since the end of this run; only with `run` or `seq`.
+    since: Option<String>,
 }
 
 /// List a folder
@@ -40,6 +76,7 @@ struct PathQuery {
     params(("id" = String, Path, description = "The session's name"), PathQuery),
     responses(
         (status = 200, description = "Its entries", body = v1::List<v1::FileInfo>),
+        (status = 404, description = "`no_files_kept`: nothing was kept of that moment; it says why, and what there is", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It is not a folder", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
 async fn list(
@@ -49,7 +86,13 @@ async fn list(
     Query(query): Query<PathQuery>,
 ) -> ApiResult<Response> {
     let path = query.path.unwrap_or_default();
-    Ok(json(StatusCode::OK, &files::list(&app, &caller, &id, &path).await?))
+    match Moment::of(query.run.as_deref(), query.seq)? {
+        None => Ok(json(StatusCode::OK, &files::list(&app, &caller, &id, &path).await?)),
+        Some(moment) => {
+            let (run, list) = kept::list(&app, &caller, &id, moment, &path).await?;
+            Ok(of_run(json(StatusCode::OK, &list), run))
+        }
+    }
 }
 
 /// Show one entry
@@ -57,6 +100,7 @@ async fn list(
     params(("id" = String, Path, description = "The session's name"), PathQuery),
     responses(
         (status = 200, description = "The entry", body = v1::FileInfo),
+        (status = 404, description = "`no_files_kept`: nothing was kept of that moment; it says why, and what there is", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "A part of the path is not a folder", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
 async fn stat(
@@ -65,7 +109,13 @@ async fn stat(
     Path(id): Path<String>,
     Query(query): Query<PathQuery>,
 ) -> ApiResult<Response> {
-    let kind = StreamKind::Stat { path: check_path(&query.path.unwrap_or_default())? };
+    let path = check_path(&query.path.unwrap_or_default())?;
+    if let Some(moment) = Moment::of(query.run.as_deref(), query.seq)? {
+        let (run, reply) = kept::look(&app, &caller, &id, moment, Look::Stat { path }).await?;
+        let info = files::read_json::<v1::FileInfo>(reply).await?;
+        return Ok(of_run(json(StatusCode::OK, &info), run));
+    }
+    let kind = StreamKind::Stat { path };
     let reply = files::transfer(&app, &caller, &id, Access::Read, kind, None).await?;
     Ok(json(StatusCode::OK, &files::read_json::<v1::FileInfo>(reply).await?))
 }
@@ -99,18 +149,30 @@ async fn mkdir(
 
 /// Read a file
 #[utoipa::path(get, path = "/v1/sessions/{id}/files/content/{*path}", tag = "files",
-    params(("id" = String, Path, description = "The session's name"), ("path" = String, Path, description = "Path beneath the workspace")),
+    params(("id" = String, Path, description = "The session's name"), ("path" = String, Path, description = "Path beneath the workspace"), MomentQuery),
     responses(
         (status = 200, description = "Its bytes", body = String, content_type = "application/octet-stream"),
+        (status = 404, description = "`no_files_kept`: nothing was kept of that moment; it says why, and what there is", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "It is not a regular file", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
 async fn read(
     State(app): State<Arc<App>>,
     Allowed { caller, .. }: Allowed<ToRead>,
     Path((id, path)): Path<(String, String)>,
+    Query(query): Query<MomentQuery>,
 ) -> ApiResult<Response> {
-    let kind = StreamKind::Read { path: check_path(&path)? };
-    let reply = files::transfer(&app, &caller, &id, Access::Read, kind, None).await?;
+    let path = check_path(&path)?;
+    let (run, reply) = match Moment::of(query.run.as_deref(), query.seq)? {
+        None => {
+            let kind = StreamKind::Read { path };
+            (None, files::transfer(&app, &caller, &id, Access::Read, kind, None).await?)
+        }
+        Some(moment) => {
+            let look = Look::Read { path };
+            let (run, reply) = kept::look(&app, &caller, &id, moment, look).await?;
+            (Some(run), reply)
+        }
+    };
     let length = reply.head.length;
     let mut response = Bytes::from_stream(reply.body).into_response();
     let headers = response.headers_mut();
@@ -122,32 +184,55 @@ async fn read(
     if let Some(length) = length {
         headers.insert(header::CONTENT_LENGTH, HeaderValue::from(length));
     }
-    Ok(response)
+    Ok(match run {
+        Some(run) => of_run(response, run),
+        None => response,
+    })
 }
 
 /// Show what a session has changed
 ///
 /// Since it began, in its clone of a git repository: committed or not, new files too. A
-/// patch that `git apply` takes.
+/// patch that `git apply` takes. With `run` or `seq` until that moment, as its runner has kept
+/// it; with `since` only what was changed after the end of that run.
 #[utoipa::path(get, path = "/v1/sessions/{id}/diff", tag = "files",
-    params(("id" = String, Path, description = "The session's name")),
+    params(("id" = String, Path, description = "The session's name"), DiffQuery),
     responses(
         (status = 200, description = "The patch", body = String, content_type = "text/x-diff"),
+        (status = 404, description = "`no_files_kept`: nothing was kept of that moment; it says why, and what there is", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`no_repository`", body = Problem, content_type = "application/problem+json"),
         (status = 504, description = "`runner_unreachable`", body = Problem, content_type = "application/problem+json")))]
 async fn diff(
     State(app): State<Arc<App>>,
     Allowed { caller, .. }: Allowed<ToRead>,
     Path(id): Path<String>,
+    Query(query): Query<DiffQuery>,
 ) -> ApiResult<Response> {
-    let kind = StreamKind::Diff;
-    let reply = files::transfer(&app, &caller, &id, Access::Read, kind, None).await?;
+    let since = query.since.as_deref().map(|since| kept::run_id("since", since)).transpose()?;
+    let (run, reply) = match (Moment::of(query.run.as_deref(), query.seq)?, since) {
+        (Some(moment), since) => {
+            let look = Look::Diff { since };
+            let (run, reply) = kept::look(&app, &caller, &id, moment, look).await?;
+            (Some(run), reply)
+        }
+        (None, None) => {
+            let kind = StreamKind::Diff;
+            (None, files::transfer(&app, &caller, &id, Access::Read, kind, None).await?)
+        }
+        (None, Some(_)) => {
+            let text = "since needs run or seq, which name the moment until which it goes";
+            return Err(Problem::invalid(text).at("since").into());
+        }
+    };
     let mut response = Bytes::from_stream(reply.body).into_response();
     let headers = response.headers_mut();
     headers.insert(header::CONTENT_TYPE, HeaderValue::from_static("text/x-diff"));
     headers.insert(header::CONTENT_DISPOSITION, HeaderValue::from_static("attachment"));
     headers.insert(header::X_CONTENT_TYPE_OPTIONS, HeaderValue::from_static("nosniff"));
-    Ok(response)
+    Ok(match run {
+        Some(run) => of_run(response, run),
+        None => response,
+    })
 }
 
 /// Write a file

@@ -120,7 +120,9 @@ pub(crate) async fn sync(
     if request.since_rev > 0 {
         app.store.acknowledge(id, request.since_rev).await?;
     }
-    let said_something = !request.computes.is_empty() || !request.removed.is_empty();
+    let files = reports::files(app, id, &request.files).await?;
+    let said_something =
+        !request.computes.is_empty() || !request.removed.is_empty() || !request.files.is_empty();
     let wait = Duration::from_millis(request.wait_ms).min(LONGEST_POLL).min(app.runner_ttl / 2);
     let deadline = Instant::now() + wait;
     loop {
@@ -150,6 +152,7 @@ pub(crate) async fn sync(
                 marks: reported.marks,
                 unclaimed: reported.unclaimed,
                 drain,
+                files: Some(files),
             });
         }
         tokio::select! {

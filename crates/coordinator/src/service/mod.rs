@@ -6,6 +6,7 @@ pub(crate) mod files;
 pub(crate) mod following;
 pub(crate) mod history;
 pub(crate) mod hosted;
+pub(crate) mod kept;
 pub(crate) mod link;
 pub(crate) mod policies;
 pub(crate) mod reports;

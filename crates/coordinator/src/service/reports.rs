@@ -5,11 +5,12 @@ use std::sync::Arc;
 
 use greenroom_core::command::Command;
 use greenroom_core::record::{Outcome, Record, RecordBody, RunError, Writer};
-use greenroom_core::{RunnerId, Session, SessionUid};
+use greenroom_core::{RunFiles, RunId, RunnerId, Session, SessionUid};
 use greenroom_protocol::link::{
-    Delta, Floor, Mark, ObservedCompute, ObservedState, RecordLine, RecordsReply, SyncRequest,
+    Delta, Floor, KeptFiles, Mark, ObservedCompute, ObservedState, RecordLine, RecordsReply,
+    SyncRequest,
 };
-use greenroom_store::{Candidate, StoreError, Submission};
+use greenroom_store::{Candidate, StoreError, Submission, Told};
 use serde::Deserialize;
 
 use crate::app::App;
@@ -91,6 +92,40 @@ pub(crate) async fn observed(
         app.runner_changed(runner.id);
     }
     Ok(reported)
+}
+
+/// No more of a runner's words goes into a log.
+const MOST_WORDS: usize = 1000;
+
+/// Takes what a runner has kept of files, and answers what need not be said again.
+pub(crate) async fn files(
+    app: &App,
+    runner: RunnerId,
+    kept: &[KeptFiles],
+) -> ApiResult<Vec<RunId>> {
+    let mut over = Vec::new();
+    for KeptFiles { uid, run, files } in kept {
+        let files = match files {
+            RunFiles::Commit(commit) if !is_commit(commit) => {
+                tracing::warn!(%uid, %run, "a runner names a commit that is none");
+                over.push(*run);
+                continue;
+            }
+            RunFiles::Commit(commit) => RunFiles::Commit(commit.clone()),
+            RunFiles::Reason { code, message } => RunFiles::Reason {
+                code: code.chars().take(64).collect(),
+                message: message.chars().take(MOST_WORDS).collect(),
+            },
+        };
+        if app.store.take_files(runner, *uid, *run, files).await? == Told::Over {
+            over.push(*run);
+        }
+    }
+    Ok(over)
+}
+
+fn is_commit(text: &str) -> bool {
+    matches!(text.len(), 40 | 64) && text.bytes().all(|byte| byte.is_ascii_hexdigit())
 }
 
 /// Journal entries that its runner no longer has and this store never got: a gap in the

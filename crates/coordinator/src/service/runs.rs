@@ -139,6 +139,7 @@ impl Accepted {
                 created_at: self.run.created_at,
                 started_at: none,
                 ended_at: none,
+                files: None,
             },
             held: session.hold.is_some(),
             ahead: views::ahead(session, self.run.id),

@@ -94,6 +94,7 @@ pub(crate) fn run(row: &RunRow) -> v1::Run {
         created_at: row.created_at,
         started_at: row.started_at,
         ended_at: row.ended_at,
+        files: row.files.clone(),
     }
 }
 

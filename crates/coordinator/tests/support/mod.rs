@@ -252,6 +252,7 @@ impl FakeRunner {
             computes: Vec::new(),
             removed: Vec::new(),
             floors: Vec::new(),
+            files: Vec::new(),
         }
     }
 
@@ -368,6 +369,7 @@ pub fn info() -> RunnerInfo {
         slots: None,
         isolation: "none".into(),
         probe: Probe::default(),
+        keeps_files: true,
     }
 }
 

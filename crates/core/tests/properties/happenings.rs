@@ -104,6 +104,9 @@ pub enum Happening {
     Update,
     Say,
     Lost,
+    Kept {
+        run: u128,
+    },
 }
 
 const STOPS: [StopReason; 5] = [
@@ -227,6 +230,7 @@ fn reported() -> impl Strategy<Value = Happening> {
         1 => (epoch(), home()).prop_map(|(floor, home)| Happening::EpochsKnown { floor, home }),
         1 => (0i32..3, home()).prop_map(|(epoch, home)| Happening::Adopt { epoch, home }),
         1 => Just(Happening::Lost),
+        1 => (1u128..8).prop_map(|run| Happening::Kept { run }),
     ]
 }
 
@@ -328,6 +332,9 @@ impl Happening {
                 data: json!({ "stream": "greenroom", "text": "…" }),
                 late: false,
             }),
+            Self::Kept { run: n } => {
+                Command::RunFiles { run: run(n), files: RunFiles::Commit("c".repeat(40)) }
+            }
             Self::Lost => Command::Lost { epoch: last, from: 1, to: 2 },
         }
     }

@@ -3,7 +3,7 @@
 use greenroom_core::fact::Output;
 use greenroom_core::receipt::EndReason;
 use greenroom_core::record::OutputKind;
-use greenroom_core::{Command, Epoch, Fact, RecordBody};
+use greenroom_core::{Command, Epoch, Fact, RecordBody, RunFiles};
 use serde_json::json;
 
 use crate::scene::*;
@@ -70,6 +70,31 @@ fn what_is_lost_for_good_says_so() {
     assert_eq!(scene.told(), ["log_gap"]);
     let scene = scene.does(Command::Lost { epoch: Epoch(1), from: 10, to: 12 });
     assert_eq!(scene.told(), ["log_gap"]);
+}
+
+#[test]
+fn what_was_kept_of_files_is_said_and_changes_nothing_else() {
+    let scene = session().running().closed(EndReason::Exit);
+    let reason = |code: &str, message: &str| RunFiles::Reason {
+        code: code.to_owned(),
+        message: message.to_owned(),
+    };
+    let said = [
+        (RunFiles::Commit("c0".repeat(20)), json!({"run": run(1), "commit": "c0".repeat(20)})),
+        (
+            reason("too_slow", "it took too long"),
+            json!({"run": run(1), "reason": {"code": "too_slow", "message": "it took too long"}}),
+        ),
+    ];
+    for (files, data) in said {
+        let after = scene.clone().does(Command::RunFiles { run: run(1), files });
+        assert_eq!(after.told(), ["run.files"]);
+        let event = after.news[0].to_event(9, at());
+        assert_eq!((event.run, &event.data), (Some(run(1)), &data));
+        assert_eq!(Fact::from_event(&event).expect("a fact"), after.news[0]);
+        assert_eq!(after.stands(), scene.stands());
+        assert_eq!(after.session.generation, scene.session.generation);
+    }
 }
 
 #[test]

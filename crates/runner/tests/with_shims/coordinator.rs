@@ -245,6 +245,7 @@ async fn sync(
             .collect(),
         unclaimed: inner.unknown.iter().copied().filter(|uid| named(*uid)).collect(),
         drain: false,
+        files: None,
     }))
 }
 

@@ -145,6 +145,7 @@ pub fn runner_info(name: &str) -> RunnerInfo {
         slots: None,
         isolation: "none".to_owned(),
         probe: Probe::default(),
+        keeps_files: true,
     }
 }
 

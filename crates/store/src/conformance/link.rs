@@ -4,11 +4,13 @@ use std::sync::Arc;
 
 use greenroom_core::receipt::EndReason;
 use greenroom_core::record::{Outcome, Writer};
-use greenroom_core::{Command, Epoch, Order, Record, RecordBody, RunnerId, SessionUid, Status};
+use greenroom_core::{
+    Command, Epoch, Order, Record, RecordBody, RunFiles, RunId, RunnerId, SessionUid, Status,
+};
 use greenroom_protocol::link::Mark;
 
 use super::fixtures::*;
-use crate::{Store, StoreError, Submission};
+use crate::{Store, StoreError, Submission, Told};
 
 /// A prompt that finds a place is dispatched in its own commit.
 pub async fn a_place_is_committed_with_the_prompt(store: Arc<dyn Store>) {
@@ -240,4 +242,49 @@ pub async fn many_sessions_append_at_once(store: Arc<dyn Store>) {
         assert_eq!(said(&*store, uid).await.len(), 70);
         agrees(&*store, uid).await;
     }
+}
+
+/// What was kept of files is taken behind the end of its run, once, and from its home alone.
+pub async fn files_are_told_once(store: Arc<dyn Store>) {
+    let (home, foreign) = (join(&*store).await, join(&*store).await);
+    let (run, session) = running(&*store, "x", home).await;
+    let uid = session.uid;
+    let commit = RunFiles::Commit("c".repeat(40));
+    let told = |runner, run, files: &RunFiles| store.take_files(runner, uid, run, files.clone());
+    assert_eq!(told(home, run, &commit).await.expect("answers"), Told::Early);
+    let outcome = Outcome::Completed { result: None };
+    let records = vec![
+        record(uid, 1, 1, RecordBody::RunStarted { run }),
+        record(uid, 1, 2, RecordBody::RunEnded { run, outcome }),
+        record(uid, 1, 3, receipt(1, EndReason::Done)),
+    ];
+    store.append(home, records, Vec::new()).await.expect("taken");
+    assert_eq!(told(foreign, run, &commit).await.expect("answers"), Told::Nobody);
+    assert_eq!(told(home, RunId(fresh()), &commit).await.expect("answers"), Told::Over);
+    let other = RunFiles::Reason { code: "too_slow".into(), message: "it took too long".into() };
+    for files in [&commit, &commit, &other] {
+        assert_eq!(told(home, run, files).await.expect("answers"), Told::Over);
+    }
+    let row = store.run(run).await.expect("reads").expect("exists");
+    assert_eq!(row.files, Some(commit));
+    let events = store.events(uid, 1, 1000).await.expect("reads");
+    let said: Vec<_> = events.iter().filter(|event| event.kind == "run.files").collect();
+    assert_eq!(said.len(), 1);
+    assert_eq!((said[0].run, &said[0].data["commit"]), (Some(run), &"c".repeat(40).into()));
+    agrees(&*store, uid).await;
+
+    // The last that had ended is found by any entry from its end on.
+    let end = events.iter().find(|event| event.kind == "run.completed").expect("an end").seq;
+    let found = async |seq| store.last_ended(uid, seq).await.expect("reads");
+    assert_eq!([found(1).await, found(end - 1).await], [None, None]);
+    assert_eq!([found(end).await, found(u64::MAX).await], [Some(run), Some(run)]);
+    // One that never began has no files.
+    let waiting = prompt("never");
+    let never = waiting.run.id;
+    submit(&*store, uid, vec![Command::Prompt(waiting), stop()]).await;
+    let row = store.run(never).await.expect("reads").expect("exists");
+    assert!(row.started_at.is_none() && row.ended_at.is_some(), "{row:?}");
+    assert_eq!(told(home, never, &other).await.expect("answers"), Told::Over);
+    assert_eq!(found(u64::MAX).await, Some(run));
+    assert_eq!(store.run(never).await.expect("reads").expect("exists").files, None);
 }

@@ -19,6 +19,7 @@ const INSERT: &str = "INSERT INTO run (id, sid, status, prompt, input, mode, cal
     VALUES (?, ?, 'queued', ?, ?, ?, ?, ?)";
 const SET_STATUS: &str = "UPDATE run SET status = ? WHERE id = ? AND sid = ?";
 const EDIT: &str = "UPDATE run SET prompt = ?, input = ? WHERE id = ? AND sid = ?";
+const FILES: &str = "UPDATE run SET files = ? WHERE id = ? AND sid = ?";
 const START: &str = "UPDATE run SET status = 'running', started_at = coalesce(started_at, ?) \
     WHERE id = ? AND sid = ?";
 const END: &str = "UPDATE run SET status = ?, result = ?, error_code = ?, error_message = ?, \
@@ -32,11 +33,11 @@ const MOST: u64 = 1 << 53;
 
 const SELECT: &str = "SELECT r.rid, r.id, s.uid, s.name, r.status, r.prompt, r.input, r.mode, \
     r.result, r.error_code, r.error_message, r.input_tokens, r.output_tokens, r.cost_micro_usd, \
-    r.callback, r.created_at, r.started_at, r.ended_at \
+    r.callback, r.created_at, r.started_at, r.ended_at, r.files \
     FROM run r JOIN session s ON s.sid = r.sid WHERE r.id = ?";
 const SELECT_PAGE: &str = "SELECT r.rid, r.id, s.uid, s.name, r.status, r.prompt, r.input, \
     r.mode, r.result, r.error_code, r.error_message, r.input_tokens, r.output_tokens, \
-    r.cost_micro_usd, r.callback, r.created_at, r.started_at, r.ended_at \
+    r.cost_micro_usd, r.callback, r.created_at, r.started_at, r.ended_at, r.files \
     FROM session s JOIN run r ON r.sid = s.sid WHERE s.uid = ? AND r.rid < ? \
     ORDER BY r.rid DESC LIMIT ?";
 
@@ -90,6 +91,10 @@ pub(super) fn project(writes: &mut Writes, sid: i64, fact: &Fact, mode: Mode, at
             end(run, RunStatus::Stopped, None, error);
         }
         Fact::RunWithdrawn { run, .. } => end(run, RunStatus::Withdrawn, None, None),
+        Fact::RunFiles { run, files } => {
+            let files = serde_json::to_string(files).unwrap_or_default();
+            writes.sql(FILES).bind(files).bind(run.0).bind(sid);
+        }
         Fact::Output(output) if output.kind == OutputKind::Usage => {
             if let Some(run) = output.run {
                 let number = |key: &str| output.data.get(key).and_then(Value::as_u64).unwrap_or(0);
@@ -153,6 +158,10 @@ fn row(row: &SqliteRow) -> Result<RunRow> {
         created_at: time(row, "created_at")?,
         started_at: maybe_time(row, "started_at")?,
         ended_at: maybe_time(row, "ended_at")?,
+        files: document(row, "files")?
+            .map(serde_json::from_value)
+            .transpose()
+            .map_err(|error| damaged("what was kept of files", error))?,
     })
 }
 

@@ -5,8 +5,8 @@ use std::sync::Arc;
 
 use async_trait::async_trait;
 use greenroom_core::{
-    AgentName, Assignment, Event, Principal, Record, RunId, RunnerId, Seq, Session, SessionId,
-    SessionUid, TokenId,
+    AgentName, Assignment, Event, Principal, Record, RunFiles, RunId, RunnerId, Seq, Session,
+    SessionId, SessionUid, TokenId,
 };
 use greenroom_protocol::link::Mark;
 
@@ -15,8 +15,8 @@ use crate::*;
 use super::list::Reader;
 use super::writer::{Lane, Probe};
 use super::{
-    agents, append, copies, list, outbox, purge, runners, runs, seen, sessions, spans, tokens,
-    upkeep,
+    agents, append, copies, files, list, outbox, purge, runners, runs, seen, sessions, spans,
+    tokens, upkeep,
 };
 
 impl SqliteStore {
@@ -92,6 +92,20 @@ impl Store for SqliteStore {
         cursor: Option<String>,
     ) -> Result<Page<RunRow>> {
         runs::page(&self.readers, uid, limit, cursor).await
+    }
+
+    async fn last_ended(&self, uid: SessionUid, seq: Seq) -> Result<Option<RunId>> {
+        files::last_ended(&self.readers, uid, seq).await
+    }
+
+    async fn take_files(
+        &self,
+        runner: RunnerId,
+        uid: SessionUid,
+        run: RunId,
+        files: RunFiles,
+    ) -> Result<Told> {
+        self.lanes.ask(Lane::Bulk, files::Take { runner, uid, run, files }).await
     }
 
     async fn enroll_runner(&self, runner: NewRunner) -> Result<()> {

@@ -4,11 +4,12 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use greenroom_client::{Answer, Client, Upload};
+use greenroom_client::{Answer, FileBody, Upload};
 use greenroom_protocol::v1::FileInfo;
 use tokio_util::io::ReaderStream;
 
 use crate::commands::sessions::Whose;
+use crate::commands::sessions::moment::At;
 use crate::context::Context;
 use crate::error::{CliError, Code};
 use crate::human::{ago, bytes, moment};
@@ -20,6 +21,7 @@ use crate::ui::{Row, Table, Tone, Ui};
 Examples:
   greenroom sessions files ls fix-1
   greenroom sessions files get fix-1 report.md > report.md
+  greenroom sessions files get fix-1 report.md --run 0198c0de-… > before.md
   greenroom sessions files put fix-1 notes/task.md < task.md
   greenroom sessions files rm fix-1 build --recursive")]
 pub(crate) struct Args {
@@ -37,6 +39,8 @@ enum Command {
         /// Folder beneath the workspace
         #[arg(default_value = "")]
         path: String,
+        #[command(flatten)]
+        at: At,
     },
     /// Print a file, or save it
     Get {
@@ -46,6 +50,8 @@ enum Command {
         path: String,
         /// Where to save it; standard output if absent or -
         to: Option<PathBuf>,
+        #[command(flatten)]
+        at: At,
     },
     /// Write a file
     Put {
@@ -79,6 +85,8 @@ enum Command {
         id: String,
         /// Path beneath the workspace
         path: String,
+        #[command(flatten)]
+        at: At,
     },
 }
 
@@ -99,10 +107,13 @@ pub(crate) async fn run(context: &Context, whose: &Whose, args: Args) -> Result<
     let (client, ui) = (context.client()?, &context.ui);
     whose.guard(&client, args.command.id()).await?;
     match args.command {
-        Command::Ls { id, path } => {
-            ui.list(&client.files(&id, &path).await?, |file| file.path.clone(), table)?;
+        Command::Ls { id, path, at } => {
+            ui.list(&client.files(&id, &path, &at.into()).await?, |file| file.path.clone(), table)?;
         }
-        Command::Get { id, path, to } => get(ui, &client, &id, &path, to.as_deref()).await?,
+        Command::Get { id, path, to, at } => {
+            let body = client.file(&id, &path, &at.into()).await?;
+            get(ui, body, to.as_deref()).await?;
+        }
         Command::Put { id, path, from } => {
             let upload = upload(from.as_deref()).await?;
             client.put_file(&id, &path, upload).await?;
@@ -120,7 +131,9 @@ pub(crate) async fn run(context: &Context, whose: &Whose, args: Args) -> Result<
             client.make_dir(&id, &path).await?;
             ui.say(format!("Made {path}."));
         }
-        Command::Stat { id, path } => ui.one(&client.file_stat(&id, &path).await?, stat)?,
+        Command::Stat { id, path, at } => {
+            ui.one(&client.file_stat(&id, &path, &at.into()).await?, stat)?;
+        }
     }
     Ok(Code::Done)
 }
@@ -150,14 +163,7 @@ fn stat(file: &FileInfo) -> String {
     )
 }
 
-async fn get(
-    ui: &Ui,
-    client: &Client,
-    id: &str,
-    path: &str,
-    to: Option<&Path>,
-) -> Result<(), CliError> {
-    let mut body = client.file(id, path).await?;
+async fn get(ui: &Ui, mut body: FileBody, to: Option<&Path>) -> Result<(), CliError> {
     let Some(to) = to.filter(|to| *to != Path::new("-")) else {
         while let Some(chunk) = body.chunk().await? {
             ui.data(chunk)?;
