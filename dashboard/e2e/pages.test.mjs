@@ -129,6 +129,41 @@ test("a file is uploaded, and what has changed is shown side by side", async () 
   await page.context().close();
 });
 
+test("a past moment shows the files and changes that it had", async () => {
+  const page = await person(chrome, server);
+  await server.create("gitter", { id: "moments", prompt: "go" });
+  await server.status("moments", "finished");
+  const again = await server.api("POST", "/sessions/moments/runs", { prompt: "again" });
+  await until("both runs have ended", async () => {
+    const run = await server.api("GET", `/runs/${again.id}`);
+    return run.status === "completed" && run.files?.commit !== undefined;
+  });
+  const { items } = await server.api("GET", "/sessions/moments/events?limit=1000");
+  const first = items.find((event) => event.type === "run.completed").seq;
+  const lines = async () => {
+    await page.getByRole("button", { name: /^notes\.md/ }).click();
+    const text = await page.locator("[data-part=file]").innerText();
+    return text.split("\n").filter((line) => line.includes("changed")).length;
+  };
+  await page.at("/sessions/moments?tab=files");
+  assert.equal(await lines(), 2);
+  await page.at(`/sessions/moments?tab=files&seq=${first}`);
+  await page.locator("[data-part=moment]").waitFor();
+  assert.equal(await lines(), 1);
+  assert.equal(await page.getByLabel("Files to upload").count(), 0, "the past is not changed");
+  await page.getByRole("tab", { name: "Changes" }).click();
+  await page.locator("[data-file='notes.md']").waitFor();
+  assert.equal(await page.locator("[data-file='notes.md']").getByText("- changed").count(), 1);
+  // Before a run had ended there are none, and the page says so.
+  await page.at("/sessions/moments?tab=files&seq=2");
+  await page.getByText("The files of this moment are not kept").waitFor();
+  assert.deepEqual(
+    page.faults.filter((fault) => !fault.includes("404")),
+    [],
+  );
+  await page.context().close();
+});
+
 test("a session is started from a form that its agent's schema makes", async () => {
   const page = await person(chrome, server);
   await page.at("/");

@@ -144,21 +144,24 @@ export const healthQuery = queryOptions({
   queryFn: ({ signal }) => get<Health>("/healthz", { signal }),
 });
 
-export const filesQuery = (id: string, path: string) =>
+/** The files of a session: as they are, or as the last run that had ended by `seq` left them. */
+export const filesQuery = (id: string, path: string, seq: number | null) =>
   queryOptions({
-    queryKey: ["files", id, path],
+    queryKey: ["files", id, path, seq ?? "now"],
     queryFn: ({ signal }) =>
-      get<List<FileInfo>>(url(["v1", "sessions", id, "files"], { path: path || undefined }), {
-        signal,
-      }),
-    staleTime: 0,
+      get<List<FileInfo>>(
+        url(["v1", "sessions", id, "files"], { path: path || undefined, seq: seq ?? undefined }),
+        { signal },
+      ),
+    staleTime: seq === null ? 0 : Number.POSITIVE_INFINITY,
+    retry: false,
   });
 
 /** The most of a file that is shown; the rest can be downloaded. */
 export const MOST_SHOWN = 512 * 1024;
 
-export const contentUrl = (id: string, path: string): string =>
-  url(["v1", "sessions", id, "files", "content", ...path.split("/")]);
+export const contentUrl = (id: string, path: string, seq: number | null = null): string =>
+  url(["v1", "sessions", id, "files", "content", ...path.split("/")], { seq: seq ?? undefined });
 
 export const diffQuery = (id: string, seq?: number) =>
   queryOptions({

@@ -4,6 +4,7 @@ import { problemOf } from "@/api/client";
 import { diffQuery } from "@/api/queries";
 import { copy, Empty, ErrorNote, Rows } from "@/ui/bits";
 import { Button, IconButton } from "@/ui/button";
+import { NotKept } from "./NotKept";
 
 const Patch = lazy(() => import("@/rich/Diff"));
 
@@ -21,6 +22,7 @@ export default function Changes({
   if (diff.isPending) return <Rows n={6} height={40} />;
   if (diff.isError) {
     const problem = problemOf(diff.error);
+    if (problem.code === "no_files_kept") return <NotKept problem={problem} />;
     if (problem.code === "no_repository") {
       return (
         <Empty icon="diff" title="The workspace is no clone of a git repository">
@@ -41,7 +43,7 @@ export default function Changes({
       <div className="flex items-center gap-2 border-b px-4 py-1.5 text-dim text-xs">
         {seq === null
           ? "Since the session began"
-          : "As it is now; older trees are not kept by this coordinator"}
+          : `From its beginning to the end of the last run that had ended by entry ${seq}`}
         <span className="ml-auto flex gap-1">
           <IconButton
             icon="copy"

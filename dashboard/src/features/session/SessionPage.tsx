@@ -150,7 +150,7 @@ function OneSession({ id }: { id: string }) {
         >
           <Suspense fallback={<Rows n={6} height={40} />}>
             {tab === "transcript" ? <TranscriptTab view={view} goTo={goTo} /> : null}
-            {tab === "files" ? <Files id={id} session={session} /> : null}
+            {tab === "files" ? <Files id={id} session={session} seq={seq} /> : null}
             {tab === "changes" ? <Changes id={id} seq={seq} version={session.version} /> : null}
             {tab === "runs" ? (
               <Runs

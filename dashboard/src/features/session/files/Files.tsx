@@ -11,21 +11,30 @@ import { Icon } from "@/ui/icons";
 import { Menu } from "@/ui/overlay";
 import { complain, toast } from "@/ui/toast";
 import { useMe } from "../../rights";
+import { isNotKept, NotKept } from "../NotKept";
 
 const Highlight = lazy(() => import("@/rich/Highlight"));
 const Markdown = lazy(() => import("@/rich/Markdown"));
 
 const join = (folder: string, name: string): string => (folder === "" ? name : `${folder}/${name}`);
 
-/** The files of a session: live, and kept when it has ended. */
-export default function Files({ id, session }: { id: string; session: Session }) {
+interface FilesProps {
+  id: string;
+  session: Session;
+  /** The moment whose files are shown; `null` is now. */
+  seq: number | null;
+}
+
+/** The files of a session: live, kept when it has ended, and as they were. */
+export default function Files({ id, session, seq }: FilesProps) {
   const me = useMe();
+  const writes = me.uses && seq === null;
   const [folder, setFolder] = useState("");
   const [file, setFile] = useState<FileInfo | null>(null);
   const [uploading, setUploading] = useState<string | null>(null);
   const [over, setOver] = useState(false);
   const picker = useRef<HTMLInputElement>(null);
-  const list = useQuery(filesQuery(id, folder));
+  const list = useQuery(filesQuery(id, folder, seq));
   const again = () => void queries.invalidateQueries({ queryKey: ["files", id] });
 
   const upload = async (files: FileList | File[]) => {
@@ -69,7 +78,7 @@ export default function Files({ id, session }: { id: string; session: Session })
       className={`flex min-h-0 flex-1 flex-col md:flex-row ${over ? "outline-2 outline-accent outline-dashed -outline-offset-4" : ""}`}
       role="presentation"
       onDragOver={(event) => {
-        if (!me.uses) return;
+        if (!writes) return;
         event.preventDefault();
         setOver(true);
       }}
@@ -77,7 +86,7 @@ export default function Files({ id, session }: { id: string; session: Session })
       onDrop={(event) => {
         event.preventDefault();
         setOver(false);
-        if (me.uses) void upload([...event.dataTransfer.files]);
+        if (writes) void upload([...event.dataTransfer.files]);
       }}
     >
       <div
@@ -109,7 +118,7 @@ export default function Files({ id, session }: { id: string; session: Session })
             ))}
           </nav>
           <IconButton icon="refresh" label="Read again" onClick={again} />
-          {me.uses ? (
+          {writes ? (
             <>
               <IconButton icon="folder" label="New folder" onClick={() => void mkdir()} />
               <IconButton
@@ -132,6 +141,11 @@ export default function Files({ id, session }: { id: string; session: Session })
             </>
           ) : null}
         </div>
+        {seq !== null ? (
+          <p className="border-b px-3 py-1.5 text-dim text-xs" data-part="moment">
+            As the last run that had ended by entry {seq} left them
+          </p>
+        ) : null}
         <div className="min-h-0 flex-1 overflow-y-auto">
           {uploading !== null ? (
             <p
@@ -143,6 +157,8 @@ export default function Files({ id, session }: { id: string; session: Session })
           ) : null}
           {list.isPending ? (
             <Rows n={6} height={32} />
+          ) : list.isError && isNotKept(list.error) ? (
+            <NotKept problem={problemOf(list.error)} />
           ) : list.isError ? (
             problemOf(list.error).status === 404 && session.runner_id == null ? (
               <Empty icon="folder" title="No files yet">
@@ -155,7 +171,7 @@ export default function Files({ id, session }: { id: string; session: Session })
             )
           ) : entries.length === 0 ? (
             <Empty icon="folder" title="An empty folder">
-              {me.uses ? "Drop files here to upload them." : null}
+              {writes ? "Drop files here to upload them." : null}
             </Empty>
           ) : (
             <ul>
@@ -181,7 +197,7 @@ export default function Files({ id, session }: { id: string; session: Session })
                       {info.kind === "file" ? bytes(info.size) : ""}
                     </span>
                   </button>
-                  {me.uses ? (
+                  {writes ? (
                     <Menu
                       trigger={<IconButton icon="more" label={`Actions for ${info.name}`} />}
                       items={[
@@ -190,7 +206,7 @@ export default function Files({ id, session }: { id: string; session: Session })
                               {
                                 label: "Download",
                                 icon: "download" as const,
-                                onSelect: () => download(id, info),
+                                onSelect: () => download(id, info, seq),
                               },
                             ]
                           : []),
@@ -235,9 +251,13 @@ export default function Files({ id, session }: { id: string; session: Session })
                   </>
                 ) : null}
               </span>
-              <IconButton icon="download" label="Download" onClick={() => download(id, file)} />
+              <IconButton
+                icon="download"
+                label="Download"
+                onClick={() => download(id, file, seq)}
+              />
             </div>
-            <FileView id={id} file={file} />
+            <FileView id={id} file={file} seq={seq} />
           </>
         )}
       </div>
@@ -245,9 +265,9 @@ export default function Files({ id, session }: { id: string; session: Session })
   );
 }
 
-function download(id: string, file: FileInfo): void {
+function download(id: string, file: FileInfo, seq: number | null): void {
   const link = document.createElement("a");
-  link.href = contentUrl(id, file.path);
+  link.href = contentUrl(id, file.path, seq);
   link.download = file.name;
   link.click();
 }
@@ -286,9 +306,17 @@ type Content =
   | { kind: "picture"; url: string }
   | { kind: "binary" };
 
-async function read(id: string, file: FileInfo, signal: AbortSignal): Promise<Content> {
+async function read(
+  id: string,
+  file: FileInfo,
+  seq: number | null,
+  signal: AbortSignal,
+): Promise<Content> {
   const ending = file.name.split(".").pop()?.toLowerCase() ?? "";
-  const response = await send(contentUrl(id, file.path), { signal, headers: { accept: "*/*" } });
+  const response = await send(contentUrl(id, file.path, seq), {
+    signal,
+    headers: { accept: "*/*" },
+  });
   if (PICTURES.has(ending) && file.size < 8 * 1024 * 1024) {
     const kind = ending === "jpg" ? "jpeg" : ending;
     return {
@@ -318,11 +346,11 @@ async function read(id: string, file: FileInfo, signal: AbortSignal): Promise<Co
   };
 }
 
-function FileView({ id, file }: { id: string; file: FileInfo }) {
+function FileView({ id, file, seq }: { id: string; file: FileInfo; seq: number | null }) {
   const [raw, setRaw] = useState(false);
   const content = useQuery({
-    queryKey: ["content", id, file.path, file.modified_at, file.size],
-    queryFn: ({ signal }) => read(id, file, signal),
+    queryKey: ["content", id, file.path, file.modified_at, file.size, seq ?? "now"],
+    queryFn: ({ signal }) => read(id, file, seq, signal),
     staleTime: 0,
     gcTime: 30_000,
   });
@@ -349,7 +377,7 @@ function FileView({ id, file }: { id: string; file: FileInfo }) {
         icon="file"
         title="This is no text"
         action={
-          <Button icon="download" onClick={() => download(id, file)}>
+          <Button icon="download" onClick={() => download(id, file, seq)}>
             Download
           </Button>
         }
