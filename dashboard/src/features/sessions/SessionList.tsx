@@ -257,6 +257,7 @@ function FullRow(props: RowProps) {
   const look = chosen ? "bg-chosen" : here ? "bg-hover" : "hover:bg-hover";
   if (small) return <SmallRow {...props} element={element} doing={doing} look={look} />;
   const labels = Object.entries(session.labels);
+  const [first] = labels;
   const { input_tokens, output_tokens, cost_usd } = session.usage;
   const tokens = input_tokens + output_tokens;
   return (
@@ -315,18 +316,24 @@ function FullRow(props: RowProps) {
         {doing}
       </span>
       <span role="gridcell" className="hidden min-w-0 gap-1 overflow-hidden xl:flex">
-        {labels.slice(0, 2).map(([name, value], index) => (
+        {first !== undefined ? (
           <button
-            key={name}
             type="button"
-            className={`min-w-0 ${index > 0 ? "hidden 2xl:inline" : ""}`}
-            onClick={() => props.filterBy({ label: [`${name}=${value}`] })}
-            title={`Only ${name}=${value}`}
+            className="min-w-0"
+            onClick={() => props.filterBy({ label: [first.join("=")] })}
+            title={`Only ${first.join("=")}`}
           >
-            <Label name={name} value={value} />
+            <Label name={first[0]} value={first[1]} />
           </button>
-        ))}
-        {labels.length > 1 ? <More labels={labels} /> : null}
+        ) : null}
+        {labels.length > 1 ? (
+          <span
+            className="self-center text-2xs text-faint"
+            title={labels.map((one) => one.join("=")).join("\n")}
+          >
+            +{labels.length - 1}
+          </span>
+        ) : null}
       </span>
       <span role="gridcell" className="hidden text-right tabular text-dim xl:block">
         {session.pending.runs > 0 ? (
@@ -352,17 +359,6 @@ function FullRow(props: RowProps) {
         <RowMenu session={session} />
       </span>
     </div>
-  );
-}
-
-/** How many labels there are besides those that are shown. */
-function More({ labels }: { labels: readonly [string, string][] }) {
-  const all = labels.map(([name, value]) => `${name}=${value}`).join("\n");
-  return (
-    <span className="self-center text-2xs text-faint" title={all}>
-      <span className="2xl:hidden">+{labels.length - 1}</span>
-      {labels.length > 2 ? <span className="hidden 2xl:inline">+{labels.length - 2}</span> : null}
-    </span>
   );
 }
 
