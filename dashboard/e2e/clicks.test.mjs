@@ -101,10 +101,10 @@ test("a runner is drained, and says how far it is", async () => {
       card.getByRole("button", { name: "Take sessions again" }).click(),
     ]);
     assert.equal(lifted.status(), 200);
-    const said = (await lifted.json()).draining
-      ? "itself says that it drains"
-      : "takes sessions again";
-    await page.getByText(`${runner.name} ${said}`).waitFor();
+    assert.equal((await lifted.json()).draining, false);
+    await page.getByText(`${runner.name} takes sessions again`).waitFor();
+    await card.getByText("draining", { exact: true }).waitFor({ state: "detached" });
+    await apart.status("turned-away", "idle");
     assert.deepEqual(page.faults, []);
   } finally {
     await page.context().close();

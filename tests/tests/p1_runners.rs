@@ -170,6 +170,9 @@ fn p2_a_drained_runner_takes_nothing_new_and_keeps_what_it_has() {
     room.add_runner("two");
     room.api.wait_status(&fresh, "finished");
     assert_eq!(room.api.status(&rested), "queued", "its files are elsewhere");
+    let lift = format!("/v1/runners/{runner}/drain?lift=true");
+    assert_eq!(room.api.post(&lift, json!({})).expect(200)["draining"], false);
+    room.api.wait_status(&rested, "finished");
 }
 
 #[test]

@@ -36,8 +36,6 @@ pub(crate) struct Host {
     pub(crate) leftovers: Leftovers,
     /// What is being kept of files at ends of runs.
     pub(crate) kept: Arc<Kept>,
-    /// Takes nothing new.
-    pub(crate) draining: AtomicBool,
     /// Everything is being stopped: nothing is started any more.
     pub(crate) stopping: AtomicBool,
     /// Ends every task. No agent notices.
@@ -72,7 +70,6 @@ impl Host {
             deltas,
             leftovers: Leftovers::default(),
             kept: Arc::default(),
-            draining: AtomicBool::new(false),
             stopping: AtomicBool::new(false),
             cancel: CancellationToken::new(),
             tasks: TaskTracker::new(),

@@ -6,7 +6,6 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use greenroom_core::{SessionUid, StreamId};
@@ -104,7 +103,8 @@ impl Link {
             since_rev: self.since,
             wait_ms,
             info: (self.full || note.version != self.noted).then(|| self.info(note.text)),
-            draining: self.host.draining.load(Ordering::Acquire),
+            // Whether it drains is a matter of the coordinator's.
+            draining: false,
             full: self.full,
             computes: report.computes.clone(),
             removed: report.removed.clone(),
@@ -206,16 +206,13 @@ impl Link {
             self.full = false;
         }
         self.backoff.reset();
-        let SyncReply { rev, assignments, opens, marks, unclaimed, drain, .. } = reply;
+        let SyncReply { rev, assignments, opens, marks, unclaimed, .. } = reply;
         let (unclaimed, news) = self.host.board.unclaimed(report, &unclaimed);
         for uid in news {
             tracing::warn!(%uid, "the coordinator does not know this session; its compute is kept");
         }
         self.host.uploads.unclaimed(unclaimed);
         self.host.uploads.marks(marks);
-        if drain {
-            self.host.draining.store(true, Ordering::Release);
-        }
         // An answer that was overtaken by a newer one says nothing new.
         if rev >= self.since {
             self.since = rev;

@@ -140,12 +140,6 @@ impl Runner {
         self.host.board.live_count()
     }
 
-    /// Takes nothing new from now on. What runs goes on.
-    pub fn drain(&self) {
-        self.host.draining.store(true, Ordering::Release);
-        self.host.board.nudge();
-    }
-
     /// Stops every compute of this runner through its shim, with or without a coordinator,
     /// and gives the receipts. What could not be proven in time is not among them. Nothing
     /// is started by this runner any more.
