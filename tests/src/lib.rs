@@ -17,6 +17,7 @@ pub mod git;
 pub mod http;
 pub mod invariants;
 pub mod leaks;
+pub mod mcp;
 pub mod procs;
 pub mod proxy;
 pub mod registry;
