@@ -11,6 +11,7 @@ pub mod agents;
 pub mod builder;
 pub mod cli;
 pub mod coding;
+pub mod editor;
 pub mod endpoint;
 pub mod events;
 pub mod git;
