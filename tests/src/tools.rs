@@ -49,3 +49,15 @@ pub fn agentserver() -> PathBuf {
 pub fn mcp(file: &str) -> PathBuf {
     installed("mcp", file)
 }
+
+/// A file of the packages that our own doors and our API are judged by.
+pub fn outward(file: &str) -> PathBuf {
+    installed("outward", file)
+}
+
+/// A program of the Python that writes clients from OpenAPI documents.
+pub fn openapi(program: &str) -> PathBuf {
+    let path = folder().join("openapi/bin").join(program);
+    assert!(path.exists(), "{} is missing: tests/tools/install", path.display());
+    path
+}

@@ -1,13 +1,11 @@
 //! Agents start, watch and stop sessions of their own through our MCP server: a real agent
 //! with a scripted model, and the server by itself.
 
-use std::io::{BufRead, BufReader, Write};
-use std::process::{Child, ChildStdin, ChildStdout, Stdio};
-
 use greenroom_tests::coding::Coding;
 use greenroom_tests::endpoint::{self, Endpoint};
+use greenroom_tests::mcp::Mcp;
 use greenroom_tests::session::id_of;
-use greenroom_tests::{Greenroom, Value, agents, json};
+use greenroom_tests::{Greenroom, agents, json};
 
 /// A real agent is offered the server when its session begins, and its model uses it.
 #[test]
@@ -63,84 +61,14 @@ fn p9_a_real_agent_starts_a_child_and_stops_it() {
     room.api.check("child");
 }
 
-/// The server as an outside client has it.
-struct Server {
-    child: Child,
-    stdin: ChildStdin,
-    stdout: BufReader<ChildStdout>,
-    asked: u64,
-}
-
-impl Server {
-    fn start(room: &Greenroom) -> Self {
-        let mut command = room.command();
-        command.env("GREENROOM_URL", format!("http://{}", room.api.host));
-        command.env("GREENROOM_TOKEN", room.api.token.as_deref().expect("a token"));
-        command.arg("mcp").stdin(Stdio::piped()).stdout(Stdio::piped());
-        let mut child = command.spawn().expect("greenroom mcp starts");
-        let stdin = child.stdin.take().expect("a pipe");
-        let stdout = BufReader::new(child.stdout.take().expect("a pipe"));
-        let mut server = Self { child, stdin, stdout, asked: 0 };
-        let hello = server.ask(
-            "initialize",
-            json!({ "protocolVersion": "2025-06-18", "capabilities": {},
-                "clientInfo": { "name": "a test", "version": "1" } }),
-        );
-        assert_eq!(hello["serverInfo"]["name"], "greenroom", "{hello:#}");
-        server.say(&json!({ "jsonrpc": "2.0", "method": "notifications/initialized" }));
-        server
-    }
-
-    fn say(&mut self, message: &Value) {
-        writeln!(self.stdin, "{message}").expect("it reads");
-    }
-
-    fn ask(&mut self, method: &str, params: Value) -> Value {
-        self.asked += 1;
-        let id = self.asked;
-        self.say(&json!({ "jsonrpc": "2.0", "id": id, "method": method, "params": params }));
-        loop {
-            let mut line = String::new();
-            assert!(self.stdout.read_line(&mut line).expect("it answers") > 0, "it has ended");
-            let answer: Value = serde_json::from_str(&line).expect("JSON");
-            if answer["id"] == id {
-                return answer["result"].clone();
-            }
-        }
-    }
-
-    /// What a tool answers; an error as its words.
-    fn tool(&mut self, name: &str, arguments: Value) -> Result<Value, String> {
-        let answer = self.ask("tools/call", json!({ "name": name, "arguments": arguments }));
-        let text = answer["content"][0]["text"].as_str().expect("text").to_owned();
-        match answer["isError"] == true {
-            true => Err(text),
-            false => Ok(serde_json::from_str(&text).expect("JSON")),
-        }
-    }
-}
-
-impl Drop for Server {
-    fn drop(&mut self) {
-        let _ = self.child.kill();
-        let _ = self.child.wait();
-    }
-}
-
 #[test]
 fn p9_sessions_are_tools() {
     let room = Greenroom::up().agent("echo", agents::echo()).start();
-    let mut server = Server::start(&room);
+    let mut server = Mcp::start(&room);
     let tools = server.ask("tools/list", json!({}));
-    let names: Vec<_> = tools["tools"]
-        .as_array()
-        .expect("a list")
-        .iter()
-        .map(|tool| tool["name"].clone())
-        .collect();
-    assert_eq!(names.len(), 7, "{names:?}");
     for tool in tools["tools"].as_array().expect("a list") {
         assert_eq!(tool["inputSchema"]["type"], "object", "{tool:#}");
+        assert_eq!(tool["outputSchema"]["type"], "object", "{tool:#}");
     }
     let agents = server.tool("list_agents", json!({})).expect("a list").to_string();
     assert!(agents.contains("echo"), "{agents}");

@@ -44,6 +44,7 @@ pub(crate) enum Command {
     Local(commands::local::Args),
     Gc(commands::gc::Args),
     Mcp(commands::mcp::Args),
+    Acp(commands::acp::Args),
     Down(commands::down::Args),
     Doctor(commands::doctor::Args),
     Completions(commands::completions::Args),

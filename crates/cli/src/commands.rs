@@ -1,5 +1,6 @@
 //! The commands, one file each.
 
+pub(crate) mod acp;
 pub(crate) mod admin;
 pub(crate) mod agent_key;
 pub(crate) mod agents;
@@ -40,6 +41,7 @@ pub(crate) async fn run(context: &Context, command: Command) -> Result<Code, Cli
         Command::Agents(args) => agents::run(context, args).await,
         Command::Runners(args) => runners::run(context, args).await,
         Command::Token(args) => token::run(context, args).await,
+        Command::Acp(args) => acp::run(context, args).await,
         Command::Mcp(args) => mcp::run(context, args).await,
         Command::Local(args) => local::run(context, args).await,
         Command::Gc(args) => gc::run(context, args).await,

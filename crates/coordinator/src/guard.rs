@@ -12,7 +12,7 @@ use http::{HeaderMap, Uri, header};
 
 use crate::error::ApiResult;
 
-/// The names this coordinator answers to.
+/// The names that are answered to at an address.
 #[derive(Debug, Clone)]
 pub struct Hosts {
     listen: SocketAddr,
@@ -66,7 +66,7 @@ impl Hosts {
             format!("this is not {said}: the Host header must name the address it listens on"),
         )
         .hint(
-            "use the address that `greenroom up` has printed, or start it with --allowed-host NAME",
+            "use the address it has printed when it started, or start it with --allowed-host NAME",
         )
         .into())
     }
@@ -107,11 +107,7 @@ fn split_port(authority: &str) -> (String, Option<u16>) {
 }
 
 /// Refuses foreign hosts and origins, on every method.
-pub(crate) async fn guard(
-    State(hosts): State<Arc<Hosts>>,
-    request: Request,
-    next: Next,
-) -> Response {
+pub async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
     let checked = hosts
         .check_host(request.uri(), request.headers())
         .and_then(|()| hosts.check_origin(request.headers()));

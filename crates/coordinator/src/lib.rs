@@ -28,4 +28,5 @@ mod tasks;
 mod timers;
 
 pub use config::{Config, Offered, StartError};
+pub use guard::{Hosts, guard};
 pub use server::{Coordinator, start, start_with};

@@ -1276,11 +1276,11 @@ export interface components {
             prompt?: string | null;
             /** @description Lift the hold even while the stop is under way. */
             resume?: boolean | null;
-        } | {
+        } & ({
             prompt: unknown;
         } | {
             input: unknown;
-        };
+        });
         /** @description Body of `POST /v1/sessions`. */
         CreateSession: {
             /** @description Name of the agent, the key of its source, or its URL. */
@@ -1328,22 +1328,32 @@ export interface components {
          */
         DirMode: "copy" | "in_place";
         /** @description How an agent is spoken to. */
-        Driver: (components["schemas"]["CommandSpec"] & {
-            /** @enum {string} */
-            kind: "command";
-        }) | (components["schemas"]["PresetSpec"] & {
-            /** @enum {string} */
-            kind: "preset";
-        }) | (components["schemas"]["AcpSpec"] & {
+        Driver: components["schemas"]["DriverCommand"] | components["schemas"]["DriverPreset"] | components["schemas"]["DriverAcp"] | components["schemas"]["DriverHosted"] | components["schemas"]["DriverLoop"];
+        /** @description An agent that speaks the Agent Client Protocol on its standard streams. */
+        DriverAcp: components["schemas"]["AcpSpec"] & {
             /** @enum {string} */
             kind: "acp";
-        }) | (components["schemas"]["HostedSpec"] & {
+        };
+        /** @description A program: prompt in, text or JSON lines out. */
+        DriverCommand: components["schemas"]["CommandSpec"] & {
+            /** @enum {string} */
+            kind: "command";
+        };
+        /** @description A process that serves HTTP on a port of its own. */
+        DriverHosted: components["schemas"]["HostedSpec"] & {
             /** @enum {string} */
             kind: "hosted";
-        }) | (components["schemas"]["LoopSpec"] & {
+        };
+        /** @description Our own agent: a model and its tools. */
+        DriverLoop: components["schemas"]["LoopSpec"] & {
             /** @enum {string} */
             kind: "loop";
-        });
+        };
+        /** @description A coding agent's own command line: a `command` whose stream is known. */
+        DriverPreset: components["schemas"]["PresetSpec"] & {
+            /** @enum {string} */
+            kind: "preset";
+        };
         /**
          * @description Why a compute ended, as whoever closed it knows it.
          * @enum {string}
@@ -1381,13 +1391,17 @@ export interface components {
             type: string;
         };
         /** @description How a process ended. */
-        Exit: {
+        Exit: components["schemas"]["ExitCode"] | components["schemas"]["ExitSignal"];
+        /** @description With this exit code. */
+        ExitCode: {
             /**
              * Format: int32
              * @description With this exit code.
              */
             code: number;
-        } | {
+        };
+        /** @description By this signal. */
+        ExitSignal: {
             /**
              * Format: int32
              * @description By this signal.
@@ -1465,10 +1479,7 @@ export interface components {
             /** @description The compute it is for, and no other. */
             epoch: components["schemas"]["Epoch"];
             /** @description Its headers, but for those of one connection. */
-            headers: [
-                string,
-                string
-            ][];
+            headers: string[][];
             /** @description Its method. */
             method: string;
             /** @description Path and query, as they stand in the request's first line. */
@@ -1958,25 +1969,31 @@ export interface components {
             writer: components["schemas"]["Writer"];
         };
         /** @description Where an MCP server is. */
-        McpAt: {
-            /** @description A program and its arguments. */
-            stdio: {
-                /** @description The program and its arguments. */
-                command: string[];
-                /** @description Its variables: each is given the value of a variable of the driver's. */
-                env?: {
-                    [key: string]: string;
-                };
+        McpAt: components["schemas"]["McpAtStdio"] | components["schemas"]["McpAtHttp"];
+        /** @description An address that speaks streamable HTTP. */
+        McpAtHttp: {
+            http: components["schemas"]["McpAtHttpBody"];
+        };
+        /** @description An address that speaks streamable HTTP. */
+        McpAtHttpBody: {
+            /** @description Headers: each is given the value of a variable of the driver's. */
+            headers?: {
+                [key: string]: string;
             };
-        } | {
-            /** @description An address that speaks streamable HTTP. */
-            http: {
-                /** @description Headers: each is given the value of a variable of the driver's. */
-                headers?: {
-                    [key: string]: string;
-                };
-                /** @description The address. */
-                url: string;
+            /** @description The address. */
+            url: string;
+        };
+        /** @description A program and its arguments. */
+        McpAtStdio: {
+            stdio: components["schemas"]["McpAtStdioBody"];
+        };
+        /** @description A program and its arguments. */
+        McpAtStdioBody: {
+            /** @description The program and its arguments. */
+            command: string[];
+            /** @description Its variables: each is given the value of a variable of the driver's. */
+            env?: {
+                [key: string]: string;
             };
         };
         /** @description An MCP server: a program spoken to on its standard streams, or an address. */
@@ -2053,20 +2070,28 @@ export interface components {
             uid: components["schemas"]["SessionUid"];
         };
         /** @description How a compute is, as its runner sees it. */
-        ObservedState: {
-            /** @enum {string} */
-            is: "live";
-        } | {
+        ObservedState: components["schemas"]["ObservedStateLive"] | components["schemas"]["ObservedStateClosed"] | components["schemas"]["ObservedStateFenced"] | components["schemas"]["ObservedStateUnproven"];
+        /** @description It is closed, and this is why. Sent ahead of the journal when that is behind. */
+        ObservedStateClosed: {
             /** @enum {string} */
             is: "closed";
             /** @description The evidence. */
             receipt: components["schemas"]["Receipt"];
-        } | {
+        };
+        /** @description It is closed, or a later one is, and the receipt is no longer here. */
+        ObservedStateFenced: {
             /** @description The highest epoch closed here. */
             floor: components["schemas"]["Epoch"];
             /** @enum {string} */
             is: "fenced";
-        } | {
+        };
+        /** @description It lives, or is coming up. */
+        ObservedStateLive: {
+            /** @enum {string} */
+            is: "live";
+        };
+        /** @description It may be gone, and it cannot be proven. */
+        ObservedStateUnproven: {
             /** @description What was found. */
             evidence: string;
             /** @enum {string} */
@@ -2087,7 +2112,26 @@ export interface components {
          * @description What is wanted of a compute. It goes from `Up` to `Down` to `Closed` to `Gone` and
          *     never back: a resume is a new epoch.
          */
-        Order: {
+        Order: components["schemas"]["OrderUp"] | components["schemas"]["OrderDown"] | components["schemas"]["OrderClosed"] | components["schemas"]["OrderGone"];
+        /** @description Its receipt is durable at the coordinator. */
+        OrderClosed: {
+            /** @enum {string} */
+            wanted: "closed";
+        };
+        /** @description It should be ended, with a receipt. */
+        OrderDown: {
+            /** @description How. */
+            stop: components["schemas"]["StopOrder"];
+            /** @enum {string} */
+            wanted: "down";
+        };
+        /** @description The session is removed: its files may go. */
+        OrderGone: {
+            /** @enum {string} */
+            wanted: "gone";
+        };
+        /** @description It should live, and have begun this run. */
+        OrderUp: {
             /** @description Questions that are answered; each answer is fetched by its id. */
             answers?: components["schemas"]["ApprovalId"][];
             cancel?: components["schemas"]["Ms"] | null;
@@ -2096,30 +2140,25 @@ export interface components {
             steers?: components["schemas"]["RunId"][];
             /** @enum {string} */
             wanted: "up";
-        } | {
-            /** @description How. */
-            stop: components["schemas"]["StopOrder"];
-            /** @enum {string} */
-            wanted: "down";
-        } | {
-            /** @enum {string} */
-            wanted: "closed";
-        } | {
-            /** @enum {string} */
-            wanted: "gone";
         };
         /** @description How a run ended. */
-        Outcome: {
+        Outcome: components["schemas"]["OutcomeCompleted"] | components["schemas"]["OutcomeFailed"] | components["schemas"]["OutcomeStopped"];
+        /** @description With an answer. */
+        OutcomeCompleted: {
             /** @description The structured answer, where the agent gives one. */
             result?: unknown;
             /** @enum {string} */
             status: "completed";
-        } | {
+        };
+        /** @description Abnormally. */
+        OutcomeFailed: {
             /** @description What happened. */
             error: components["schemas"]["RunError"];
             /** @enum {string} */
             status: "failed";
-        } | {
+        };
+        /** @description It was stopped. */
+        OutcomeStopped: {
             error?: components["schemas"]["RunError"] | null;
             /** @enum {string} */
             status: "stopped";
@@ -2361,13 +2400,13 @@ export interface components {
             position?: number | null;
             /** @description What it asks, as text. Not beside `input`. */
             prompt?: string | null;
-        } | {
+        } & ({
             prompt: unknown;
         } | {
             input: unknown;
         } | {
             position: unknown;
-        };
+        });
         /**
          * @description What a token allows.
          * @enum {string}
@@ -2726,41 +2765,48 @@ export interface components {
          */
         StreamId: string;
         /** @description What a transfer does, beneath the session's workspace or with its agent. */
-        StreamKind: {
+        StreamKind: components["schemas"]["StreamKindList"] | components["schemas"]["StreamKindStat"] | components["schemas"]["StreamKindRead"] | components["schemas"]["StreamKindWrite"] | components["schemas"]["StreamKindMkdir"] | components["schemas"]["StreamKindDiff"] | components["schemas"]["StreamKindPush"] | components["schemas"]["StreamKindHttp"] | components["schemas"]["StreamKindRemove"];
+        /** @description What the session has changed in its clone: answers a patch. */
+        StreamKindDiff: {
+            /** @enum {string} */
+            do: "diff";
+        };
+        /**
+         * @description A request for the session's agent, which serves HTTP: answers its head, in
+         *     [`StreamHead::http`], and its bytes.
+         */
+        StreamKindHttp: components["schemas"]["HttpRequest"] & {
+            /** @enum {string} */
+            do: "http";
+        };
+        /** @description List a folder: answers JSON `FileList`. */
+        StreamKindList: {
             /** @enum {string} */
             do: "list";
             /** @description Path beneath the workspace. */
             path: string;
-        } | {
-            /** @enum {string} */
-            do: "stat";
-            /** @description Path beneath the workspace. */
-            path: string;
-        } | {
-            /** @enum {string} */
-            do: "read";
-            /** @description Path beneath the workspace. */
-            path: string;
-        } | {
-            /** @enum {string} */
-            do: "write";
-            /** @description Path beneath the workspace. */
-            path: string;
-        } | {
+        };
+        /** @description Make a folder and those above it: answers JSON `FileInfo`. */
+        StreamKindMkdir: {
             /** @enum {string} */
             do: "mkdir";
             /** @description Path beneath the workspace. */
             path: string;
-        } | {
-            /** @enum {string} */
-            do: "diff";
-        } | (components["schemas"]["PushRequest"] & {
+        };
+        /** @description Push what the session has committed: answers JSON `Pushed`. */
+        StreamKindPush: components["schemas"]["PushRequest"] & {
             /** @enum {string} */
             do: "push";
-        }) | (components["schemas"]["HttpRequest"] & {
+        };
+        /** @description Read a regular file: answers its bytes. */
+        StreamKindRead: {
             /** @enum {string} */
-            do: "http";
-        }) | {
+            do: "read";
+            /** @description Path beneath the workspace. */
+            path: string;
+        };
+        /** @description Remove a file or folder. */
+        StreamKindRemove: {
             /** @enum {string} */
             do: "kept";
             /** @description What to look at. */
@@ -2774,6 +2820,20 @@ export interface components {
             path: string;
             /** @description Also a folder that is not empty. */
             recursive: boolean;
+        };
+        /** @description One entry: answers JSON `FileInfo`. */
+        StreamKindStat: {
+            /** @enum {string} */
+            do: "stat";
+            /** @description Path beneath the workspace. */
+            path: string;
+        };
+        /** @description Write a regular file from the bytes of `GET …/streams/{id}`: answers JSON `FileInfo`. */
+        StreamKindWrite: {
+            /** @enum {string} */
+            do: "write";
+            /** @description Path beneath the workspace. */
+            path: string;
         };
         /** @description Answer of `sync`. */
         SyncReply: {
@@ -2885,24 +2945,35 @@ export interface components {
             output_tokens: number;
         };
         /** @description Where the first workspace comes from. */
-        WorkspaceFrom: {
-            /** @enum {string} */
-            from: "empty";
-        } | {
+        WorkspaceFrom: components["schemas"]["WorkspaceFromEmpty"] | components["schemas"]["WorkspaceFromDir"] | components["schemas"]["WorkspaceFromGit"] | components["schemas"]["WorkspaceFromWorktree"];
+        /** @description A folder of the runner's machine. */
+        WorkspaceFromDir: {
             /** @enum {string} */
             from: "dir";
             /** @description Copied at the start, or worked in where it is. */
             mode: components["schemas"]["DirMode"];
             /** @description Absolute path on the runner's machine. */
             path: string;
-        } | {
+        };
+        /** @description An empty folder. */
+        WorkspaceFromEmpty: {
+            /** @enum {string} */
+            from: "empty";
+        };
+        /** @description A clone of a git repository, on a branch of the session's own. */
+        WorkspaceFromGit: {
             /** @enum {string} */
             from: "git";
             /** @description Branch, tag or commit; the repository's own default where absent. */
             ref?: string | null;
             /** @description Its address, or the absolute path of a repository on the runner's machine. */
             url: string;
-        } | {
+        };
+        /**
+         * @description A working tree of a repository on the runner's machine, on a branch of the session's
+         *     own. In agent files: `from: git` with `mode: worktree`.
+         */
+        WorkspaceFromWorktree: {
             /** @enum {string} */
             from: "worktree";
             /** @description Absolute path of the repository. */

@@ -17,8 +17,9 @@ pub(crate) const PATIENCE: Duration = Duration::from_secs(60);
 
 /// How a run that is followed stands.
 #[derive(Debug)]
-struct Course {
-    run: RunId,
+pub(crate) struct Course {
+    /// The run, or the one that it became part of.
+    pub(crate) run: RunId,
     /// It waits for its turn.
     queued: bool,
     /// The queue waits for a person.
@@ -29,7 +30,7 @@ struct Course {
 
 /// How a run ended.
 #[derive(Debug, PartialEq)]
-enum End {
+pub(crate) enum End {
     Completed(Option<Value>),
     Failed(String),
     Stopped,
@@ -39,7 +40,13 @@ enum End {
 }
 
 impl Course {
-    fn see(&mut self, event: &Event) -> Option<End> {
+    /// One that has just been accepted.
+    pub(crate) fn of(run: RunId) -> Self {
+        Self { run, queued: true, held: false, failure: None }
+    }
+
+    /// What an entry of the log means for it.
+    pub(crate) fn see(&mut self, event: &Event) -> Option<End> {
         let mine = event.run == Some(self.run);
         let data = &event.data;
         match event.kind.as_str() {
@@ -96,7 +103,7 @@ pub(crate) async fn follow_run(
     let mut follow = client.follow(session, from, PATIENCE);
     let mut printer = Printer::new(ui, Some(run));
     let mut spinner = Spinner::start(ui, format!("session {session} is starting"));
-    let mut course = Course { run, queued: true, held, failure: None };
+    let mut course = Course { held, ..Course::of(run) };
     let interrupted = tokio::signal::ctrl_c();
     tokio::pin!(interrupted);
     let end = loop {

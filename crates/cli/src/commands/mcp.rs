@@ -1,83 +1,50 @@
-//! `greenroom mcp`: Greenroom as an MCP server on standard input and output, so that an
-//! agent can start, watch and stop sessions. The one module that knows the protocol's crate.
+//! `greenroom mcp`: Greenroom as an MCP server, so that agents and editors can start, watch
+//! and stop sessions.
+//!
+//! * [`tools`]: what is offered, in words and schemas
+//! * [`acts`], [`watch`]: what each does
+//! * [`server`]: the protocol, and its crate
+//! * [`http`]: the door over HTTP
 
+mod acts;
+mod http;
+mod server;
 mod tools;
+mod watch;
 
-use rmcp::model::{
-    CallToolRequestParams, CallToolResponse, CallToolResult, ContentBlock, Implementation,
-    ListToolsResult, PaginatedRequestParams, ServerCapabilities, ServerConfig, Tool,
-};
-use rmcp::service::{RequestContext, RoleServer};
-use rmcp::{ErrorData, ServerHandler, ServiceExt};
+use std::net::SocketAddr;
 
-use self::tools::Tools;
 use crate::context::Context;
 use crate::error::{CliError, Code};
 
-/// Serve MCP on standard input and output: sessions as tools for agents
+/// Serve MCP: sessions as tools for agents and editors
 ///
-/// Inside a session it starts, watches and stops that session's children, and nothing else: its
-/// token allows no more. Elsewhere it does what the given token allows. It can answer no approval.
+/// On standard input and output, or with --listen over streamable HTTP. It does what its token
+/// allows and nothing else: with a person's token what that person may, approvals too; inside a
+/// session, that session's children, and no approval. Over HTTP each request brings a token of
+/// its own, and the server has none.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   claude mcp add greenroom -- greenroom mcp
-  greenroom mcp < /dev/null")]
-pub(crate) struct Args {}
-
-struct Server {
-    tools: Tools,
+  greenroom mcp --listen 127.0.0.1:7071
+  claude mcp add --transport http greenroom http://127.0.0.1:7071/mcp \\
+    --header \"Authorization: Bearer $(cat ~/.local/share/greenroom/token)\"
+  npx @modelcontextprotocol/inspector --cli greenroom mcp --method tools/list")]
+pub(crate) struct Args {
+    /// Serve streamable HTTP at this address, on loopback; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS:PORT", value_parser = http::address)]
+    listen: Option<SocketAddr>,
+    /// Another name it is reached by, as NAME or NAME:PORT, behind a proxy; may be repeated
+    #[arg(long = "allowed-host", value_name = "HOST", requires = "listen")]
+    allowed_hosts: Vec<String>,
 }
 
-impl ServerHandler for Server {
-    fn get_info(&self) -> ServerConfig {
-        let mut info = ServerConfig::default();
-        info.capabilities = ServerCapabilities::builder().enable_tools().build();
-        info.server_info = Implementation::new("greenroom", env!("CARGO_PKG_VERSION"));
-        info.instructions = Some(tools::INSTRUCTIONS.to_owned());
-        info
+pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError> {
+    if let Some(listen) = args.listen {
+        return http::serve(context, listen, &args.allowed_hosts).await;
     }
-
-    async fn list_tools(
-        &self,
-        _request: Option<PaginatedRequestParams>,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<ListToolsResult, ErrorData> {
-        let tools = tools::LIST.iter().map(|tool| {
-            let schema = (tool.schema)().as_object().cloned().unwrap_or_default();
-            Tool::new(tool.name, tool.about, schema)
-        });
-        Ok(ListToolsResult::with_all_items(tools.collect()))
-    }
-
-    async fn call_tool(
-        &self,
-        request: CallToolRequestParams,
-        _context: RequestContext<RoleServer>,
-    ) -> Result<CallToolResponse, ErrorData> {
-        let arguments = serde_json::Value::Object(request.arguments.unwrap_or_default());
-        let done = self.tools.call(&request.name, arguments).await;
-        let text = |text: String| vec![ContentBlock::text(text)];
-        Ok(match done {
-            Ok(value) => CallToolResult::success(text(value.to_string())),
-            // The agent can do something about it; the connection is fine.
-            Err(error) => CallToolResult::error(text(error)),
-        }
-        .into())
-    }
-}
-
-pub(crate) async fn run(context: &Context, _args: Args) -> Result<Code, CliError> {
     let parent = std::env::var("GREENROOM_SESSION").ok().filter(|id| !id.is_empty());
-    let server = Server { tools: Tools { client: context.client()?, parent } };
-    let failed = |error: String| CliError::failed(format!("the MCP connection failed: {error}"));
-    let service = server.serve(rmcp::transport::io::stdio()).await;
-    let service = match service {
-        Ok(service) => service,
-        // Whoever opened it has gone again before a word.
-        Err(rmcp::service::ServerInitializeError::ConnectionClosed(_)) => return Ok(Code::Done),
-        Err(error) => return Err(failed(error.to_string())),
-    };
-    service.waiting().await.map_err(|error| failed(error.to_string()))?;
+    server::over_stdio(context.client()?, parent).await?;
     Ok(Code::Done)
 }

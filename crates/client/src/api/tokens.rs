@@ -1,6 +1,6 @@
 //! Tokens.
 
-use greenroom_protocol::v1::{CreateToken, NewToken, Token};
+use greenroom_protocol::v1::{CreateToken, Login, NewToken, Token};
 use reqwest::Method;
 
 use crate::http::{Answer, Call, Listing};
@@ -8,6 +8,11 @@ use crate::route::Route;
 use crate::{Client, ClientError};
 
 impl Client {
+    /// For whom the client's own token speaks, and with which rights.
+    pub async fn who(&self) -> Result<Answer<Login>, ClientError> {
+        self.get(Route::to("v1/login")).await
+    }
+
     /// All tokens, without their secrets.
     pub async fn tokens(&self) -> Result<Listing<Token>, ClientError> {
         self.list(Route::to("v1/tokens")).await

@@ -10,6 +10,7 @@ mod history;
 mod link;
 mod login;
 mod page;
+mod plain;
 mod push;
 mod requests;
 mod runners;

@@ -215,12 +215,19 @@ fn complete_schemas(schemas: &mut Value) {
         let Some(schema) = all.get_mut(schema) else { continue };
         schema["not"] = both.clone();
         if needs_one {
-            schema["anyOf"] = json!([given("prompt"), given("input")]);
+            schema["allOf"] = one_of_them(&[given("prompt"), given("input")]);
         }
     }
     if let Some(schema) = all.get_mut("ReviseRun") {
-        schema["anyOf"] = json!([given("prompt"), given("input"), given("position")]);
+        schema["allOf"] = one_of_them(&[given("prompt"), given("input"), given("position")]);
     }
+    super::plain::make_plain(all);
+}
+
+/// At least one of these. Behind `allOf`, so that it is a condition on one kind of thing and
+/// not several kinds, of which generators would make a type each.
+fn one_of_them(given: &[Value]) -> Value {
+    json!([{ "anyOf": given }])
 }
 
 /// What a branch and an address look like: the latter with a scheme, or as `user@host:path`,

@@ -10,7 +10,7 @@ mod requests;
 mod session;
 mod terminals;
 mod updates;
-mod wire;
+pub mod wire;
 
 use std::pin::Pin;
 use std::time::Duration;

@@ -1,24 +1,28 @@
-//! JSON-RPC with the agent. The one module that knows the protocol's crate.
+//! JSON-RPC of the Agent Client Protocol, from either side: with an agent, as its client, and
+//! with a client, as an agent. The one module that knows the protocol's crate.
 
 use std::sync::Arc;
 
 use agent_client_protocol as acp;
 use serde_json::{Value, json};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::process::{ChildStdin, ChildStdout};
 use tokio::sync::mpsc;
 use tokio_util::compat::{TokioAsyncReadCompatExt, TokioAsyncWriteCompatExt};
 
 /// The version that is offered and spoken: 1 is what every agent answers.
-pub(super) const VERSION: u16 = 1;
+pub const VERSION: u16 = 1;
 /// The agent wants somebody to log in.
-pub(super) const AUTH_REQUIRED: i32 = -32000;
+pub const AUTH_REQUIRED: i32 = -32000;
 
-/// What the agent answers instead of a result.
+/// What the other side answers instead of a result.
 #[derive(Debug, Clone, PartialEq, thiserror::Error)]
 #[error("{message} ({code})")]
-pub(super) struct RpcError {
-    pub(super) code: i32,
-    pub(super) message: String,
+pub struct RpcError {
+    /// Its JSON-RPC code.
+    pub code: i32,
+    /// What happened.
+    pub message: String,
 }
 
 impl From<acp::Error> for RpcError {
@@ -39,9 +43,9 @@ impl From<acp::Error> for RpcError {
     }
 }
 
-/// What comes from the agent unasked.
+/// What comes from the other side unasked.
 #[derive(Debug)]
-pub(super) enum Incoming {
+pub enum Incoming {
     /// It asks, and waits.
     Request {
         /// The method.
@@ -61,7 +65,7 @@ pub(super) enum Incoming {
 }
 
 /// Where an answer goes.
-pub(super) struct Reply(Box<dyn FnOnce(Result<Value, acp::Error>) + Send>);
+pub struct Reply(Box<dyn FnOnce(Result<Value, acp::Error>) + Send>);
 
 impl std::fmt::Debug for Reply {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -71,17 +75,17 @@ impl std::fmt::Debug for Reply {
 
 impl Reply {
     /// The result.
-    pub(super) fn ok(self, result: Value) {
+    pub fn ok(self, result: Value) {
         (self.0)(Ok(result));
     }
 
     /// An error, by its JSON-RPC code.
-    pub(super) fn error(self, code: i32, message: impl Into<String>) {
+    pub fn error(self, code: i32, message: impl Into<String>) {
         (self.0)(Err(acp::Error::new(code, message)));
     }
 
     /// A result or an error.
-    pub(super) fn with(self, result: Result<Value, RpcError>) {
+    pub fn with(self, result: Result<Value, RpcError>) {
         match result {
             Ok(value) => self.ok(value),
             Err(error) => self.error(error.code, error.message),
@@ -89,65 +93,111 @@ impl Reply {
     }
 }
 
-/// A connection with the agent.
+/// A connection with the other side.
 #[derive(Clone)]
-pub(super) struct Connection(Arc<acp::v1::ConnectionTo<acp::Agent>>);
+pub struct Connection(Peer);
+
+#[derive(Clone)]
+enum Peer {
+    Agent(Arc<acp::v1::ConnectionTo<acp::Agent>>),
+    Client(Arc<acp::v1::ConnectionTo<acp::Client>>),
+}
 
 impl Connection {
-    /// Asks, and waits for the answer.
-    pub(super) async fn call(&self, method: &str, params: Value) -> Result<Value, RpcError> {
+    /// Asks, and waits for the answer. Dropped before there is one, the other side is told
+    /// that none is needed any more.
+    pub async fn call(&self, method: &str, params: Value) -> Result<Value, RpcError> {
         let message = acp::UntypedMessage::new(method, params)?;
-        Ok(self.0.send_request(message).block_task().await?)
+        let sent = match &self.0 {
+            Peer::Agent(to) => to.send_request(message),
+            Peer::Client(to) => to.send_request(message),
+        };
+        Ok(sent.block_task().await?)
     }
 
     /// Tells.
-    pub(super) fn tell(&self, method: &str, params: Value) -> Result<(), RpcError> {
+    pub fn tell(&self, method: &str, params: Value) -> Result<(), RpcError> {
         let message = acp::UntypedMessage::new(method, params)?;
-        Ok(self.0.send_notification(message)?)
+        Ok(match &self.0 {
+            Peer::Agent(to) => to.send_notification(message),
+            Peer::Client(to) => to.send_notification(message),
+        }?)
+    }
+
+    /// Until the other side has closed its end.
+    pub async fn closed(&self) {
+        match &self.0 {
+            Peer::Agent(to) => to.incoming_closed().await,
+            Peer::Client(to) => to.incoming_closed().await,
+        }
     }
 }
 
+/// What a connection of either role hears, into a channel.
+macro_rules! hearing {
+    ($builder:expr, $say:expr) => {{
+        let (asked, told) = ($say.clone(), $say);
+        $builder
+            .on_receive_request(
+                async move |request: acp::UntypedMessage, responder: acp::v1::Responder, _to| {
+                    let reply = Reply(Box::new(move |result| {
+                        // A side that is gone needs no answer.
+                        let _ = responder.respond_with_result(result);
+                    }));
+                    let acp::UntypedMessage { method, params } = request;
+                    let _ = asked.send(Incoming::Request { method, params, reply });
+                    Ok(())
+                },
+                acp::on_receive_request!(),
+            )
+            .on_receive_notification(
+                async move |notification: acp::UntypedMessage, _to| {
+                    let acp::UntypedMessage { method, params } = notification;
+                    let _ = told.send(Incoming::Notification { method, params });
+                    Ok(())
+                },
+                acp::on_receive_notification!(),
+            )
+    }};
+}
+
 /// Speaks with the agent at these pipes as long as `main` runs.
-pub(super) async fn connect<T>(
+pub async fn connect<T>(
     stdin: ChildStdin,
     stdout: ChildStdout,
     main: impl AsyncFnOnce(Connection, mpsc::UnboundedReceiver<Incoming>) -> T,
 ) -> Result<T, RpcError> {
     let (say, said) = mpsc::unbounded_channel();
-    let (asked, told) = (say.clone(), say);
-    let done = acp::Client
-        .v1()
-        .on_receive_request(
-            async move |request: acp::UntypedMessage, responder: acp::v1::Responder, _to| {
-                let reply = Reply(Box::new(move |result| {
-                    // An agent that is gone needs no answer.
-                    let _ = responder.respond_with_result(result);
-                }));
-                let acp::UntypedMessage { method, params } = request;
-                let _ = asked.send(Incoming::Request { method, params, reply });
-                Ok(())
-            },
-            acp::on_receive_request!(),
-        )
-        .on_receive_notification(
-            async move |notification: acp::UntypedMessage, _to| {
-                let acp::UntypedMessage { method, params } = notification;
-                let _ = told.send(Incoming::Notification { method, params });
-                Ok(())
-            },
-            acp::on_receive_notification!(),
-        )
+    let done = hearing!(acp::Client.v1(), say)
         .connect_with(
             acp::ByteStreams::new(stdin.compat_write(), stdout.compat()),
-            async |connection: acp::v1::ConnectionTo<acp::Agent>| {
-                Ok(main(Connection(Arc::new(connection)), said).await)
+            async |to: acp::v1::ConnectionTo<acp::Agent>| {
+                Ok(main(Connection(Peer::Agent(Arc::new(to))), said).await)
             },
         )
         .await?;
     Ok(done)
 }
 
-/// What we are, and what we can.
+/// Speaks as an agent with the client at these streams as long as `main` runs.
+pub async fn answer<T>(
+    stdin: impl AsyncRead + Send + Unpin + 'static,
+    stdout: impl AsyncWrite + Send + Unpin + 'static,
+    main: impl AsyncFnOnce(Connection, mpsc::UnboundedReceiver<Incoming>) -> T,
+) -> Result<T, RpcError> {
+    let (say, said) = mpsc::unbounded_channel();
+    let done = hearing!(acp::Agent.v1(), say)
+        .connect_with(
+            acp::ByteStreams::new(stdout.compat_write(), stdin.compat()),
+            async |to: acp::v1::ConnectionTo<acp::Client>| {
+                Ok(main(Connection(Peer::Client(Arc::new(to))), said).await)
+            },
+        )
+        .await?;
+    Ok(done)
+}
+
+/// What we are as a client, and what we can.
 pub(super) fn initialize() -> Value {
     json!({
         "protocolVersion": VERSION,
