@@ -67,6 +67,8 @@ pub(crate) fn problem_response(problem: &Problem) -> Response {
     if let Some(seconds) = problem.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    // A door says it in words of its own.
+    response.extensions_mut().insert(problem.clone());
     response
 }
 

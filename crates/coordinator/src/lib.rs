@@ -9,6 +9,7 @@ mod app;
 mod auth;
 pub mod clock;
 mod config;
+pub mod doors;
 mod error;
 mod extract;
 mod feed;
@@ -27,4 +28,5 @@ mod tasks;
 mod timers;
 
 pub use config::{Config, Offered, StartError};
+pub use doors::{Door, Doors};
 pub use server::{Coordinator, start, start_with};

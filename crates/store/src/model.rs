@@ -351,6 +351,31 @@ pub struct SourceCopy {
     pub fetched_at: Timestamp,
 }
 
+/// What names a record of a door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoorKey {
+    /// The door.
+    pub door: &'static str,
+    /// What kind of record.
+    pub kind: &'static str,
+    /// Its name among those of its kind.
+    pub id: String,
+}
+
+/// What a door keeps for itself: registries, hooks. What a session, an agent or a run *is*
+/// stands in their own facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoorRecord {
+    /// Its name among those of its kind.
+    pub id: String,
+    /// What the door has written.
+    pub body: String,
+    /// When it was first kept.
+    pub created_at: Timestamp,
+    /// When it was last kept.
+    pub updated_at: Timestamp,
+}
+
 /// A version of an agent as it is kept.
 #[derive(Debug, Clone)]
 pub struct AgentRow {
