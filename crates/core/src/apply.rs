@@ -28,6 +28,7 @@ impl Session {
             limits: created.limits.clone(),
             parent: created.parent,
             parent_id: created.parent_id.clone(),
+            forked_from: created.forked_from.clone(),
             depth: created.depth,
             children: 0,
             callback: created.callback,
@@ -172,7 +173,11 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
         s.updated_at = s.updated_at.max(at);
     }
     match fact {
-        Fact::Created(_) | Fact::Status { .. } | Fact::LogGap { .. } | Fact::Unmatched { .. } => {}
+        Fact::Created(_)
+        | Fact::Inherited(_)
+        | Fact::Status { .. }
+        | Fact::LogGap { .. }
+        | Fact::Unmatched { .. } => {}
         Fact::Output(output) => s.count(output),
         Fact::Updated(changes) => s.update(changes),
         Fact::AgentChanged(changed) => {

@@ -119,6 +119,10 @@ pub trait Store: Send + Sync + 'static {
         cursor: Option<String>,
     ) -> Result<Page<RunRow>>;
 
+    /// Of each of these sessions how often its agent was asked something, and how often it has
+    /// answered. Never reads logs.
+    async fn exchanges(&self, uids: &[SessionUid]) -> Result<Vec<Exchanges>>;
+
     // The link.
 
     /// A runner joins, or joins anew with the same id.

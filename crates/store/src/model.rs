@@ -244,6 +244,15 @@ pub struct RunRow {
     pub ended_at: Option<Timestamp>,
 }
 
+/// What was said between a session's users and its agent, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exchanges {
+    /// Runs that its agent has seen.
+    pub asked: u32,
+    /// Of those, the ones that were answered.
+    pub answered: u32,
+}
+
 /// A runner that joins.
 #[derive(Debug, Clone)]
 pub struct NewRunner {

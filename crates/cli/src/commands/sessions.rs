@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod diff;
 mod files;
+mod fork;
 mod http;
 mod logs;
 mod ls;
@@ -50,6 +51,7 @@ enum Command {
     Logs(logs::Args),
     Stop(stop::Args),
     Resume(resume::Args),
+    Fork(fork::Args),
     Agent(agent::Args),
     Delete(delete::Args),
     Files(files::Args),
@@ -114,6 +116,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
         Command::Logs(args) => logs::run(context, &whose, args).await,
         Command::Stop(args) => stop::run(context, &whose, args).await,
         Command::Resume(args) => resume::run(context, &whose, args).await,
+        Command::Fork(args) => fork::run(context, &whose, args).await,
         Command::Agent(args) => agent::run(context, &whose, args).await,
         Command::Delete(args) => delete::run(context, &whose, args).await,
         Command::Diff(args) => diff::run(context, &whose, args).await,

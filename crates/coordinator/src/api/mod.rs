@@ -5,6 +5,7 @@ mod agents;
 mod approvals;
 mod events;
 mod files;
+mod forks;
 mod health;
 mod history;
 mod link;
@@ -18,6 +19,8 @@ mod sessions;
 pub mod spec;
 mod stop;
 mod tokens;
+
+pub(crate) use sessions::visible;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -50,6 +53,7 @@ pub fn operations() -> OpenApiRouter<Arc<App>> {
         .merge(page::routes())
         .merge(agents::routes())
         .merge(sessions::routes())
+        .merge(forks::routes())
         .merge(stop::routes())
         .merge(runs::routes())
         .merge(approvals::routes())

@@ -94,6 +94,10 @@ impl Store for SqliteStore {
         runs::page(&self.readers, uid, limit, cursor).await
     }
 
+    async fn exchanges(&self, uids: &[SessionUid]) -> Result<Vec<Exchanges>> {
+        runs::exchanges(&self.readers, uids).await
+    }
+
     async fn enroll_runner(&self, runner: NewRunner) -> Result<()> {
         self.lanes.ask(Lane::Control, runners::Enroll(runner)).await
     }
