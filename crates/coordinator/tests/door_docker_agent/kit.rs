@@ -1,4 +1,5 @@
 //! A room with the door open, and what its clients do.
+#![allow(unreachable_pub, reason = "a part of one test binary")]
 
 use futures::StreamExt;
 use futures::stream::BoxStream;

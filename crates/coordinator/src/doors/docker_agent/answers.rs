@@ -47,7 +47,7 @@ enum Verb {
 
 impl Verb {
     /// Also by the names it had.
-    fn of(word: &str) -> Result<Self, Problem> {
+    fn of(word: &str) -> Result<Self, Box<Problem>> {
         Ok(match word {
             "approve" => Self::Once,
             "approve-session" | "approve-autonomous" => Self::Mode(Mode::Autonomous),
@@ -133,7 +133,7 @@ fn one(
     asks: Vec<v1::Approval>,
     id: Option<&str>,
     tool: Option<&str>,
-) -> Result<v1::Approval, Problem> {
+) -> Result<v1::Approval, Box<Problem>> {
     if let Some(id) = id.filter(|id| !id.is_empty()) {
         let shown: String = id.chars().take(80).collect();
         let found = asks.into_iter().find(|ask| ask.id.to_string() == id);
@@ -158,13 +158,13 @@ fn one(
                 ids.len(),
                 ids.join(", ")
             );
-            Err(Problem::new(409, "several_wait", detail))
+            Err(Box::new(Problem::new(409, "several_wait", detail)))
         }
     }
 }
 
-fn nothing_waits(detail: &str) -> Problem {
-    Problem::new(409, "nothing_waits", detail)
+fn nothing_waits(detail: &str) -> Box<Problem> {
+    Box::new(Problem::new(409, "nothing_waits", detail))
 }
 
 #[derive(Debug, Deserialize)]

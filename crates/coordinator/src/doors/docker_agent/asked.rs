@@ -14,8 +14,8 @@ use crate::app::App;
 use crate::error::ApiError;
 
 /// What does not parse.
-pub(super) fn bad(detail: impl Into<String>) -> Problem {
-    Problem::new(400, "bad_request", detail)
+pub(super) fn bad(detail: impl Into<String>) -> Box<Problem> {
+    Box::new(Problem::new(400, "bad_request", detail))
 }
 
 /// A JSON body. Nothing at all reads as `null`.
@@ -30,14 +30,14 @@ impl<T: DeserializeOwned> FromRequest<Arc<App>> for Body<T> {
             .status()
             .as_u16()
         {
-            413 => Problem::new(413, "too_large", "the body is larger than 1 MiB"),
+            413 => Box::new(Problem::new(413, "too_large", "the body is larger than 1 MiB")),
             _ => bad(format!("the body cannot be read: {}", rejection.body_text())),
         })?;
         read(&bytes).map(Self).map_err(Into::into)
     }
 }
 
-fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Problem> {
+fn read<T: DeserializeOwned>(bytes: &[u8]) -> Result<T, Box<Problem>> {
     let nothing = bytes.iter().all(u8::is_ascii_whitespace);
     let text: &[u8] = if nothing { b"null" } else { bytes };
     let mut from = serde_json::Deserializer::from_slice(text);
@@ -76,7 +76,7 @@ impl Message {
     }
 
     /// Its text. What is no text cannot be passed on.
-    pub(super) fn text(&self) -> Result<String, Problem> {
+    pub(super) fn text(&self) -> Result<String, Box<Problem>> {
         let mut pieces: Vec<&str> =
             self.content.as_deref().filter(|text| !text.is_empty()).into_iter().collect();
         for part in self.multi_content.iter().flatten() {
@@ -145,7 +145,7 @@ impl Asked {
     /// Some clients send the whole conversation with each turn. What stands before an answer of
     /// the agent was asked before, and so was what the session knows, in order, from the
     /// beginning. The last message is always new.
-    pub(super) fn prompt(&self, known: &[String]) -> Result<Option<String>, Problem> {
+    pub(super) fn prompt(&self, known: &[String]) -> Result<Option<String>, Box<Problem>> {
         let answered = self.messages.iter().rposition(|message| !message.is_asked());
         let rest = &self.messages[answered.map_or(0, |at| at + 1)..];
         let mut texts: Vec<String> = Vec::new();

@@ -31,7 +31,7 @@ pub(super) struct Several {
 }
 
 impl Several {
-    fn ids(self) -> Result<Vec<String>, Problem> {
+    fn ids(self) -> Result<Vec<String>, Box<Problem>> {
         match self.session_ids.len() {
             0 => Err(bad("session_ids is empty")),
             n if n > MOST => Err(bad(format!("session_ids has {MOST} entries at most"))),

@@ -129,7 +129,7 @@ fn start(since: Option<Seq>, seen_epoch: Option<&str>, now: &str, last: Seq, era
     }
 }
 
-fn position(text: &str, name: &str) -> Result<Seq, Problem> {
+fn position(text: &str, name: &str) -> Result<Seq, Box<Problem>> {
     text.trim().parse().map_err(|_| {
         let shown: String = text.chars().take(40).collect();
         bad(format!("{name}: {shown:?} is not a position in a stream: use a number such as 42"))

@@ -21,7 +21,7 @@ pub(super) struct Permissions {
 
 impl Permissions {
     /// A session's policy with these rules in the place of those it has.
-    pub(super) fn over(self, before: &SessionPolicy) -> Result<SessionPolicy, Problem> {
+    pub(super) fn over(self, before: &SessionPolicy) -> Result<SessionPolicy, Box<Problem>> {
         let rules = |kind: &str, patterns: Option<Vec<String>>| {
             let read = |pattern: String| {
                 read(&pattern).map_err(|why| bad(format!("permissions.{kind}: {why}")))
@@ -74,7 +74,7 @@ fn pattern(rule: &Rule) -> String {
 }
 
 /// What a word for the safety of a session means: mode, and whether nobody is there.
-pub(super) fn safety(word: &str) -> Result<(Option<Mode>, Option<bool>), Problem> {
+pub(super) fn safety(word: &str) -> Result<(Option<Mode>, Option<bool>), Box<Problem>> {
     Ok(match word {
         "" => (None, None),
         "strict" => (Some(Mode::Strict), Some(false)),

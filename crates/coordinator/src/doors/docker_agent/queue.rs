@@ -32,7 +32,7 @@ pub(super) struct Said {
 }
 
 impl Said {
-    fn text(&self) -> Result<String, Problem> {
+    fn text(&self) -> Result<String, Box<Problem>> {
         let texts = self.messages.iter().map(Message::text).collect::<Result<Vec<_>, _>>()?;
         let texts: Vec<String> = texts.into_iter().filter(|text| !text.trim().is_empty()).collect();
         if texts.is_empty() {

@@ -95,7 +95,7 @@ pub(super) struct Template {
 }
 
 impl Template {
-    fn policy(&self) -> Result<Option<SessionPolicy>, Problem> {
+    fn policy(&self) -> Result<Option<SessionPolicy>, Box<Problem>> {
         let mut policy = match &self.permissions {
             Some(permissions) => permissions.clone().over(&SessionPolicy::default())?,
             None => SessionPolicy::default(),
@@ -109,7 +109,7 @@ impl Template {
         Ok((!policy.is_default()).then_some(policy))
     }
 
-    fn limits(&self) -> Result<Option<Limits>, Problem> {
+    fn limits(&self) -> Result<Option<Limits>, Box<Problem>> {
         let most = self.max_iterations.filter(|most| *most != 0);
         let Some(most) = most else { return Ok(None) };
         let iterations = u32::try_from(most)
@@ -118,7 +118,7 @@ impl Template {
     }
 
     /// Refuses what a session of ours does not have.
-    fn check(&self) -> Result<(), Problem> {
+    fn check(&self) -> Result<(), Box<Problem>> {
         if let Some(folder) = self.working_dir.as_deref().filter(|folder| !folder.is_empty()) {
             let shown: String = folder.chars().take(200).collect();
             return Err(bad(format!(
@@ -129,7 +129,7 @@ impl Template {
         }
         if self.agent_model_overrides.as_ref().is_some_and(|overrides| !overrides.is_empty()) {
             let detail = "agent_model_overrides: an agent works with the models of its file";
-            return Err(Problem::new(422, "model_unsupported", detail));
+            return Err(Box::new(Problem::new(422, "model_unsupported", detail)));
         }
         Ok(())
     }

@@ -28,7 +28,7 @@ async fn set_policy(
     app: &Arc<App>,
     caller: &Caller,
     id: &str,
-    change: impl FnOnce(&SessionPolicy) -> Result<SessionPolicy, Problem>,
+    change: impl FnOnce(&SessionPolicy) -> Result<SessionPolicy, Box<Problem>>,
 ) -> ApiResult<v1::Session> {
     let session = sessions::find(app, caller, id).await?;
     let approvals = change(&session.approvals)?;
