@@ -94,6 +94,7 @@ impl Seeded {
             parent_id: None,
             depth: 0,
             callback: false,
+            forked_from: None,
         };
         let prompt = Prompt {
             run: PendingRun { id: run, callback: false, created_at: now() },
@@ -106,7 +107,7 @@ impl Seeded {
             stop: StopId(Uuid::now_v7()),
         };
         let new = NewSession {
-            create: Create { created, prompt: Some(prompt) },
+            create: Create { created, inherited: Vec::new(), prompt: Some(prompt) },
             mode: Mode::Enqueue,
             bounds: TreeBounds { depth: 8, children: 100 },
             place: self.place(),

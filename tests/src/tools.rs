@@ -45,6 +45,14 @@ pub fn agentserver() -> PathBuf {
     path
 }
 
+/// A client of docker-agent's API by others' hands: how it is run.
+pub fn docker_client() -> [PathBuf; 2] {
+    let python = folder().join("dockeragent/bin/python");
+    assert!(python.exists(), "{} is missing: tests/tools/install", python.display());
+    let script = PathBuf::from(env!("CARGO_MANIFEST_DIR")).join("tools/dockeragent/client.py");
+    [python, script]
+}
+
 /// A file of the MCP server's packages.
 pub fn mcp(file: &str) -> PathBuf {
     installed("mcp", file)

@@ -207,6 +207,12 @@ fn tone(kind: &str) -> Tone {
 
 /// What an event says, in words.
 pub(crate) fn summary(event: &Event) -> String {
+    if event.kind == "session.inherited"
+        && let Ok(inner) = serde_json::from_value::<Event>(event.data.clone())
+        && inner.kind != event.kind
+    {
+        return format!("{} {}", inner.kind, summary(&inner)).trim_end().to_owned();
+    }
     let data = &event.data;
     let text = |key: &str| data.get(key).and_then(Value::as_str).unwrap_or_default();
     match event.kind.as_str() {
@@ -234,7 +240,10 @@ pub(crate) fn summary(event: &Event) -> String {
         "session.agent_info" => text("about").to_owned(),
         "session.created" => {
             let agent = data.pointer("/agent/name").and_then(Value::as_str).unwrap_or_default();
-            format!("agent {agent}")
+            match data.pointer("/forked_from/id").and_then(Value::as_str) {
+                Some(from) => format!("agent {agent}, forked from {from}"),
+                None => format!("agent {agent}"),
+            }
         }
         "session.status" => match text("reason") {
             "" => format!("{} → {}", text("from"), text("status")),

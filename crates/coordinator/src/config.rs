@@ -8,6 +8,8 @@ use std::sync::{Arc, OnceLock};
 use greenroom_core::{AgentSpec, Ms};
 use greenroom_store::StoreError;
 
+use crate::doors::Doors;
+
 /// What a coordinator is started with.
 #[derive(Debug, Clone)]
 pub struct Config {
@@ -30,6 +32,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// How long a runner may be silent before its computes are `unreachable`.
     pub runner_ttl: Ms,
+    /// The doors that are open.
+    pub doors: Doors,
 }
 
 impl Default for Config {
@@ -44,6 +48,7 @@ impl Default for Config {
             no_auth: false,
             allowed_hosts: Vec::new(),
             runner_ttl: Ms::secs(20),
+            doors: Doors::new(),
         }
     }
 }

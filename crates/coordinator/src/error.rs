@@ -20,6 +20,12 @@ impl From<Problem> for ApiError {
     }
 }
 
+impl From<Box<Problem>> for ApiError {
+    fn from(problem: Box<Problem>) -> Self {
+        Self(problem)
+    }
+}
+
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
         Problem::new(409, refusal.code(), refusal.to_string()).into()
@@ -67,6 +73,8 @@ pub(crate) fn problem_response(problem: &Problem) -> Response {
     if let Some(seconds) = problem.retry_after {
         headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
     }
+    // A door says it in words of its own.
+    response.extensions_mut().insert(problem.clone());
     response
 }
 

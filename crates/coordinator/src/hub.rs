@@ -187,6 +187,8 @@ impl std::str::FromStr for Cursor {
 
 /// A delta, rendered for both kinds of stream.
 pub struct DeltaFrame {
+    /// What it says.
+    pub delta: Delta,
     plain: Bytes,
     named: Bytes,
 }
@@ -198,7 +200,8 @@ impl DeltaFrame {
         });
         let plain = format!("event: delta\ndata: {data}\n\n").into();
         data["session_id"] = session.as_str().into();
-        Self { plain, named: format!("event: delta\ndata: {data}\n\n").into() }
+        let named = format!("event: delta\ndata: {data}\n\n").into();
+        Self { delta: delta.clone(), plain, named }
     }
 
     /// The frame for this kind of stream.

@@ -10,6 +10,7 @@ mod app;
 mod auth;
 pub mod clock;
 mod config;
+pub mod doors;
 mod error;
 mod extract;
 mod feed;
@@ -28,5 +29,6 @@ mod tasks;
 mod timers;
 
 pub use config::{Config, Offered, StartError};
+pub use doors::{Door, Doors};
 pub use guard::{Hosts, guard};
 pub use server::{Coordinator, start, start_with};

@@ -100,7 +100,7 @@ pub async fn start_with(
     load_agents(&app, references).await?;
 
     let hosts = Arc::new(Hosts::new(address, &config.allowed_hosts));
-    let router = api::router(Arc::clone(&app), hosts);
+    let router = api::router(Arc::clone(&app), hosts, &config.doors);
     let tasks = tasks::start(&app);
     let serving = tokio::spawn(serve(listener, router, app.ending.clone()));
     if config.no_auth {

@@ -25,7 +25,7 @@ enum Right {
 }
 
 /// Every operation of the API. One that is missing here fails the test below.
-const OPERATIONS: [(&str, &str, Right); 65] = [
+const OPERATIONS: [(&str, &str, Right); 66] = [
     ("get", "/", Right::Open),
     ("get", "/login", Right::Open),
     ("get", "/healthz", Right::Open),
@@ -61,6 +61,7 @@ const OPERATIONS: [(&str, &str, Right); 65] = [
     ("delete", "/v1/sessions/{id}", Right::Use),
     ("post", "/v1/sessions/{id}/abandon", Right::Decide),
     ("post", "/v1/sessions/{id}/resume", Right::Decide),
+    ("post", "/v1/sessions/{id}/fork", Right::Decide),
     ("post", "/v1/sessions/{id}/stop", Right::Use),
     ("get", "/v1/sessions/{id}/events", Right::Read),
     ("get", "/v1/sessions/{id}/approvals", Right::Read),

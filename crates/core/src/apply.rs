@@ -28,6 +28,7 @@ impl Session {
             limits: created.limits.clone(),
             parent: created.parent,
             parent_id: created.parent_id.clone(),
+            forked_from: created.forked_from.clone(),
             depth: created.depth,
             children: 0,
             callback: created.callback,
@@ -173,6 +174,7 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
     }
     match fact {
         Fact::Created(_)
+        | Fact::Inherited(_)
         | Fact::Status { .. }
         | Fact::LogGap { .. }
         | Fact::RunFiles { .. }

@@ -325,6 +325,8 @@ pub struct TreeBounds {
 pub struct Create {
     /// Its first fact.
     pub created: crate::fact::Created,
+    /// Entries of the log it was forked from, which are its own conversation.
+    pub inherited: Vec<crate::fact::Event>,
     /// Its first run, if any.
     pub prompt: Option<Prompt>,
 }

@@ -6,6 +6,7 @@
 
 mod agent;
 mod approval;
+mod fork;
 mod life;
 mod prompt;
 mod report;
@@ -30,6 +31,7 @@ pub fn decide(session: &Session, command: Command, now: Now) -> Result<Vec<Fact>
 pub fn create(create: Create, now: Now) -> Result<(Fact, Vec<Fact>), Refusal> {
     let session = Session::begin(&create.created, now.0);
     let mut plan = Plan::on(session, now);
+    plan.fork(create.inherited);
     if let Some(prompt) = create.prompt {
         plan.prompt(prompt)?;
     }

@@ -25,6 +25,10 @@ use crate::value::{Ms, Timestamp};
 pub enum Fact {
     #[serde(rename = "session.created")]
     Created(Box<Created>),
+    /// An entry of the log that it was forked from, where the conversation until then is the
+    /// fork's own.
+    #[serde(rename = "session.inherited")]
+    Inherited(Box<Event>),
     #[serde(rename = "session.updated")]
     Updated(Changes),
     /// Said after every change of status; it changes nothing itself.
@@ -226,6 +230,44 @@ pub struct Created {
     pub depth: u32,
     #[serde(default)]
     pub callback: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<Forked>,
+}
+
+/// What a session was forked from.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+pub struct Forked {
+    /// The session. It may be gone by now.
+    pub uid: SessionUid,
+    /// The name it had.
+    pub id: SessionId,
+    /// The last entry of its log that counts for the fork; 0 for none.
+    pub seq: Seq,
+    /// The run before which it was cut, where one was named.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub before_run: Option<RunId>,
+    /// What became of the conversation until there.
+    pub conversation: ForkedConversation,
+    /// What became of the files.
+    pub workspace: ForkedWorkspace,
+}
+
+/// What a fork has of the conversation.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForkedConversation {
+    /// It is the fork's own: its log has it, as `session.inherited`.
+    Inherited,
+    /// The agent keeps its conversation itself, and begins another.
+    Fresh,
+}
+
+/// What a fork has of the files.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum ForkedWorkspace {
+    /// None of them: its workspace begins as its agent's description says.
+    Fresh,
 }
 
 /// What a PATCH changes; what is absent stays.

@@ -29,6 +29,10 @@ pub struct Limits {
     /// Processes and threads of the whole tree.
     #[serde(deserialize_with = "integer::optional", skip_serializing_if = "Option::is_none")]
     pub pids: Option<u32>,
+    /// Calls of the model that one run of a `loop` agent may take, in the place of what its
+    /// description says.
+    #[serde(deserialize_with = "integer::optional", skip_serializing_if = "Option::is_none")]
+    pub iterations: Option<u32>,
     /// Output kept of one run; what is beyond is counted (`output_gap`). Default 64 MiB.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub output_bytes: Option<Bytes>,
@@ -55,6 +59,7 @@ impl Limits {
             ttl_ms: over.ttl_ms.or(self.ttl_ms),
             memory_bytes: over.memory_bytes.or(self.memory_bytes),
             pids: over.pids.or(self.pids),
+            iterations: over.iterations.or(self.iterations),
             output_bytes: over.output_bytes.or(self.output_bytes),
         }
     }

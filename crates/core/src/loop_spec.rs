@@ -30,6 +30,9 @@ pub struct LoopSpec {
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     #[schema(no_recursion)]
     pub team: BTreeMap<AgentName, LoopSpec>,
+    /// What the file that it stands in with its team calls it, where that is not `root`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub called: Option<AgentName>,
     /// Calls of the model that one run may take; 0 for any number.
     pub max_iterations: u32,
     /// How long a call of the model is tried again before its fault counts.
@@ -72,6 +75,7 @@ impl LoopSpec {
             mcp: BTreeMap::new(),
             sub_agents: Vec::new(),
             team: BTreeMap::new(),
+            called: None,
             max_iterations: Self::MAX_ITERATIONS,
             retry_ms: Self::RETRY,
             compact_at: None,

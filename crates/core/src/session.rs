@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use crate::agent::{AgentPin, AgentPolicy, Graces};
 use crate::approval::{Policies, Policy, SessionPolicy};
 use crate::assignment::{Assignment, Order, StopOrder};
+use crate::fact::Forked;
 use crate::ids::*;
 use crate::limits::Limits;
 use crate::receipt::{Receipt, StopReason};
@@ -52,6 +53,9 @@ pub struct Session {
     /// The name that session had.
     #[serde(default)]
     pub parent_id: Option<SessionId>,
+    /// What it was forked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<Forked>,
     /// How many parents are above it.
     pub depth: u32,
     /// Children that exist.

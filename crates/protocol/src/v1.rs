@@ -14,9 +14,11 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+mod fork;
 mod person;
 mod push;
 
+pub use fork::*;
 pub use person::*;
 pub use push::*;
 
@@ -100,6 +102,9 @@ pub struct Session {
     pub runner_id: Option<RunnerId>,
     /// The session that created it.
     pub parent_id: Option<SessionId>,
+    /// What it was forked from.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub forked_from: Option<greenroom_core::fact::Forked>,
     /// The head run.
     pub run_id: Option<RunId>,
     /// How the head run stands.

@@ -70,6 +70,7 @@ pub const CHECKS: &[Check] = checks![
     rest::sources_are_kept,
     rest::spans_keep_their_order,
     rest::what_was_seen_is_kept,
+    rest::records_of_doors_are_kept,
     rest::purge_removes_what_is_left,
     rest::a_closed_store_refuses_writes,
 ];

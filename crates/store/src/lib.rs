@@ -12,7 +12,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom_core::{
     AgentName, Assignment, Event, Principal, Record, Refusal, RunFiles, RunId, RunnerId, Seq,
-    Session, SessionId, SessionUid, TokenId,
+    Session, SessionId, SessionUid, Timestamp, TokenId,
 };
 use greenroom_protocol::link::Mark;
 
@@ -121,6 +121,9 @@ pub trait Store: Send + Sync + 'static {
 
     /// The run that has begun and was the last to end, up to this entry of a session's log.
     async fn last_ended(&self, uid: SessionUid, seq: Seq) -> Result<Option<RunId>>;
+    /// Of each of these sessions how often its agent was asked something, and how often it has
+    /// answered. Never reads logs.
+    async fn exchanges(&self, uids: &[SessionUid]) -> Result<Vec<Exchanges>>;
 
     // The link.
 
@@ -206,6 +209,24 @@ pub trait Store: Send + Sync + 'static {
     async fn source_copy(&self, source: &str) -> Result<Option<SourceCopy>>;
     /// Keeps what it says now, in the place of what it said before.
     async fn keep_source_copy(&self, copy: SourceCopy) -> Result<()>;
+
+    // Doors.
+
+    /// Keeps a record of a door, in the place of one of the same key; with `new`, only where
+    /// there is none. Answers whether it was kept.
+    async fn put_door_record(
+        &self,
+        key: DoorKey,
+        body: String,
+        at: Timestamp,
+        new: bool,
+    ) -> Result<bool>;
+    /// A record of a door.
+    async fn door_record(&self, key: &DoorKey) -> Result<Option<DoorRecord>>;
+    /// All records of a kind, oldest first.
+    async fn door_records(&self, door: &str, kind: &str) -> Result<Vec<DoorRecord>>;
+    /// Removes a record. Answers whether there was one.
+    async fn remove_door_record(&self, key: DoorKey) -> Result<bool>;
 
     // Tokens. Only hashes are kept.
 

@@ -259,6 +259,15 @@ pub enum Told {
     Nobody,
 }
 
+/// What was said between a session's users and its agent, counted.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Exchanges {
+    /// Runs that its agent has seen.
+    pub asked: u32,
+    /// Of those, the ones that were answered.
+    pub answered: u32,
+}
+
 /// A runner that joins.
 #[derive(Debug, Clone)]
 pub struct NewRunner {
@@ -364,6 +373,31 @@ pub struct SourceCopy {
     pub text: String,
     /// When it was last reached and said so.
     pub fetched_at: Timestamp,
+}
+
+/// What names a record of a door.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoorKey {
+    /// The door.
+    pub door: &'static str,
+    /// What kind of record.
+    pub kind: &'static str,
+    /// Its name among those of its kind.
+    pub id: String,
+}
+
+/// What a door keeps for itself: registries, hooks. What a session, an agent or a run *is*
+/// stands in their own facts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct DoorRecord {
+    /// Its name among those of its kind.
+    pub id: String,
+    /// What the door has written.
+    pub body: String,
+    /// When it was first kept.
+    pub created_at: Timestamp,
+    /// When it was last kept.
+    pub updated_at: Timestamp,
 }
 
 /// A version of an agent as it is kept.

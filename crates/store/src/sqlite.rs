@@ -5,6 +5,7 @@ mod append;
 mod cache;
 mod copies;
 mod cursor;
+mod doors;
 mod draft;
 mod fault;
 mod files;

@@ -78,6 +78,7 @@ suite! {
         sources_are_kept
         spans_keep_their_order
         what_was_seen_is_kept
+        records_of_doors_are_kept
         purge_removes_what_is_left
         a_closed_store_refuses_writes
     }

@@ -715,6 +715,28 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/sessions/{id}/fork": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Fork a session
+         * @description Makes a session of the same agent that begins with the conversation until a place in it:
+         *     for agents of driver `loop` that is its own history, other agents keep theirs themselves
+         *     and begin a fresh one, and `forked_from` says which. Its workspace is a fresh one.
+         */
+        post: operations["sessions_fork"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/sessions/{id}/http/{path}": {
         parameters: {
             query?: never;
@@ -1435,6 +1457,50 @@ export interface components {
             /** @description The session. */
             uid: components["schemas"]["SessionUid"];
         };
+        /** @description What a session was forked from. */
+        Forked: {
+            before_run?: components["schemas"]["RunId"] | null;
+            /** @description What became of the conversation until there. */
+            conversation: components["schemas"]["ForkedConversation"];
+            /** @description The name it had. */
+            id: components["schemas"]["SessionId"];
+            /** @description The last entry of its log that counts for the fork; 0 for none. */
+            seq: components["schemas"]["u64"];
+            /** @description The session. It may be gone by now. */
+            uid: components["schemas"]["SessionUid"];
+            /** @description What became of the files. */
+            workspace: components["schemas"]["ForkedWorkspace"];
+        };
+        /**
+         * @description What a fork has of the conversation.
+         * @enum {string}
+         */
+        ForkedConversation: "inherited" | "fresh";
+        /**
+         * @description What a fork has of the files.
+         * @enum {string}
+         */
+        ForkedWorkspace: "fresh";
+        /**
+         * @description Body of `POST /v1/sessions/{id}/fork`; may be absent. Without a place to cut at, all of the
+         *     conversation until now counts.
+         */
+        ForkSession: {
+            /**
+             * Format: int32
+             * @description Cut before this message of the user, counted from 0.
+             */
+            before_message?: number | null;
+            before_run?: components["schemas"]["RunId"] | null;
+            /** @description A name for the fork; made up if absent. */
+            id?: string | null;
+            /** @description Labels; those of the session if absent. */
+            labels?: {
+                [key: string]: string;
+            } | null;
+            /** @description A line for people; that of the session with `(fork N)` behind it if absent. */
+            title?: string | null;
+        };
         /**
          * Format: int64
          * @description Counts the changes of what a session's runner has been told. A runner ignores
@@ -1515,6 +1581,13 @@ export interface components {
         /** @description Limits of a session. What is absent is unlimited, but for `start` and `output`. */
         Limits: {
             idle_ms?: number | null;
+            /**
+             * Format: int32
+             * @description Calls of the model that one run of a `loop` agent may take, in the place of what its
+             *     description says.
+             * @default null
+             */
+            iterations: number | null;
             /** @default null */
             memory_bytes: components["schemas"]["Bytes"] | null;
             /** @default null */
@@ -1792,6 +1865,7 @@ export interface components {
                 /** @description Its latest compute; 0 before the first. */
                 epoch: components["schemas"]["Epoch"];
                 expires_at?: components["schemas"]["Timestamp"] | null;
+                forked_from?: components["schemas"]["Forked"] | null;
                 /** @description Whether its queue waits for a person. */
                 hold: boolean;
                 /** @description The caller's name for it. */
@@ -1909,6 +1983,7 @@ export interface components {
             add_environment_info?: boolean;
             /** @description Files of the workspace that are added to the instruction, where they are there. */
             add_prompt_files?: string[];
+            called?: components["schemas"]["AgentName"] | null;
             /** @description Prompts by name: `/NAME words` stands for the text, with `$1`, `$2`, `${args}` filled in. */
             commands?: {
                 [key: string]: string;
@@ -2601,6 +2676,7 @@ export interface components {
             /** @description Its latest compute; 0 before the first. */
             epoch: components["schemas"]["Epoch"];
             expires_at?: components["schemas"]["Timestamp"] | null;
+            forked_from?: components["schemas"]["Forked"] | null;
             /** @description Whether its queue waits for a person. */
             hold: boolean;
             /** @description The caller's name for it. */
@@ -7237,6 +7313,117 @@ export interface operations {
             };
             /** @description `runner_unreachable` */
             504: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    sessions_fork: {
+        parameters: {
+            query?: never;
+            header?: {
+                /** @description Makes a repetition answer the same for 7 days */
+                "Idempotency-Key"?: string;
+            };
+            path: {
+                /** @description The session's name */
+                id: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: {
+            content: {
+                "application/json": components["schemas"]["ForkSession"] | null;
+            };
+        };
+        responses: {
+            /** @description The fork */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["Session"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `session_not_found`, `run_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `session_exists`, `session_deleting`, `fork_too_large`, `idempotency_conflict` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };

@@ -50,6 +50,26 @@ describe("a transcript", () => {
     ]);
   });
 
+  it("shows what a fork has inherited as what it is", () => {
+    const said = [
+      event("run.queued", { run: { id: "r1" }, prompt: "go", by: "ann" }),
+      event("run.started", { run: "r1" }),
+      event("tool_call", { id: "1", tool: "shell" }),
+      event("tool_result", { id: "1", output: "ok" }),
+      event("message", { role: "agent", text: "done\n" }),
+    ];
+    const plain = transcriptOf(said).list();
+    const inherited = transcriptOf(
+      said.map((one) => ({
+        ...event("session.inherited", { ...one }, null),
+        seq: one.seq,
+        at: one.at,
+      })),
+    ).list();
+    expect(inherited).toEqual(plain);
+    expect(inherited.map((block) => block.kind)).toEqual(["line", "prompt", "tool", "message"]);
+  });
+
   it("keeps what it has given out as it was", () => {
     const transcript = transcriptOf([event("message", { role: "agent", text: "a\n" })]);
     const before = transcript.list();

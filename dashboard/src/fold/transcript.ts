@@ -94,6 +94,8 @@ export class Transcript {
   push(event: LogEvent): void {
     const d = event.data;
     switch (event.type) {
+      case "session.inherited":
+        return this.inherited(event);
       case "message":
         return this.message(event);
       case "thought":
@@ -148,6 +150,18 @@ export class Transcript {
     const index = this.blocks.length - 1;
     const block = this.blocks[index] as Block;
     this.replace(index, { ...block, ...change, to: event.seq, until: event.at } as Block);
+  }
+
+  /** An entry of the log that this one was forked from, at its place here. */
+  private inherited(event: LogEvent): void {
+    const { type, at, run, data } = event.data;
+    if (typeof type !== "string" || type === event.type) return;
+    const said = {
+      at: text(at) ?? event.at,
+      run: text(run),
+      data: (data ?? {}) as LogEvent["data"],
+    };
+    this.push({ ...event, ...said, type });
   }
 
   private message(event: LogEvent): void {

@@ -1,5 +1,7 @@
 //! `greenroom serve`.
 
+use greenroom_coordinator::Doors;
+
 use crate::commands::serving::{Options, Serving};
 use crate::context::Context;
 use crate::ending::Signals;
@@ -21,7 +23,7 @@ pub(crate) struct Args {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError> {
     let mut signals = Signals::listen()?;
-    let serving = Serving::start(context, args.options, Vec::new()).await?;
+    let serving = Serving::start(context, args.options, Vec::new(), Doors::new()).await?;
     serving.say_ready(context).await?;
     signals.next().await;
     serving.end().await;

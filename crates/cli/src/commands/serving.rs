@@ -3,7 +3,7 @@
 use std::net::{SocketAddr, ToSocketAddrs};
 use std::sync::Arc;
 
-use greenroom_coordinator::{Config, Coordinator, Offered};
+use greenroom_coordinator::{Config, Coordinator, Door, Doors, Offered};
 use greenroom_core::Ms;
 use greenroom_store::{SqliteStore, Store};
 use tracing_subscriber::EnvFilter;
@@ -42,6 +42,18 @@ pub(crate) struct Options {
     /// How long a runner may be silent before its sessions are unreachable
     #[arg(long, value_name = "TIME", default_value = "20s")]
     runner_ttl: Ms,
+    /// Doors for clients of other systems: foundry, orchestrator, docker-agent, or none. All of
+    /// them with `up`, none with `serve`, where this is absent
+    #[arg(long = "door", value_name = "DOOR", value_delimiter = ',', value_parser = door)]
+    doors: Option<Vec<Option<Door>>>,
+}
+
+/// A door by its name; `none` for no door.
+fn door(text: &str) -> Result<Option<Door>, String> {
+    match text {
+        "none" => Ok(None),
+        name => name.parse().map(Some),
+    }
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -107,6 +119,7 @@ impl Serving {
         context: &Context,
         options: Options,
         offered: Vec<Offered>,
+        doors: Doors,
     ) -> Result<Self, CliError> {
         start_log();
         raise_file_limit();
@@ -128,6 +141,7 @@ impl Serving {
             no_auth,
             allowed_hosts: options.allowed_hosts,
             runner_ttl: options.runner_ttl,
+            doors: options.doors.map_or(doors, |named| named.into_iter().flatten().collect()),
         };
         let shared: Arc<dyn Store> = Arc::clone(&store) as _;
         let coordinator = greenroom_coordinator::start(config, shared).await?;

@@ -6,6 +6,7 @@ mod create;
 mod delete;
 mod diff;
 mod files;
+mod fork;
 mod http;
 mod logs;
 mod ls;
@@ -53,6 +54,7 @@ enum Command {
     Stop(stop::Args),
     Resume(resume::Args),
     Update(update::Args),
+    Fork(fork::Args),
     Agent(agent::Args),
     Delete(delete::Args),
     Files(files::Args),
@@ -118,6 +120,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
         Command::Stop(args) => stop::run(context, &whose, args).await,
         Command::Resume(args) => resume::run(context, &whose, args).await,
         Command::Update(args) => update::run(context, &whose, args).await,
+        Command::Fork(args) => fork::run(context, &whose, args).await,
         Command::Agent(args) => agent::run(context, &whose, args).await,
         Command::Delete(args) => delete::run(context, &whose, args).await,
         Command::Diff(args) => diff::run(context, &whose, args).await,

@@ -1,5 +1,6 @@
 //! `greenroom up`.
 
+use greenroom_coordinator::Door;
 use greenroom_runner::RunnerConfig;
 
 use crate::args::Label;
@@ -35,7 +36,8 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
     let is_set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
     let here = found::all(std::env::var_os("PATH").as_deref());
     let offered = here.iter().filter_map(|agent| agent.offer(&args.runner.expose_env, is_set));
-    let serving = serving::Serving::start(context, args.options, offered.collect()).await?;
+    let doors = Door::ALL.into_iter().collect();
+    let serving = serving::Serving::start(context, args.options, offered.collect(), doors).await?;
     let done = host(context, &mut signals, &serving, args.runner, args.on_exit).await;
     serving.end().await;
     done

@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use greenroom_core::{Event, Seq};
 use greenroom_protocol::v1::{
-    AbandonRequest, CreateSession, PatchSession, Session, StopReply, StopRequest,
+    AbandonRequest, CreateSession, ForkSession, PatchSession, Session, StopReply, StopRequest,
 };
 use reqwest::{Method, StatusCode};
 use serde_json::Value;
@@ -133,6 +133,15 @@ impl Client {
     /// Lifts the hold; brings a persistent agent up. Answers what the coordinator says.
     pub async fn resume_session(&self, id: &str) -> Result<Answer<Value>, ClientError> {
         self.call(Method::POST, session(id)?.then("resume"), Call::default()).await
+    }
+
+    /// Makes a session that begins with the conversation of this one.
+    pub async fn fork_session(
+        &self,
+        id: &str,
+        body: &ForkSession,
+    ) -> Result<Answer<Session>, ClientError> {
+        self.call(Method::POST, session(id)?.then("fork"), Call::json(body).keyed()).await
     }
 
     /// Closes a compute by a person's word. Answers what the coordinator says.

@@ -5,6 +5,7 @@ mod agents;
 mod approvals;
 mod events;
 mod files;
+mod forks;
 mod health;
 mod history;
 mod link;
@@ -19,6 +20,8 @@ mod sessions;
 pub mod spec;
 mod stop;
 mod tokens;
+
+pub(crate) use sessions::visible;
 
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -36,6 +39,7 @@ use tower_http::catch_panic::CatchPanicLayer;
 use utoipa_axum::router::OpenApiRouter;
 
 use crate::app::App;
+use crate::doors::{self, Doors};
 use crate::error::{ApiResult, problem_response};
 use crate::extract;
 use crate::guard::{Hosts, guard};
@@ -50,6 +54,7 @@ pub fn operations() -> OpenApiRouter<Arc<App>> {
         .merge(page::routes())
         .merge(agents::routes())
         .merge(sessions::routes())
+        .merge(forks::routes())
         .merge(stop::routes())
         .merge(runs::routes())
         .merge(approvals::routes())
@@ -65,9 +70,10 @@ pub fn operations() -> OpenApiRouter<Arc<App>> {
 }
 
 /// The service that answers every request.
-pub fn router(app: Arc<App>, hosts: Arc<Hosts>) -> Router {
+pub fn router(app: Arc<App>, hosts: Arc<Hosts>, open: &Doors) -> Router {
     let (router, _) = operations().split_for_parts();
     router
+        .merge(doors::routes(open))
         .fallback(no_route)
         .layer(middleware::from_fn(measure))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))
@@ -88,7 +94,7 @@ async fn no_route(request: Request) -> Response {
 }
 
 /// What the router refuses by itself, such as a method, says why like everything else.
-async fn plain_refusals_become_problems(response: Response) -> Response {
+pub(crate) async fn plain_refusals_become_problems(response: Response) -> Response {
     if response.status() != StatusCode::METHOD_NOT_ALLOWED
         || response.headers().contains_key(header::CONTENT_TYPE)
     {

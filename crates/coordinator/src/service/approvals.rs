@@ -92,6 +92,18 @@ pub(crate) async fn answer(
     approval: &str,
     request: v1::AnswerRequest,
 ) -> ApiResult<v1::Approval> {
+    answer_with(app, caller, id, approval, request, Vec::new()).await
+}
+
+/// Answers one, with what else is decided by it: all of that, or nothing.
+pub(crate) async fn answer_with(
+    app: &Arc<App>,
+    caller: &Caller,
+    id: &str,
+    approval: &str,
+    request: v1::AnswerRequest,
+    with: Vec<Command>,
+) -> ApiResult<v1::Approval> {
     let session = sessions::find(app, caller, id).await?;
     caller.require(Right::Decide)?;
     let not_found = || {
@@ -117,7 +129,8 @@ pub(crate) async fn answer(
         reason: request.reason.filter(|reason| !reason.is_empty()),
     };
     let command = Command::Answer { id: approval, answer, by: caller.actor() };
-    sessions::submit(app, session.uid, vec![command]).await?;
+    let commands = std::iter::once(command).chain(with).collect();
+    sessions::submit(app, session.uid, commands).await?;
     Ok(v1::Approval { status: v1::ApprovalStatus::Answered, ..ask })
 }
 

@@ -30,6 +30,11 @@ pub(crate) struct Following {
 }
 
 impl Following {
+    /// This description, with nothing to decide about it.
+    pub(crate) fn as_it_is(agent: Arc<Pinned>) -> Self {
+        Self { agent: Some(agent), command: None, refusal: None }
+    }
+
     /// The answer to a request that the store has refused.
     pub(crate) fn refused(&self, error: StoreError) -> ApiError {
         match (&self.refusal, error) {
@@ -158,9 +163,19 @@ pub(crate) async fn chosen(
         error.0.path.get_or_insert_with(|| "/agent".to_owned());
         error
     })?;
+    taken(app, session, &after, by).await
+}
+
+/// A session takes this description.
+pub(crate) async fn taken(
+    app: &App,
+    session: &Session,
+    after: &Pinned,
+    by: &str,
+) -> ApiResult<Command> {
     let before = app.agents.pinned(&*app.store, &session.agent).await?;
     let before = before.ok_or_else(|| agents::not_found(session.agent.name.as_str()))?;
-    Ok(Command::Rebind(Rebind::Choose(Box::new(changed(&before, &after, by)))))
+    Ok(Command::Rebind(Rebind::Choose(Box::new(changed(&before, after, by)))))
 }
 
 fn changed(before: &Pinned, after: &Pinned, by: &str) -> AgentChanged {

@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
-use greenroom_core::agent::AgentSpec;
+use greenroom_core::agent::{AgentSpec, Driver};
 use greenroom_core::{Epoch, RunnerId, SessionUid};
 use greenroom_protocol::Problem;
 use greenroom_protocol::link::{
@@ -221,7 +221,15 @@ pub(crate) async fn compute_body(
     };
     let agent = following::pinned(app, &session).await?;
     let policies = session.policies(&agent.row.spec.approvals);
-    let agent = AgentSpec { approvals: policies.own, ..(*agent.row.spec).clone() };
+    // A fork's first compute takes up the conversation that its log begins with.
+    let inherits = session.forked_from.as_ref().is_some_and(|forked| {
+        forked.conversation == greenroom_core::fact::ForkedConversation::Inherited
+    });
+    let mut agent = AgentSpec { approvals: policies.own, ..(*agent.row.spec).clone() };
+    if let (Some(most), Driver::Loop(spec)) = (session.limits.iterations, &mut agent.driver) {
+        spec.max_iterations = most;
+        spec.team.values_mut().for_each(|member| member.max_iterations = most);
+    }
     let url = if host.is_empty() { app.url() } else { format!("http://{host}") };
     let env = BTreeMap::from([
         ("GREENROOM_URL".to_owned(), url),
@@ -238,7 +246,7 @@ pub(crate) async fn compute_body(
         within: policies.within,
         env,
         conversation: session.conversation.clone(),
-        resumed: epoch > Epoch(1) && session.ended.is_some(),
+        resumed: inherits || (epoch > Epoch(1) && session.ended.is_some()),
     })
 }
 

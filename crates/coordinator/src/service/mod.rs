@@ -4,6 +4,7 @@ pub(crate) mod agents;
 pub(crate) mod approvals;
 pub(crate) mod files;
 pub(crate) mod following;
+pub(crate) mod forks;
 pub(crate) mod history;
 pub(crate) mod hosted;
 pub(crate) mod kept;

@@ -14,7 +14,7 @@ use crate::app::{App, fresh};
 use crate::auth::{Caller, Right};
 use crate::error::ApiResult;
 use crate::service::agents::Pinned;
-use crate::service::following::following;
+use crate::service::following::{Following, following};
 use crate::service::sessions::{self, Answered};
 use crate::service::views;
 use crate::service::wait::Waiter;
@@ -28,6 +28,26 @@ pub(crate) async fn create(
     key: Option<String>,
 ) -> ApiResult<Answered<v1::AcceptedRun>> {
     let session = sessions::find(app, caller, id).await?;
+    accept(app, caller, &session, request, key, None).await
+}
+
+/// A description that a session takes with the run, and what has to be decided before that.
+pub(crate) struct Chosen {
+    /// The description.
+    pub(crate) agent: Arc<Pinned>,
+    /// What has to be decided.
+    pub(crate) commands: Vec<Command>,
+}
+
+/// Accepts a run of a session, which may take another description with it.
+pub(crate) async fn accept(
+    app: &App,
+    caller: &Caller,
+    session: &Session,
+    request: v1::CreateRun,
+    key: Option<String>,
+    chosen: Option<Chosen>,
+) -> ApiResult<Answered<v1::AcceptedRun>> {
     caller.require(Right::Use)?;
     let body = sessions::digest(&request);
     let mode = mode(request.mode.as_deref())?;
@@ -40,7 +60,10 @@ pub(crate) async fn create(
     if request.callback == Some(true) && session.parent.is_none() {
         return Err(sessions::no_parent().into());
     }
-    let next = following(app, &session, &caller.actor().name).await?;
+    let (next, first) = match chosen {
+        Some(Chosen { agent, commands }) => (Following::as_it_is(agent), commands),
+        None => (following(app, session, &caller.actor().name).await?, Vec::new()),
+    };
     if let (Some(input), Some(agent)) = (&request.input, &next.agent) {
         agent.check_input(input)?;
     }
@@ -68,25 +91,24 @@ pub(crate) async fn create(
     };
     let labels = labels(next.agent.as_deref());
     let render = shown.clone();
-    let commands = [Some(Command::Prompt(prompt)), next.command.clone()];
+    let then = [Some(Command::Prompt(prompt)), next.command.clone()];
+    let commands = first.into_iter().chain(then.into_iter().flatten()).collect();
     let submission = Submission {
         mode,
         place: app.runners.candidates(session.home, &labels),
         idempotency: key.map(|key| Idempotency {
-            scope: scope(caller, &session),
+            scope: scope(caller, session),
             key,
             body,
             render: Box::new(move |session| sessions::answer(202, &render.view(session))),
         }),
-        ..Submission::new(session.uid, at, commands.into_iter().flatten().collect())
+        ..Submission::new(session.uid, at, commands)
     };
     let submitted = app.store.submit(submission).await.map_err(|error| next.refused(error))?;
     fail::fail_point!("coordinator_after_commit_before_reply");
     Ok(match submitted {
-        Submitted::Done { answer: Some(answer), .. } | Submitted::Replay(answer) => {
-            Answered::Before(answer)
-        }
-        Submitted::Done { commit, answer: None } => Answered::Now(shown.view(&commit.session)),
+        Submitted::Replay(answer) => Answered::Before(answer),
+        Submitted::Done { commit, .. } => Answered::Now(shown.view(&commit.session)),
     })
 }
 

@@ -68,12 +68,32 @@ pub(crate) async fn by_uid(
     Ok(session.filter(|session| session.life != Life::Removed && caller.sees_session(session)))
 }
 
+/// Whose limits a new session has.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum LimitsOf {
+    /// Its agent's, with those of the request over them.
+    Agent,
+    /// Those of the request alone, where its agent is not settled yet.
+    Request,
+}
+
 /// Creates a session, with its first run where there is one.
 pub(crate) async fn create(
     app: &App,
     caller: &Caller,
     request: v1::CreateSession,
     key: Option<IdempotencyKey>,
+) -> ApiResult<Answered<v1::Session>> {
+    create_with(app, caller, request, key, LimitsOf::Agent).await
+}
+
+/// Creates a session, with the limits that are meant.
+pub(crate) async fn create_with(
+    app: &App,
+    caller: &Caller,
+    request: v1::CreateSession,
+    key: Option<IdempotencyKey>,
+    limits_of: LimitsOf,
 ) -> ApiResult<Answered<v1::Session>> {
     caller.require(Right::Use)?;
     let body = digest(&request);
@@ -92,10 +112,11 @@ pub(crate) async fn create(
         agent.check_input(input)?;
     }
     let parent = parent(app, caller, request.parent.as_deref()).await?;
-    let limits = match &request.limits {
-        Some(over) => agent.row.spec.limits.overlaid(over),
-        None => agent.row.spec.limits.clone(),
+    let own = match limits_of {
+        LimitsOf::Agent => agent.row.spec.limits.clone(),
+        LimitsOf::Request => Limits::default(),
     };
+    let limits = own.overlaid(request.limits.as_ref().unwrap_or(&Limits::default()));
     check_limits(&limits)?;
     let approvals = request.approvals.unwrap_or_default();
     policies::check(&approvals, &agent.row.spec)?;
@@ -139,6 +160,7 @@ pub(crate) async fn create(
         parent_id: parent.as_ref().map(|parent| parent.id.clone()),
         depth: parent.as_ref().map_or(0, |parent| parent.depth + 1),
         callback,
+        forked_from: None,
     };
     let place =
         if asks { app.runners.candidates(None, &agent.row.spec.runner_labels) } else { Vec::new() };
@@ -152,7 +174,7 @@ pub(crate) async fn create(
         },
     });
     let new = NewSession {
-        create: Create { created, prompt },
+        create: Create { created, inherited: Vec::new(), prompt },
         mode: Mode::Enqueue,
         bounds: BOUNDS,
         place,
@@ -191,7 +213,7 @@ async fn parent(
 }
 
 /// A short name that can be read aloud: the time it was made at, and four random letters.
-fn short_id() -> SessionId {
+pub(crate) fn short_id() -> SessionId {
     const LETTERS: &[u8; 32] = b"abcdefghjkmnpqrstuvwxyz023456789";
     let bits = fresh::session().0.as_u128();
     // 40 bits of milliseconds repeat after 35 years; 25 random bits keep one millisecond apart.
@@ -315,14 +337,14 @@ pub(crate) fn check_asks(
     }
 }
 
-fn check_title(title: Option<&str>) -> ApiResult<()> {
+pub(crate) fn check_title(title: Option<&str>) -> ApiResult<()> {
     if title.is_some_and(|title| title.chars().count() > 500) {
         return Err(Problem::invalid("/title has 500 characters at most").at("/title").into());
     }
     Ok(())
 }
 
-fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
+pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
     if labels.len() > MAX_LABELS {
         return Err(Problem::invalid(format!("/labels has {MAX_LABELS} entries at most"))
             .at("/labels")
@@ -355,6 +377,10 @@ fn check_limits(limits: &Limits) -> ApiResult<()> {
                 .at(place)
                 .into());
         }
+    }
+    if limits.iterations == Some(0) {
+        let detail = "/limits/iterations must be at least 1";
+        return Err(Problem::invalid(detail).at("/limits/iterations").into());
     }
     if limits.pids == Some(0) {
         return Err(Problem::invalid("/limits/pids must be at least 1").at("/limits/pids").into());

@@ -38,6 +38,7 @@ pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
         epoch: session.last_epoch,
         runner_id: session.home,
         parent_id: session.parent_id.clone(),
+        forked_from: session.forked_from.clone(),
         run_id: run.map(|(id, _)| id),
         run_status: run.map(|(_, status)| status),
         last_seq: session.last_seq,

@@ -497,6 +497,7 @@ impl LimitsFile {
             ttl_ms: self.ttl.map(|t| t.0),
             memory_bytes: self.memory.map(|t| t.0),
             pids: self.pids,
+            iterations: None,
             output_bytes: self.output.map(|t| t.0),
         })
     }

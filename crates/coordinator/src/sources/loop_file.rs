@@ -193,6 +193,7 @@ impl LoopFile {
             mcp,
             sub_agents: self.sub_agents,
             team: BTreeMap::new(),
+            called: None,
             max_iterations: self.max_iterations.unwrap_or(LoopSpec::MAX_ITERATIONS),
             retry_ms: self.retry.map_or(LoopSpec::RETRY, |t| t.0),
             compact_at: self.compaction.map(|c| c.at),

@@ -2,7 +2,7 @@
 
 pub mod agent_file;
 pub(crate) mod dial;
-mod docker_yaml;
+pub(crate) mod docker_yaml;
 pub(crate) mod drift;
 mod fetch;
 pub mod keys;

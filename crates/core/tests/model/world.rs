@@ -240,9 +240,10 @@ impl World {
             parent_id: None,
             depth: 0,
             callback: false,
+            forked_from: None,
         };
-        let (first, rest) =
-            create(Create { created: created.clone(), prompt: None }, now()).expect("created");
+        let new = Create { created: created.clone(), inherited: Vec::new(), prompt: None };
+        let (first, rest) = create(new, now()).expect("created");
         assert!(matches!(first, Fact::Created(_)) && rest.is_empty());
         let mut session = Session::begin(&created, now().0);
         canonicalise(&mut session);

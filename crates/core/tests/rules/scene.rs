@@ -90,11 +90,13 @@ pub fn created(persistent: bool, keeps_leftovers: bool) -> Created {
         parent_id: None,
         depth: 0,
         callback: false,
+        forked_from: None,
     }
 }
 
 fn begin(persistent: bool, keeps_leftovers: bool) -> Scene {
-    let create_with = Create { created: created(persistent, keeps_leftovers), prompt: None };
+    let created = created(persistent, keeps_leftovers);
+    let create_with = Create { created, inherited: Vec::new(), prompt: None };
     let (first, rest) = create(create_with, Now(at())).expect("created");
     assert!(rest.is_empty());
     let Fact::Created(made) = &first else { panic!("the first fact is {first:?}") };

@@ -14,6 +14,7 @@ use super::api::{Api, Worker};
 use super::history::History;
 use super::mcp::Mcp;
 use super::model::{Call, Form, Model, Tool};
+use super::remember;
 use super::tools::{self, Bench};
 use crate::policy::{self, Use, Verdict};
 use crate::shim::{Shim, permission_ask};
@@ -136,7 +137,7 @@ impl Agent {
         (shortened(text), is_error)
     }
 
-    async fn allowed(&self, call: &Call) -> Result<(), String> {
+    async fn allowed(&mut self, call: &Call) -> Result<(), String> {
         if !call.input.is_object() {
             return Err(format!(
                 "the input is not a JSON object: {}",
@@ -157,11 +158,15 @@ impl Agent {
         if reads && matches!(policy::judge(&self.policies, wish), Verdict::Allow { .. }) {
             return Ok(());
         }
-        let ask =
+        let mut ask =
             permission_ask(tools::title(&call.tool, &call.input), &call.tool, call.input.clone());
+        ask.options = remember::options(&call.tool, self.policies.own.mode);
         let answer = self.shim.permission(&self.policies, wish, ask).await;
         match answer.decision {
-            Decision::Allow => Ok(()),
+            Decision::Allow => {
+                remember::answer(&mut self.policies.own, &call.tool, &answer);
+                Ok(())
+            }
             Decision::Deny => {
                 let why = answer.reason.unwrap_or_else(|| "no reason was given".to_owned());
                 Err(format!("this was not allowed: {why}"))

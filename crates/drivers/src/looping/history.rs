@@ -8,6 +8,7 @@
 //! | `tool_call` | what it wants done; `state` is what its provider wants back with it |
 //! | `tool_result` | what came of it |
 //! | `session.agent_info`, by its `about` | `prompt`: what a command stands for; `correction`: what is wrong with an answer; `discard`: a call broke off and its pieces do not count; `compacted`: a summary takes the place of all but the last `keep` messages |
+//! | `session.inherited` | what the event in it is |
 //!
 //! A call without a result is answered as interrupted as soon as anything comes after it.
 
@@ -72,6 +73,11 @@ impl History {
             return;
         }
         match kind {
+            // Of the log it was forked from.
+            "session.inherited" => {
+                let nothing = Value::Null;
+                self.event(text(data, "type"), data.get("data").unwrap_or(&nothing));
+            }
             "run.queued" => {
                 let run = data.get("run").map(|run| text(run, "id")).unwrap_or_default();
                 if let Some(prompt) = asked(data) {
@@ -412,6 +418,20 @@ mod tests {
             let mut paged = fold(&log[at..], fold(&log[..at], History::default()));
             let mut whole = fold(&log, History::default());
             prop_assert_eq!(paged.messages(), whole.messages());
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn what_a_fork_has_inherited_is_its_own(
+            log in proptest::collection::vec(event(), 0..40),
+        ) {
+            let (mut own, mut inherited) = (History::default(), History::default());
+            for (kind, data) in &log {
+                own.event(kind, data);
+                inherited.event("session.inherited", &json!({"type": kind, "data": data}));
+            }
+            prop_assert_eq!(own.messages(), inherited.messages());
         }
     }
 

@@ -4,7 +4,8 @@
 //! exactly where it was, whatever ended the compute.
 //!
 //! * [`model`]: what a model is; [`genai`]: the ones that are served somewhere
-//! * [`turn`]: a run; [`agent`]: how it uses a tool; [`tools`], [`mcp`]: the tools
+//! * [`turn`]: a run; [`agent`]: how it uses a tool; [`tools`], [`mcp`]: the tools;
+//!   [`remember`]: what it was allowed for longer than once
 //! * [`compact`]: how a conversation is made shorter; [`prompt`]: what goes before it
 //! * [`api`]: its coordinator; [`http`], [`retry`]: how others are reached
 
@@ -17,6 +18,7 @@ pub mod http;
 pub mod mcp;
 pub mod model;
 pub mod prompt;
+pub mod remember;
 pub mod retry;
 pub mod tools;
 pub mod turn;

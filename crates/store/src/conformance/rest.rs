@@ -8,7 +8,10 @@ use greenroom_core::{AgentName, Command, Principal, RunnerId, Timestamp, TokenId
 use greenroom_protocol::token::Role;
 
 use super::fixtures::*;
-use crate::{AgentHealth, NewAgent, RunnerUpdate, SourceCopy, Span, Store, StoreError, TokenRow};
+use crate::{
+    AgentHealth, DoorKey, DoorRecord, NewAgent, RunnerUpdate, SourceCopy, Span, Store, StoreError,
+    TokenRow,
+};
 
 /// A runner joins, changes, is never taken back by an older process of its own, and goes.
 pub async fn runners_join_and_leave(store: Arc<dyn Store>) {
@@ -137,6 +140,37 @@ pub async fn copies_of_sources_are_kept(store: Arc<dyn Store>) {
         assert_eq!(store.source_copy(&kept.source).await.expect("reads"), Some(kept));
     }
     assert_eq!(store.source_copy(two).await.expect("reads"), Some(copy(two, None, 2)));
+}
+
+/// Doors keep records of their own: in the place of an earlier one, or only as a first.
+pub async fn records_of_doors_are_kept(store: Arc<dyn Store>) {
+    let key = |door, kind, id: &str| DoorKey { door, kind, id: id.to_owned() };
+    let put = async |key: DoorKey, body: &str, time, new| {
+        store.put_door_record(key, body.to_owned(), at(time), new).await.expect("answers")
+    };
+    let read = async |key: &DoorKey| store.door_record(key).await.expect("reads");
+    let one = key("a", "hook", "one");
+    assert_eq!(read(&one).await, None);
+    assert!(put(one.clone(), "first", 1, true).await);
+    assert!(!put(one.clone(), "second", 2, true).await, "there is one");
+    assert!(put(one.clone(), "third", 3, false).await);
+    let kept = DoorRecord {
+        id: "one".to_owned(),
+        body: "third".to_owned(),
+        created_at: at(1),
+        updated_at: at(3),
+    };
+    assert_eq!(read(&one).await, Some(kept.clone()));
+    for (door, kind, id) in [("a", "hook", "two"), ("a", "script", "one"), ("b", "hook", "one")] {
+        assert!(put(key(door, kind, id), "other", 4, true).await);
+    }
+    let all = store.door_records("a", "hook").await.expect("reads");
+    assert_eq!(all.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["one", "two"]);
+    assert_eq!(all[0], kept);
+    assert!(store.remove_door_record(one.clone()).await.expect("removes"));
+    assert!(!store.remove_door_record(one.clone()).await.expect("answers"));
+    assert_eq!(read(&one).await, None);
+    assert!(read(&key("b", "hook", "one")).await.is_some(), "of another door");
 }
 
 /// A token is found by its hash until it is revoked, which happens once.

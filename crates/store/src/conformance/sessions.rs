@@ -11,7 +11,7 @@ use greenroom_core::{Command, RecordBody, Refusal, RunId, SessionUid, Status};
 use serde_json::json;
 
 use super::fixtures::*;
-use crate::{Answer, Idempotency, Store, StoreError, Submission, Submitted};
+use crate::{Answer, Exchanges, Idempotency, Store, StoreError, Submission, Submitted};
 
 /// A session is found by both its names, with its log and its first run.
 pub async fn creates_and_finds(store: Arc<dyn Store>) {
@@ -201,6 +201,8 @@ pub async fn runs_follow_the_log(store: Arc<dyn Store>) {
     store.append(runner, records, Vec::new()).await.expect("taken");
     let row = store.run(second_run).await.expect("reads").expect("exists");
     assert_eq!(row.error, Some(("exit".to_owned(), "it ended with 3".to_owned())));
+    let counted = store.exchanges(&[uid, SessionUid(fresh())]).await.expect("reads");
+    assert_eq!(counted, [Exchanges { asked: 2, answered: 1 }, Exchanges::default()]);
 
     let mut seen = Vec::new();
     let mut cursor = None;

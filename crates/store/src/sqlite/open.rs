@@ -27,6 +27,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0003_spans.sql"),
     include_str!("migrations/0004_source_copy.sql"),
     include_str!("migrations/0005_seen.sql"),
+    include_str!("migrations/0006_door_record.sql"),
     include_str!("migrations/0007_files.sql"),
 ];
 

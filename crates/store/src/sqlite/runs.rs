@@ -9,7 +9,7 @@ use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{Row, SqlitePool};
 
-use crate::{Page, Result, RunRow, StoreError};
+use crate::{Exchanges, Page, Result, RunRow, StoreError};
 
 use super::cursor;
 use super::load::{count, damaged, id, maybe_time, time};
@@ -40,6 +40,10 @@ const SELECT_PAGE: &str = "SELECT r.rid, r.id, s.uid, s.name, r.status, r.prompt
     r.cost_micro_usd, r.callback, r.created_at, r.started_at, r.ended_at, r.files \
     FROM session s JOIN run r ON r.sid = s.sid WHERE s.uid = ? AND r.rid < ? \
     ORDER BY r.rid DESC LIMIT ?";
+
+const COUNT_EXCHANGES: &str = "SELECT count(r.started_at) AS asked, \
+    count(CASE r.status WHEN 'completed' THEN 1 END) AS answered \
+    FROM session s JOIN run r ON r.sid = s.sid WHERE s.uid = ?";
 
 /// Follows a fact in the table of runs.
 pub(super) fn project(writes: &mut Writes, sid: i64, fact: &Fact, mode: Mode, at: Timestamp) {
@@ -193,4 +197,16 @@ pub(super) async fn page(
         _ => None,
     };
     Ok(Page { items, next })
+}
+
+/// How often each session was asked something, and has answered.
+pub(super) async fn exchanges(pool: &SqlitePool, uids: &[SessionUid]) -> Result<Vec<Exchanges>> {
+    let mut all = Vec::with_capacity(uids.len());
+    for uid in uids {
+        let query = sqlx::query(COUNT_EXCHANGES).bind(uid.0.as_bytes().as_slice());
+        let row = query.fetch_one(pool).await?;
+        let number = |column: &str| -> Result<u32> { Ok(row.try_get(column)?) };
+        all.push(Exchanges { asked: number("asked")?, answered: number("answered")? });
+    }
+    Ok(all)
 }

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use async_trait::async_trait;
 use greenroom_core::{
     AgentName, Assignment, Event, Principal, Record, RunFiles, RunId, RunnerId, Seq, Session,
-    SessionId, SessionUid, TokenId,
+    SessionId, SessionUid, Timestamp, TokenId,
 };
 use greenroom_protocol::link::Mark;
 
@@ -15,8 +15,8 @@ use crate::*;
 use super::list::Reader;
 use super::writer::{Lane, Probe};
 use super::{
-    agents, append, copies, files, list, outbox, purge, runners, runs, seen, sessions, spans,
-    tokens, upkeep,
+    agents, append, copies, doors, files, list, outbox, purge, runners, runs, seen, sessions,
+    spans, tokens, upkeep,
 };
 
 impl SqliteStore {
@@ -106,6 +106,10 @@ impl Store for SqliteStore {
         files: RunFiles,
     ) -> Result<Told> {
         self.lanes.ask(Lane::Bulk, files::Take { runner, uid, run, files }).await
+    }
+
+    async fn exchanges(&self, uids: &[SessionUid]) -> Result<Vec<Exchanges>> {
+        runs::exchanges(&self.readers, uids).await
     }
 
     async fn enroll_runner(&self, runner: NewRunner) -> Result<()> {
@@ -252,6 +256,28 @@ impl Store for SqliteStore {
 
     async fn agent_versions(&self, name: &AgentName) -> Result<Vec<AgentRow>> {
         agents::versions(&self.readers, name).await
+    }
+
+    async fn put_door_record(
+        &self,
+        key: DoorKey,
+        body: String,
+        at: Timestamp,
+        new: bool,
+    ) -> Result<bool> {
+        self.lanes.ask(Lane::Control, doors::Put { key, body, at, new }).await
+    }
+
+    async fn door_record(&self, key: &DoorKey) -> Result<Option<DoorRecord>> {
+        doors::one(&self.readers, key).await
+    }
+
+    async fn door_records(&self, door: &str, kind: &str) -> Result<Vec<DoorRecord>> {
+        doors::all(&self.readers, door, kind).await
+    }
+
+    async fn remove_door_record(&self, key: DoorKey) -> Result<bool> {
+        self.lanes.ask(Lane::Control, doors::Remove(key)).await
     }
 
     async fn spans(&self) -> Result<Vec<Span>> {

@@ -121,6 +121,7 @@ pub(super) fn read(value: Value, name: AgentName) -> Result<AgentFile, Wrong> {
         team.insert(key, made.spec);
     }
     head.spec.team = team;
+    head.spec.called = (root != "root").then(|| agent_name(&root).ok()).flatten();
     head.spec.warnings = reading.warnings;
     let (mode, headless) = head.mode.or(runtime).unwrap_or_default();
     let [allow, ask, deny] = rules;
@@ -167,7 +168,7 @@ fn rules(file: &mut Keys) -> Result<[Vec<Rule>; 3], Wrong> {
 }
 
 /// `tool` or `tool:argument=pattern`.
-fn rule(pattern: &str) -> Result<Rule, String> {
+pub(crate) fn rule(pattern: &str) -> Result<Rule, String> {
     let (tool, argument) = match pattern.split_once(':') {
         None => (pattern, None),
         Some((tool, rest)) => {

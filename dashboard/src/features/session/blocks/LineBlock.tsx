@@ -34,7 +34,11 @@ const child = (data: Data): ReactNode => (
 );
 
 const LINES: Readonly<Record<string, (data: Data) => Said>> = {
-  "session.created": (d) => ({ icon: "plus", text: `Created by ${s(d.owner)}` }),
+  "session.created": (d) => {
+    const from = (d.forked_from as { id?: unknown } | undefined)?.id;
+    const made = `Created by ${s(d.owner)}`;
+    return { icon: "plus", text: from === undefined ? made : `${made}, forked from ${s(from)}` };
+  },
   "session.updated": (d) => ({
     icon: "edit",
     text: `Changed: ${Object.keys(d).join(", ").replaceAll("_", " ")}`,

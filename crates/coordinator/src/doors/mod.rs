@@ -1,0 +1,106 @@
+//! Doors: the HTTP shapes of other systems, over the same sessions.
+//!
+//! A door translates a request, calls the service, and translates the answer back. It has no
+//! rules of its own about sessions: what it must keep beside them (registries, hooks, what a
+//! foreign client said of itself) are its records in the store.
+
+mod docker_agent;
+mod foundry;
+mod orchestrator;
+mod records;
+
+use std::collections::BTreeSet;
+use std::future::ready;
+use std::sync::Arc;
+
+use axum::Router;
+use axum::extract::Request;
+use axum::middleware;
+use axum::response::Response;
+use greenroom_protocol::Problem;
+
+use crate::api::plain_refusals_become_problems;
+use crate::app::App;
+use crate::error::problem_response;
+
+/// A system whose clients come in.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub enum Door {
+    /// Hosted-agent sessions: `azd ai agent`, `azure-ai-projects`.
+    Foundry,
+    /// The agent orchestrator: its runner, its dashboard.
+    Orchestrator,
+    /// docker-agent's `serve api`.
+    DockerAgent,
+}
+
+/// The doors that are open.
+pub type Doors = BTreeSet<Door>;
+
+impl Door {
+    /// All of them.
+    pub const ALL: [Self; 3] = [Self::Foundry, Self::Orchestrator, Self::DockerAgent];
+
+    /// Its name on the command line, and the first part of its paths.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Foundry => "foundry",
+            Self::Orchestrator => "orchestrator",
+            Self::DockerAgent => "docker-agent",
+        }
+    }
+
+    fn routes(self) -> Router<Arc<App>> {
+        match self {
+            Self::Foundry => foundry::routes(),
+            Self::Orchestrator => orchestrator::routes(),
+            Self::DockerAgent => docker_agent::routes(),
+        }
+    }
+
+    /// A refusal, as this door's clients read one.
+    fn refusal(self, problem: &Problem) -> Response {
+        match self {
+            Self::Foundry => foundry::refusal(problem),
+            Self::Orchestrator => orchestrator::refusal(problem),
+            Self::DockerAgent => docker_agent::refusal(problem),
+        }
+    }
+}
+
+impl std::str::FromStr for Door {
+    type Err = String;
+
+    fn from_str(text: &str) -> Result<Self, String> {
+        Self::ALL.into_iter().find(|door| door.as_str() == text).ok_or_else(|| {
+            let known = Self::ALL.map(Self::as_str).join(", ");
+            format!("there is no door {text:?}: {known}")
+        })
+    }
+}
+
+/// The routes of the doors that are open, each beneath a prefix of its own.
+pub(crate) fn routes(open: &Doors) -> Router<Arc<App>> {
+    open.iter().fold(Router::new(), |router, door| {
+        let door = *door;
+        let routes = door
+            .routes()
+            .fallback(no_route)
+            .layer(middleware::map_response(plain_refusals_become_problems))
+            .layer(middleware::map_response(move |response| ready(spoken(door, response))));
+        router.nest(&format!("/{}", door.as_str()), routes)
+    })
+}
+
+async fn no_route(request: Request) -> Response {
+    let path: String = request.uri().path().chars().take(200).collect();
+    problem_response(&Problem::new(404, "route_not_found", format!("nothing is at {path:?}")))
+}
+
+/// Says every refusal, also the extractors' and the service's, in the door's own words.
+fn spoken(door: Door, response: Response) -> Response {
+    match response.extensions().get::<Problem>() {
+        Some(problem) => door.refusal(problem),
+        None => response,
+    }
+}
