@@ -37,6 +37,10 @@ const OPERATIONS: [(&str, &str, Right); 65] = [
     ("get", "/v1/agents/{name}", Right::Read),
     ("delete", "/v1/agents/{name}", Right::Administer),
     ("get", "/v1/agents/{name}/versions", Right::Read),
+    ("post", "/v1/agents/{name}/versions", Right::Administer),
+    ("delete", "/v1/agents/{name}/versions/{version}", Right::Administer),
+    ("post", "/v1/agents/{name}/disable", Right::Administer),
+    ("post", "/v1/agents/{name}/enable", Right::Administer),
     ("post", "/v1/login", Right::Open),
     ("get", "/v1/login", Right::Any),
     ("delete", "/v1/login", Right::Any),
@@ -97,6 +101,9 @@ const OPERATIONS: [(&str, &str, Right); 65] = [
 fn body(method: &str, path: &str) -> Option<Value> {
     Some(match (method, path) {
         ("post", "/v1/agents") => json!({"source": "/nowhere/at/all"}),
+        ("post", "/v1/agents/{name}/versions") => {
+            json!({"description": {"driver": "command", "command": ["true"]}})
+        }
         ("post", "/v1/sessions") => json!({"agent": "shell"}),
         ("patch", "/v1/runs/{id}") => json!({"prompt": "x"}),
         ("put", "/v1/sessions/{id}/seen") => json!({"seq": 1}),
@@ -159,6 +166,7 @@ fn fill(path: &str, session: &Value) -> String {
     path.replace("{id}", &id)
         .replace("{path}", "a.txt")
         .replace("{name}", "nobody")
+        .replace("{version}", "1")
         .replace("{uid}", &none)
         .replace("{run}", &none)
         .replace("{epoch}", "1")

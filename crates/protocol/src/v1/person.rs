@@ -90,6 +90,9 @@ pub struct AgentVersion {
     pub at: Timestamp,
     /// Whether it is the one in service.
     pub current: bool,
+    /// Why nothing can be started of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// The description.
     pub description: Value,
 }

@@ -190,6 +190,7 @@ impl Tools {
         let Start { agent, prompt, title, id } = start;
         let body = CreateSession {
             agent,
+            agent_version: None,
             id,
             title,
             prompt: Some(prompt),
