@@ -450,4 +450,6 @@ async fn refusals_are_said_in_one_form() {
     }
     assert_eq!(refused(room.get(&sessions("//files")).await, 404), "session_not_found");
     assert_eq!(room.delete(&sessions("/never")).await.status, 204);
+    let traced = call(&room, Method::GET, &sessions("/never"), "mine").await;
+    assert_eq!(traced.headers["x-request-id"], "mine");
 }

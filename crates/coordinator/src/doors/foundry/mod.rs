@@ -226,7 +226,6 @@ fn details(problem: &Problem) -> Option<&'static str> {
         "agent_unreachable" | "runner_unreachable" => "ProxyTimeout",
         "session_stopping" => "SandboxIdle",
         "session_not_found" => "SandboxNotFound",
-        "quota_exceeded" => "QuotaExceeded",
         "agent_version_failed" => "AgentVersionProvisioningFailed",
         "source_unavailable" => "AgentVersionNotReady",
         _ => return None,

@@ -5,7 +5,6 @@ use std::sync::Arc;
 
 use axum::extract::Request;
 use axum::response::Response;
-use greenroom_core::session::Blocked;
 use greenroom_core::{Session, SessionUid, Status};
 use greenroom_protocol::Problem;
 use greenroom_store::{SessionQuery, Sort};
@@ -167,11 +166,7 @@ pub(super) async fn ask(asked: Asked, session: &Session, path: &str) -> ApiResul
     let (app, caller) = (Arc::clone(&asked.app), asked.caller.clone());
     let mut request = asked.into_request();
     tell(&mut request);
-    let mut response = match requests::pass(&app, &caller, id, target, request).await {
-        Ok(response) => response,
-        Err(error) if error.0.code == "not_up" => return Err(no_place(&app, session, error).await),
-        Err(error) => return Err(error),
-    };
+    let mut response = requests::pass(&app, &caller, id, target, request).await?;
     named(response.headers_mut(), id);
     Ok(response)
 }
@@ -187,22 +182,6 @@ fn named(headers: &mut HeaderMap, id: &str) {
     if let Ok(id) = HeaderValue::from_str(id) {
         headers.insert(SESSION, id);
     }
-}
-
-/// Where every place is taken, waiting helps, and clients know how.
-async fn no_place(
-    app: &App,
-    session: &Session,
-    error: crate::error::ApiError,
-) -> crate::error::ApiError {
-    let now = app.store.session(session.uid).await.ok().flatten();
-    let full = now.as_ref().and_then(|now| now.blocked);
-    if !matches!(full, Some(Blocked::HomeFull | Blocked::RunnersFull)) {
-        return error;
-    }
-    let mut problem = Problem::new(429, "quota_exceeded", error.0.detail);
-    problem.retry_after = Some(10);
-    problem.into()
 }
 
 #[cfg(test)]
