@@ -451,18 +451,6 @@ pub struct Agent {
     pub disabled: bool,
 }
 
-/// Body of `POST /v1/agents/{name}/versions`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateAgentVersion {
-    /// What an agent file says, as an object; its `name` may be left out.
-    #[schema(value_type = Object)]
-    pub description: serde_json::Map<String, Value>,
-    /// Put it in service; `true` where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub serve: Option<bool>,
-}
-
 /// Body of `POST /v1/agents`.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]

@@ -72,7 +72,8 @@ pub async fn a_list_is_cut_at_a_session(store: Arc<dyn Store>) {
     let named = |name: &str| name.parse::<SessionId>().expect("a name");
     let after = |name: &str| Some(Beyond::After(named(name)));
     let before = |name: &str| Some(Beyond::Before(named(name)));
-    let cases: [(Sort, Option<Beyond>, u32, &[&str], bool); 8] = [
+    type Case = (Sort, Option<Beyond>, u32, &'static [&'static str], bool);
+    let cases: [Case; 8] = [
         (Sort::Oldest, None, 2, &["s1", "s2"], true),
         (Sort::Oldest, after("s2"), 2, &["s4", "s5"], true),
         (Sort::Oldest, after("s3"), 9, &["s4", "s5", "s6"], false),

@@ -147,7 +147,7 @@ async fn dispatch(
     let trace = request.headers().get(TRACE).or(request.headers().get(REQUEST)).cloned();
     let asked = Asked { app, caller, uri, method, request: Mutex::new(request) };
     let answer = answer(asked, target).await;
-    let mut response = answer.unwrap_or_else(IntoResponse::into_response);
+    let mut response = answer.unwrap_or_else(|error| refusal(&error.0));
     if let Some(trace) = trace {
         response.headers_mut().entry(TRACE).or_insert(trace);
     }
