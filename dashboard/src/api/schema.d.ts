@@ -143,9 +143,48 @@ export interface paths {
         post?: never;
         /**
          * Take an agent out of service
-         * @description Sessions that have it keep it.
+         * @description Sessions that have it keep it; with `force` they are removed too, each proven. An agent
+         *     that the API has made goes only when none of its sessions is live.
          */
         delete: operations["agents_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agents/{name}/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have an agent take nothing new
+         * @description No new session, no new run, no new request. What is under way goes on to its end; what
+         *     waits for a place waits on. Stops and files work as ever.
+         */
+        post: operations["agents_disable"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agents/{name}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Have a disabled agent take what is asked again */
+        post: operations["agents_enable"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -164,8 +203,34 @@ export interface paths {
          */
         get: operations["agents_versions"];
         put?: never;
-        post?: never;
+        /**
+         * Make a version of an agent
+         * @description From what an agent file says. Its agent is the API's from then on: its source is
+         *     `api:NAME`. Who says the same again has the same version.
+         */
+        post: operations["agents_create_version"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agents/{name}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Take a version of an agent back
+         * @description One that the API has made. Sessions at rest keep it; with `force` its sessions are removed
+         *     too, each proven.
+         */
+        delete: operations["agents_remove_version"];
         options?: never;
         head?: never;
         patch?: never;
@@ -989,6 +1054,8 @@ export interface components {
             description?: string | null;
             /** @description SHA-256 of the description. */
             digest: string;
+            /** @description It takes no new session and no new run; what is under way goes on to its end. */
+            disabled?: boolean;
             /** @description How it is spoken to. */
             driver: string;
             /** @description Error of the last load. */
@@ -1092,6 +1159,8 @@ export interface components {
             description: unknown;
             /** @description SHA-256 of the description, hexadecimal. */
             digest: string;
+            /** @description Why nothing can be started of it. */
+            failure?: string | null;
             /** @description Where it came from. */
             source: string;
             /**
@@ -1252,6 +1321,13 @@ export interface components {
              */
             within?: components["schemas"]["Policy"][];
         };
+        /** @description Body of `POST /v1/agents/{name}/versions`. */
+        CreateAgentVersion: {
+            /** @description What an agent file says, as an object; its `name` may be left out. */
+            description: Record<string, never>;
+            /** @description Put it in service; `true` where absent. */
+            serve?: boolean | null;
+        };
         /** @description Body of `POST /v1/sessions/{id}/runs`: one of `prompt` and `input`. */
         CreateRun: {
             /** @description Tell the parent session about its end. */
@@ -1280,6 +1356,12 @@ export interface components {
             /** @description Name of the agent, the key of its source, or its URL. */
             agent: string;
             agent_policy?: components["schemas"]["AgentPolicy"] | null;
+            /**
+             * Format: int32
+             * @description A version of that agent which is not the one in service. Its first compute is of that
+             *     one; what a resume takes is `agent_policy`'s to say.
+             */
+            agent_version?: number | null;
             approvals?: components["schemas"]["SessionPolicy"] | null;
             /** @description Tell the parent about the end of each run. */
             callback?: boolean | null;
@@ -1337,6 +1419,9 @@ export interface components {
         }) | (components["schemas"]["LoopSpec"] & {
             /** @enum {string} */
             kind: "loop";
+        }) | (components["schemas"]["ImageSpec"] & {
+            /** @enum {string} */
+            kind: "image";
         });
         /**
          * @description Why a compute ended, as whoever closed it knows it.
@@ -1468,6 +1553,11 @@ export interface components {
             /** @description Path and query, as they stand in the request's first line. */
             target: string;
         };
+        /** @description A container's image. */
+        ImageSpec: {
+            /** @description Its reference in a registry. */
+            image: string;
+        };
         /** @description What happened to the last run that was handed to a compute. */
         LastRun: {
             outcome?: components["schemas"]["Outcome"] | null;
@@ -1507,6 +1597,8 @@ export interface components {
                 description?: string | null;
                 /** @description SHA-256 of the description. */
                 digest: string;
+                /** @description It takes no new session and no new run; what is under way goes on to its end. */
+                disabled?: boolean;
                 /** @description How it is spoken to. */
                 driver: string;
                 /** @description Error of the last load. */
@@ -1553,6 +1645,8 @@ export interface components {
                 description: unknown;
                 /** @description SHA-256 of the description, hexadecimal. */
                 digest: string;
+                /** @description Why nothing can be started of it. */
+                failure?: string | null;
                 /** @description Where it came from. */
                 source: string;
                 /**
@@ -1803,6 +1897,8 @@ export interface components {
                 updated_at: components["schemas"]["Timestamp"];
                 /** @description Tokens and cost, as its agent reports them. */
                 usage: components["schemas"]["Usage"];
+                /** @description For whom of the owner's users it is, where it was created with `X-Greenroom-User`. */
+                user?: string | null;
                 /**
                  * Format: int64
                  * @description Counts changes of its state.
@@ -2541,6 +2637,8 @@ export interface components {
             updated_at: components["schemas"]["Timestamp"];
             /** @description Tokens and cost, as its agent reports them. */
             usage: components["schemas"]["Usage"];
+            /** @description For whom of the owner's users it is, where it was created with `X-Greenroom-User`. */
+            user?: string | null;
             /**
              * Format: int64
              * @description Counts changes of its state.
@@ -3417,7 +3515,10 @@ export interface operations {
     };
     agents_remove: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Remove its sessions too, each stopped and proven first. */
+                force?: boolean;
+            };
             header?: never;
             path: {
                 /** @description The agent's name */
@@ -3461,8 +3562,176 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `agent_has_source` */
+            /** @description `agent_has_source`, `agent_has_active_sessions`, `stop_unconfirmed` */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agents_disable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The agent's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is disabled, now or before */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agents_enable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The agent's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is enabled, now or before */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3576,6 +3845,212 @@ export interface operations {
             };
             /** @description A mistake of the coordinator, or of its store */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agents_create_version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The agent's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateAgentVersion"];
+            };
+        };
+        responses: {
+            /** @description The version */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentVersion"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `agent_name_taken`: another source has an agent of this name */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agents_remove_version: {
+        parameters: {
+            query?: {
+                /** @description Remove its sessions too, each stopped and proven first. */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The agent's name */
+                name: string;
+                /** @description Which */
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is no choice any more */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `agent_not_found`, `agent_version_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `agent_has_active_sessions`, `agent_has_source`, `stop_unconfirmed` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5426,6 +5901,8 @@ export interface operations {
                 sort?: "created" | "active" | "id" | "";
                 /** @description Any of these statuses, with commas between. */
                 status?: string;
+                /** @description For this user of the owner's. */
+                user?: string;
             };
             header?: never;
             path?: never;
