@@ -69,9 +69,10 @@ async fn a_name_has_one_owner_and_a_description_is_checked() {
     ] {
         let answer = room.post(VERSIONS, json!({"description": description})).await;
         assert_eq!(answer.body["path"], place, "{}", answer.body);
-        assert_eq!(answer.refused(422), "invalid");
+        assert_eq!(answer.refused(409), "description_broken");
     }
-    assert_eq!(room.post("/v1/agents/a%20b/versions", command("x")).await.refused(422), "invalid");
+    let unnamed = room.post("/v1/agents/a%20b/versions", command("x")).await;
+    assert_eq!(unnamed.refused(404), "agent_not_found");
     // A file that comes later does not take the name of what the API has made.
     room.post(VERSIONS, command("x")).await.expect(201);
     let late = folder.path().join("late.yaml");

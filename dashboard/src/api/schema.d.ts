@@ -3906,7 +3906,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `agent_name_taken`: another source has an agent of this name */
+            /** @description `agent_name_taken`: another source has an agent of this name; `description_broken`: no agent file says this */
             409: {
                 headers: {
                     [name: string]: unknown;

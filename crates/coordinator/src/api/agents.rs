@@ -87,7 +87,7 @@ async fn versions(
     request_body = v1::CreateAgentVersion,
     responses(
         (status = 201, description = "The version", body = v1::AgentVersion),
-        (status = 409, description = "`agent_name_taken`: another source has an agent of this name", body = Problem, content_type = "application/problem+json")))]
+        (status = 409, description = "`agent_name_taken`: another source has an agent of this name; `description_broken`: no agent file says this", body = Problem, content_type = "application/problem+json")))]
 async fn create_version(
     State(app): State<Arc<App>>,
     _: Allowed<ToAdminister>,

@@ -33,20 +33,23 @@ pub(crate) async fn create(
     name: &str,
     request: v1::CreateAgentVersion,
 ) -> ApiResult<v1::AgentVersion> {
-    let name: AgentName = name
-        .parse()
-        .map_err(|error| Problem::invalid(format!("the agent's name: {error}")).at("name"))?;
+    let name: AgentName = name.parse().map_err(|error| {
+        let shown: String = name.chars().take(100).collect();
+        Problem::new(404, "agent_not_found", format!("no agent can be named {shown:?}: {error}"))
+    })?;
+    let broken = |place: &str, message: String| {
+        Problem::new(409, "description_broken", format!("{place}: {message}")).at(place)
+    };
     let mut description = request.description;
     let said = description.entry("name").or_insert_with(|| name.as_str().into());
     if said.as_str() != Some(name.as_str()) {
-        let detail = format!("/description/name is not {:?}, the agent of the path", name.as_str());
-        return Err(Problem::invalid(detail).at("/description/name").into());
+        let message = format!("it is not {:?}, the agent of the path", name.as_str());
+        return Err(broken("/description/name", message).into());
     }
     let document = Value::Object(description);
     let spec = parse(&document.to_string(), name.as_str()).map_err(|error| {
         let place = error.key.as_deref().map(|key| format!("/{}", key.replace('.', "/")));
-        let place = format!("/description{}", place.unwrap_or_default());
-        Problem::invalid(format!("{place}: {}", error.message)).at(place)
+        broken(&format!("/description{}", place.unwrap_or_default()), error.message)
     })?;
     let serve = request.serve.unwrap_or(true);
     let row = take(app, spec, &document, None, serve).await?;

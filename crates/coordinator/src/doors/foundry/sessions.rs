@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use greenroom_core::{AgentName, Session, SessionId, Status};
+use greenroom_core::{AgentName, Epoch, Session, SessionId, Status};
 use greenroom_protocol::{Problem, v1};
 use greenroom_store::{Beyond, SessionQuery, Sort};
 use http::StatusCode;
@@ -21,7 +21,7 @@ use crate::service::sessions::{self, Answered, IdempotencyKey};
 use crate::service::stop::{self, Stopped};
 use crate::service::{hosted, runs};
 
-/// Computes that had ended by themselves before the first stop of their session.
+/// The last compute of a session that had ended by itself before it was stopped.
 const STOPS: Records = records("stop");
 /// A stop, or a removal, has its own deadline before this one.
 const PATIENCE: Duration = Duration::from_secs(600);
@@ -163,7 +163,32 @@ pub(super) async fn list(asked: Asked, agent: &str) -> ApiResult<Response> {
 /// What is kept of a stop that found a compute which had ended by itself.
 #[derive(Debug, Serialize, Deserialize)]
 struct FirstStop {
+    epoch: Epoch,
     request: Option<String>,
+}
+
+/// Whether a stop is the first one that found this compute, or a repetition of that one.
+async fn is_first(
+    app: &App,
+    session: &Session,
+    epoch: Epoch,
+    request: Option<String>,
+) -> ApiResult<bool> {
+    let id = session.uid.to_string();
+    let first = FirstStop { epoch, request };
+    if STOPS.add(app, &id, &first).await? {
+        return Ok(true);
+    }
+    match STOPS.get::<FirstStop>(app, &id).await? {
+        Some(known) if known.epoch == epoch => {
+            Ok(first.request.is_some() && known.request == first.request)
+        }
+        // Of an earlier compute.
+        _ => {
+            STOPS.put(app, &id, &first).await?;
+            Ok(true)
+        }
+    }
 }
 
 /// Stops a session. Done is only what is proven; a session that was stopped already is told
@@ -184,15 +209,9 @@ pub(super) async fn stop(asked: Asked, agent: &str, id: &str) -> ApiResult<Respo
     if !reply.already_stopped {
         return Ok(StatusCode::NO_CONTENT.into_response());
     }
-    if reply.status != Status::Stopped {
-        let first = format!("{}/{}", session.uid, receipt.epoch.0);
-        if STOPS.add(app, &first, &FirstStop { request: request.clone() }).await? {
-            return Ok(StatusCode::NO_CONTENT.into_response());
-        }
-        let known: Option<FirstStop> = STOPS.get(app, &first).await?;
-        if request.is_some() && known.is_some_and(|known| known.request == request) {
-            return Ok(StatusCode::NO_CONTENT.into_response());
-        }
+    let by_itself = reply.status != Status::Stopped;
+    if by_itself && is_first(app, &session, receipt.epoch, request).await? {
+        return Ok(StatusCode::NO_CONTENT.into_response());
     }
     let detail = format!("session {id:?} is already stopped for agent {agent:?}");
     Err(Problem::new(409, "session_already_stopped", detail).into())
@@ -232,10 +251,6 @@ pub(super) async fn delete(asked: Asked, agent: &str, id: &str) -> ApiResult<Res
     if !sessions::delete(app, caller, id, PATIENCE).await? {
         return Err(unproven(id, session.status()).into());
     }
-    for (stop, _) in STOPS.all::<FirstStop>(app).await? {
-        if stop.starts_with(&session.uid.to_string()) {
-            STOPS.remove(app, &stop).await?;
-        }
-    }
+    STOPS.remove(app, &session.uid.to_string()).await?;
     Ok(StatusCode::NO_CONTENT.into_response())
 }
