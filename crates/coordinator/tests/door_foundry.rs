@@ -415,6 +415,11 @@ async fn conversations_are_named_and_are_their_owners() {
     );
     assert_eq!(room.delete(&one).await.expect(200)["deleted"], true);
     assert_eq!(refused(room.get(&one).await, 404), "conversation_not_found");
+    // They go with their agent.
+    let made = room.post(&base, json!({})).await.expect(200);
+    room.delete(&format!("{BASE}/agents/helper")).await.expect(200);
+    let left = room.get(&format!("{base}/{}", made["id"].as_str().expect("an id"))).await;
+    assert_eq!(refused(left, 404), "conversation_not_found");
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::paging::{self, PageQuery};
-use super::{Asked, definition, json as answer, records};
+use super::{Asked, conversations, definition, json as answer, records};
 use crate::app::App;
 use crate::auth::Right;
 use crate::doors::records::Records;
@@ -320,6 +320,7 @@ pub(super) async fn delete(asked: Asked, name: &str) -> ApiResult<Response> {
         VERSIONS.remove(app, &key(&row)).await?;
     }
     ENDPOINTS.remove(app, name).await?;
+    conversations::forget(app, name).await?;
     let gone = json!({ "object": "agent.deleted", "name": name, "deleted": true });
     Ok(answer(StatusCode::OK, &gone))
 }

@@ -13,6 +13,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Value, json};
 
 use super::{Asked, ids, json as reply, protocols, records};
+use crate::app::App;
 use crate::auth::Caller;
 use crate::doors::records::Records;
 use crate::error::ApiResult;
@@ -124,6 +125,16 @@ async fn one(asked: Asked, agent: &str, method: &str, id: &str) -> ApiResult<Res
             Err(Problem::new(405, "method_not_allowed", detail).into())
         }
     }
+}
+
+/// Forgets the conversations of an agent that is removed.
+pub(super) async fn forget(app: &App, agent: &str) -> ApiResult<()> {
+    for (id, conversation) in CONVERSATIONS.all::<Conversation>(app).await? {
+        if conversation.agent == agent {
+            CONVERSATIONS.remove(app, &id).await?;
+        }
+    }
+    Ok(())
 }
 
 /// The session of a conversation: the one that is named, which it has from then on; else the
