@@ -70,6 +70,7 @@ impl Seeded {
             uid,
             id: id.parse()?,
             owner: Principal("admin".into()),
+            user: None,
             shared: false,
             title: Some(format!("Work of {id}")),
             labels: BTreeMap::from([("team".into(), "bench".into())]),

@@ -37,7 +37,7 @@ class Agent(BaseHTTPRequestHandler):
     def do_GET(self):
         if self.path == "/readiness":
             return self.answer(200, {"status": "healthy"})
-        if (work := later.get(self.path.removeprefix("/invocations/"))) is not None:
+        if (work := later.get(self.path.split("?")[0].removeprefix("/invocations/"))) is not None:
             return self.answer(200, work)
         self.answer(404, {"error": {"code": "not_found", "message": f"nothing is at {self.path}"}})
 

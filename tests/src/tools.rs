@@ -53,6 +53,18 @@ pub fn docker_client() -> [PathBuf; 2] {
     [python, script]
 }
 
+/// The Python that has the clients of hosted agents.
+pub fn foundry() -> PathBuf {
+    let path = folder().join("foundry/bin/python");
+    assert!(path.exists(), "{} is missing: tests/tools/install", path.display());
+    path
+}
+
+/// A file of the packages of the client of hosted agents in JavaScript.
+pub fn foundry_js(file: &str) -> PathBuf {
+    installed("foundry-js", file)
+}
+
 /// A file of the MCP server's packages.
 pub fn mcp(file: &str) -> PathBuf {
     installed("mcp", file)

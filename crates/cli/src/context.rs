@@ -55,13 +55,21 @@ pub(crate) struct Context {
     url: Option<String>,
     token: Option<String>,
     data: Option<PathBuf>,
+    /// For which user it acts.
+    user: Option<String>,
 }
 
 impl Context {
     pub(crate) fn new(global: Global) -> Self {
         let Global { url, token, data, output, quiet } = global;
         let some = |text: Option<String>| text.filter(|text| !text.trim().is_empty());
-        Self { ui: Ui::new(output, quiet), url: some(url), token: some(token), data }
+        Self { ui: Ui::new(output, quiet), url: some(url), token: some(token), data, user: None }
+    }
+
+    /// The same, for one of the caller's users.
+    pub(crate) fn for_user(&self, user: Option<String>) -> Self {
+        let Self { ui, url, token, data, .. } = self;
+        Self { ui: *ui, url: url.clone(), token: token.clone(), data: data.clone(), user }
     }
 
     /// The data folder: the named one, or the default.
@@ -128,7 +136,11 @@ impl Context {
     pub(crate) fn client(&self) -> Result<Client, CliError> {
         let url = self.url()?;
         let token = self.token_for(&url)?;
-        Ok(Client::new(&url, token.as_ref())?)
+        let client = Client::new(&url, token.as_ref())?;
+        Ok(match &self.user {
+            Some(user) => client.for_user(user)?,
+            None => client,
+        })
     }
 }
 

@@ -71,7 +71,12 @@ pub(crate) fn session(session: &Session, paint: Paint) -> String {
     }
     add(
         "Owner",
-        format!("{}{}", clean(&session.owner), if session.shared { ", shared" } else { "" }),
+        format!(
+            "{}{}{}",
+            clean(&session.owner),
+            session.user.as_deref().map(|user| format!(" for {}", clean(user))).unwrap_or_default(),
+            if session.shared { ", shared" } else { "" }
+        ),
     );
     if let Some(parent) = &session.parent_id {
         add("Parent", parent.to_string());

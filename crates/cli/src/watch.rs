@@ -190,6 +190,7 @@ impl<'a> Printer<'a> {
 /// Why a session waits for a place, in words.
 pub(crate) fn blocked(reason: &str) -> &str {
     match reason {
+        "agent_disabled" => "its agent is disabled: greenroom agents enable",
         "no_runner" => "no runner has the labels this agent asks for, or none is connected",
         "home_unreachable" => "the runner that has its files is silent",
         "home_draining" => "the runner that has its files takes nothing new",

@@ -101,6 +101,8 @@ struct RawListing {
 #[derive(Debug, Clone)]
 pub struct Client {
     inner: Arc<Inner>,
+    /// For which of its users it acts.
+    user: Option<HeaderValue>,
 }
 
 #[derive(Debug)]
@@ -196,7 +198,16 @@ impl Client {
         }
         let http = builder.build().map_err(|e| bad(innermost(&e)))?;
         let base = parsed.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { inner: Arc::new(Inner { http, base }) })
+        Ok(Self { inner: Arc::new(Inner { http, base }), user: None })
+    }
+
+    /// The same API, for one of its users: their sessions, and no others.
+    pub fn for_user(self, user: &str) -> Result<Self, ClientError> {
+        let value = HeaderValue::from_str(user).map_err(|_| {
+            let detail = format!("{user:?} cannot be a user: printable ASCII only");
+            ClientError::Problem(Box::new(Problem::invalid(detail)))
+        })?;
+        Ok(Self { user: Some(value), ..self })
     }
 
     /// The coordinator's address.
@@ -323,7 +334,11 @@ impl Client {
         route: &Route,
         accept: &str,
     ) -> reqwest::RequestBuilder {
-        self.inner.http.request(method, self.address(route)).header(ACCEPT, accept)
+        let request = self.inner.http.request(method, self.address(route)).header(ACCEPT, accept);
+        match &self.user {
+            Some(user) => request.header("X-Greenroom-User", user),
+            None => request,
+        }
     }
 
     /// Sends, and takes nothing but a success for an answer.

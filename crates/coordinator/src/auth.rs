@@ -11,7 +11,7 @@ use greenroom_protocol::Problem;
 use greenroom_protocol::token::Role;
 use greenroom_store::{Store, TokenRow};
 use http::request::Parts;
-use http::{Method, header};
+use http::{HeaderName, Method, header};
 use tokio_util::sync::CancellationToken;
 
 use crate::app::App;
@@ -31,6 +31,9 @@ pub(crate) struct Caller {
     pub role: Role,
     /// What kind of caller they are.
     pub who: Who,
+    /// For which of the principal's users they act, where they say so: then they see that
+    /// user's sessions and no others, and create sessions for that user.
+    pub user: Option<String>,
     /// Cancelled when their token is revoked.
     pub revoked: CancellationToken,
 }
@@ -91,6 +94,9 @@ impl Caller {
 
     /// Whether they may see a session.
     pub(crate) fn sees(&self, about: &About) -> bool {
+        if self.user.is_some() && about.user != self.user {
+            return false;
+        }
         match (&self.who, self.role) {
             (Who::Agent { uid, .. }, _) => about.uid == *uid || about.parent == Some(*uid),
             (Who::Runner(_), _) => false,
@@ -119,6 +125,10 @@ impl Caller {
     /// What keeps their idempotency keys apart from those of others.
     pub(crate) fn scope(&self) -> String {
         match &self.who {
+            Who::Person if self.user.is_some() => {
+                let user = self.user.as_deref().unwrap_or_default();
+                format!("principal {} for {user}", self.principal)
+            }
             Who::Person => format!("principal {}", self.principal),
             Who::Agent { uid, .. } => format!("agent {uid}"),
             Who::Runner(id) => format!("runner {id}"),
@@ -126,11 +136,12 @@ impl Caller {
     }
 
     /// The one caller there is without tokens.
-    fn local() -> Self {
+    fn local(user: Option<String>) -> Self {
         Self {
             principal: Principal("local".into()),
             role: Role::Admin,
             who: Who::Person,
+            user,
             revoked: CancellationToken::new(),
         }
     }
@@ -214,6 +225,22 @@ pub(crate) fn cookie_of(parts: &Parts) -> Option<&str> {
         .map(|(_, token)| token)
 }
 
+/// Names one of the principal's users.
+pub(crate) const USER: HeaderName = HeaderName::from_static("x-greenroom-user");
+
+/// For which of their users somebody acts. It travels in headers, to agents too.
+fn user(parts: &Parts) -> ApiResult<Option<String>> {
+    let Some(value) = parts.headers.get(USER) else { return Ok(None) };
+    match value.to_str() {
+        Ok(user) if (1..=256).contains(&user.len()) && !user.contains('\t') => {
+            return Ok(Some(user.to_owned()));
+        }
+        _ => {}
+    }
+    let detail = "a user identity has 1 to 256 characters, all of them printable ASCII";
+    Err(Problem::invalid(detail).at(USER.as_str()).into())
+}
+
 /// No token, or none that is known.
 fn unauthorised(detail: &str) -> ApiError {
     Problem::new(401, "unauthorized", detail)
@@ -240,7 +267,7 @@ impl FromRequestParts<Arc<App>> for Caller {
             let credential = presented(parts).filter(|(text, _)| secret::is_credential(text));
             let agent = presented(parts).filter(|(text, _)| text.starts_with("gra_"));
             if credential.is_none() && agent.is_none() {
-                return Ok(Self::local());
+                return Ok(Self::local(user(parts)?));
             }
         }
         let Some((text, cookie)) = presented(parts) else {
@@ -260,6 +287,7 @@ impl FromRequestParts<Arc<App>> for Caller {
                 principal: Principal(format!("runner {id}")),
                 role: Role::Runner,
                 who: Who::Runner(id),
+                user: None,
                 revoked: CancellationToken::new(),
             });
         }
@@ -269,7 +297,14 @@ impl FromRequestParts<Arc<App>> for Caller {
                 Err(unauthorised("this is a login code: open it at /login"))
             }
             Some((row, revoked)) => {
-                Ok(Self { principal: row.principal, role: row.role, who: Who::Person, revoked })
+                let user = user(parts)?;
+                Ok(Self {
+                    principal: row.principal,
+                    role: row.role,
+                    who: Who::Person,
+                    user,
+                    revoked,
+                })
             }
             None => Err(unauthorised("this token is not known, or was revoked")),
         }
@@ -369,6 +404,8 @@ async fn agent(app: &Arc<App>, uid: SessionUid, epoch: greenroom_core::Epoch) ->
         principal: session.owner.clone(),
         role: Role::Agent,
         who: Who::Agent { uid, id: session.id.clone() },
+        // It is confined to its own session and that one's children as it is.
+        user: None,
         revoked: CancellationToken::new(),
     })
 }

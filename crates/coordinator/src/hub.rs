@@ -227,6 +227,8 @@ pub struct About {
     pub uid: SessionUid,
     /// Its owner.
     pub owner: Principal,
+    /// For whom of the owner's users it is.
+    pub user: Option<String>,
     /// Whether everybody may see it.
     pub shared: bool,
     /// Its parent.
@@ -239,6 +241,7 @@ impl About {
         Self {
             uid: session.uid,
             owner: session.owner.clone(),
+            user: session.user.clone(),
             shared: session.shared,
             parent: session.parent,
         }

@@ -129,6 +129,7 @@ fn references(config: &Config) -> Result<Vec<Reference>, StartError> {
 }
 
 async fn load_agents(app: &App, references: Vec<Reference>) -> Result<(), StartError> {
+    app.agents.recall(&*app.store).await.map_err(failed)?;
     app.sources.load_builtin(app).await.map_err(failed)?;
     for reference in references {
         app.sources.add(reference, false);

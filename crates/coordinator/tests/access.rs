@@ -25,7 +25,7 @@ enum Right {
 }
 
 /// Every operation of the API. One that is missing here fails the test below.
-const OPERATIONS: [(&str, &str, Right); 66] = [
+const OPERATIONS: [(&str, &str, Right); 70] = [
     ("get", "/", Right::Open),
     ("get", "/login", Right::Open),
     ("get", "/healthz", Right::Open),
@@ -37,6 +37,10 @@ const OPERATIONS: [(&str, &str, Right); 66] = [
     ("get", "/v1/agents/{name}", Right::Read),
     ("delete", "/v1/agents/{name}", Right::Administer),
     ("get", "/v1/agents/{name}/versions", Right::Read),
+    ("post", "/v1/agents/{name}/versions", Right::Administer),
+    ("delete", "/v1/agents/{name}/versions/{version}", Right::Administer),
+    ("post", "/v1/agents/{name}/disable", Right::Administer),
+    ("post", "/v1/agents/{name}/enable", Right::Administer),
     ("post", "/v1/login", Right::Open),
     ("get", "/v1/login", Right::Any),
     ("delete", "/v1/login", Right::Any),
@@ -98,6 +102,9 @@ const OPERATIONS: [(&str, &str, Right); 66] = [
 fn body(method: &str, path: &str) -> Option<Value> {
     Some(match (method, path) {
         ("post", "/v1/agents") => json!({"source": "/nowhere/at/all"}),
+        ("post", "/v1/agents/{name}/versions") => {
+            json!({"description": {"driver": "command", "command": ["true"]}})
+        }
         ("post", "/v1/sessions") => json!({"agent": "shell"}),
         ("patch", "/v1/runs/{id}") => json!({"prompt": "x"}),
         ("put", "/v1/sessions/{id}/seen") => json!({"seq": 1}),
@@ -160,6 +167,7 @@ fn fill(path: &str, session: &Value) -> String {
     path.replace("{id}", &id)
         .replace("{path}", "a.txt")
         .replace("{name}", "nobody")
+        .replace("{version}", "1")
         .replace("{uid}", &none)
         .replace("{run}", &none)
         .replace("{epoch}", "1")

@@ -94,6 +94,8 @@ pub enum Driver {
     Hosted(HostedSpec),
     /// Our own agent: a model and its tools.
     Loop(Box<LoopSpec>),
+    /// A container's image. No runner starts one: a version of it is kept, and has failed.
+    Image(ImageSpec),
 }
 
 impl Driver {
@@ -104,13 +106,14 @@ impl Driver {
             Self::Acp(_) => "acp",
             Self::Hosted(_) => "hosted",
             Self::Loop(_) => "loop",
+            Self::Image(_) => "image",
         }
     }
 
     /// The process that speaks with the agent, `greenroom drive KIND`, where there is one.
     pub fn process(&self) -> Option<&'static str> {
         match self {
-            Self::Command(_) => None,
+            Self::Command(_) | Self::Image(_) => None,
             Self::Preset(_) => Some("preset"),
             Self::Acp(_) => Some("acp"),
             Self::Hosted(_) => Some("hosted"),
@@ -122,7 +125,7 @@ impl Driver {
     pub fn lifecycle(&self) -> Lifecycle {
         match self {
             Self::Command(command) => command.lifecycle,
-            Self::Preset(_) => Lifecycle::PerRun,
+            Self::Preset(_) | Self::Image(_) => Lifecycle::PerRun,
             Self::Acp(_) | Self::Hosted(_) | Self::Loop(_) => Lifecycle::Persistent,
         }
     }
@@ -241,6 +244,13 @@ pub struct HostedSpec {
     /// The path whose answer 200 says that it is ready, where it is not the protocol's own.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ready: Option<String>,
+}
+
+/// A container's image.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct ImageSpec {
+    /// Its reference in a registry.
+    pub image: String,
 }
 
 /// How a run is put to a process that serves HTTP.

@@ -17,6 +17,7 @@ impl Session {
             uid: created.uid,
             id: created.id.clone(),
             owner: created.owner.clone(),
+            user: created.user.clone(),
             shared: created.shared,
             title: created.title.clone(),
             labels: created.labels.clone(),

@@ -204,6 +204,9 @@ pub struct Created {
     pub uid: SessionUid,
     pub id: SessionId,
     pub owner: Principal,
+    /// For whom of the owner's users it is, where a program of the owner's serves several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     #[serde(default)]
     pub shared: bool,
     #[serde(default)]

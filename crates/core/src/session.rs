@@ -15,7 +15,7 @@ use crate::run::{Head, HeadState, PendingRun, RunStatus};
 use crate::value::Timestamp;
 
 /// Number of the folded form. A stored session of another number is folded anew.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// One piece of work by one agent, as its log says it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -26,6 +26,9 @@ pub struct Session {
     pub id: SessionId,
     /// Whose it is.
     pub owner: Principal,
+    /// For whom of the owner's users it is, where a program of the owner's serves several.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Whether every operator may use it and every viewer see it.
     pub shared: bool,
     /// A line for people.
@@ -298,6 +301,8 @@ pub enum Blocked {
     HomeFull,
     /// Every runner that fits is full.
     RunnersFull,
+    /// Its agent is disabled: nothing of it is started.
+    AgentDisabled,
 }
 
 /// Tokens and cost used, as the agent reports them.

@@ -203,5 +203,6 @@ fn blocked_word(blocked: Blocked) -> &'static str {
         Blocked::HomeDraining => "home_draining",
         Blocked::HomeFull => "home_full",
         Blocked::RunnersFull => "runners_full",
+        Blocked::AgentDisabled => "agent_disabled",
     }
 }

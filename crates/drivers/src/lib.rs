@@ -78,8 +78,10 @@ async fn drive(
         Driver::Hosted(spec) => hosted::drive(shim, wishes, open, spec).await,
         Driver::Loop(spec) => looping::drive(shim, wishes, open, spec).await,
         Driver::Preset(spec) => preset::drive(shim, wishes, open, spec).await,
-        Driver::Command(_) => {
-            Err(Failure::new("start_error", "an agent of driver \"command\" has no driver process"))
+        driver @ (Driver::Command(_) | Driver::Image(_)) => {
+            let word = driver.word();
+            let text = format!("an agent of driver {word:?} has no driver process");
+            Err(Failure::new("start_error", text))
         }
     }
 }

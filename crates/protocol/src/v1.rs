@@ -70,6 +70,9 @@ pub struct Session {
     pub uid: greenroom_core::SessionUid,
     /// Whose it is.
     pub owner: String,
+    /// For whom of the owner's users it is, where it was created with `X-Greenroom-User`.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub user: Option<String>,
     /// Whether every operator may use it and every viewer see it.
     pub shared: bool,
     /// Its agent.
@@ -283,6 +286,10 @@ pub struct AcceptedRun {
 pub struct CreateSession {
     /// Name of the agent, the key of its source, or its URL.
     pub agent: String,
+    /// A version of that agent which is not the one in service. Its first compute is of that
+    /// one; what a resume takes is `agent_policy`'s to say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub agent_version: Option<u32>,
     /// A name for the session; made up if absent.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub id: Option<String>,
@@ -452,6 +459,9 @@ pub struct Agent {
     /// The version of its program, where that is known.
     #[serde(default)]
     pub program_version: Option<String>,
+    /// It takes no new session and no new run; what is under way goes on to its end.
+    #[serde(default)]
+    pub disabled: bool,
 }
 
 /// Body of `POST /v1/agents`.

@@ -198,6 +198,16 @@ pub trait Store: Send + Sync + 'static {
     async fn agent_versions(&self, name: &AgentName) -> Result<Vec<AgentRow>>;
     /// Takes an agent out of service. Its versions stay for the sessions that have them.
     async fn retire_agent(&self, name: &AgentName) -> Result<bool>;
+    /// Puts a version in service that is kept.
+    async fn serve_agent(&self, name: &AgentName, version: u32) -> Result<()>;
+    /// Takes a version back: it is no choice any more, and stays for the sessions that have it.
+    async fn withdraw_agent_version(&self, name: &AgentName, version: u32) -> Result<()>;
+    /// Agents of this source that have a version, in service or not.
+    async fn agents_of(&self, source_prefix: &str) -> Result<Vec<AgentName>>;
+    /// An agent takes nothing new, or does again.
+    async fn disable_agent(&self, name: &AgentName, disabled: bool, at: Timestamp) -> Result<()>;
+    /// Agents that take nothing new.
+    async fn disabled_agents(&self) -> Result<Vec<AgentName>>;
     /// References added by the API.
     async fn sources(&self) -> Result<Vec<String>>;
     /// Adds a reference.

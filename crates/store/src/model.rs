@@ -170,6 +170,10 @@ pub struct SessionQuery {
     pub text: Option<String>,
     /// In this order.
     pub sort: Sort,
+    /// For this user of the owner's; whoever they are for where absent.
+    pub user: Option<String>,
+    /// Only this side of a session, in a list in order of creation.
+    pub beyond: Option<Beyond>,
     /// Only what this principal owns, or what is shared; all where absent.
     pub visible_to: Option<Principal>,
     /// Also those that have expired.
@@ -180,12 +184,23 @@ pub struct SessionQuery {
     pub cursor: Option<String>,
 }
 
+/// A part of a list of sessions, as one that has been seen of it cuts it.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Beyond {
+    /// What comes after it.
+    After(SessionId),
+    /// The nearest of what comes before it, in the list's order.
+    Before(SessionId),
+}
+
 /// In which order.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
 pub enum Sort {
     /// Newest first.
     #[default]
     Created,
+    /// Oldest first.
+    Oldest,
     /// Last active first.
     Active,
     /// By name.
@@ -358,6 +373,8 @@ pub struct NewAgent {
     pub source: String,
     /// SHA-256 of the description, hexadecimal.
     pub digest: String,
+    /// Why nothing can be started of it. Such a version is kept, and never put in service.
+    pub failure: Option<String>,
     /// When.
     pub at: Timestamp,
 }
@@ -417,6 +434,10 @@ pub struct AgentRow {
     pub health: AgentHealth,
     /// What is wrong with it.
     pub error: Option<String>,
+    /// Why nothing can be started of this version.
+    pub failure: Option<String>,
+    /// It was taken back. It stays for the sessions that have it.
+    pub withdrawn: bool,
     /// When this version was first seen.
     pub updated_at: Timestamp,
 }

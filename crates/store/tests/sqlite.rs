@@ -47,6 +47,7 @@ suite! {
     list {
         pages_hold_each_session_once
         filters_narrow
+        a_list_is_cut_at_a_session
         labels_follow_updates
         reconcilers_find_their_work
     }
@@ -72,6 +73,7 @@ suite! {
     rest {
         runners_join_and_leave
         agents_have_versions
+        versions_fail_are_chosen_and_taken_back
         variants_are_kept_beside
         copies_of_sources_are_kept
         tokens_are_found_by_hash

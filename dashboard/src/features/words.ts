@@ -21,6 +21,7 @@ export const nameOf = (session: Pick<Session, "id" | "title">): string =>
   session.title ?? session.id;
 
 const REASONS: Readonly<Record<string, string>> = {
+  agent_disabled: "its agent is disabled",
   no_runner: "no runner has the labels its agent asks for",
   runners_full: "every runner that fits is full",
   home_unreachable: "the runner that has its files is silent",

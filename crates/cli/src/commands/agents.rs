@@ -50,6 +50,21 @@ enum Command {
         /// Agents
         #[arg(required = true, value_name = "NAME")]
         names: Vec<String>,
+        /// Remove their sessions too, each stopped and proven first
+        #[arg(long)]
+        force: bool,
+    },
+    /// Have agents take nothing new; what is under way goes on to its end
+    Disable {
+        /// Agents
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
+    },
+    /// Have disabled agents take what is asked again
+    Enable {
+        /// Agents
+        #[arg(required = true, value_name = "NAME")]
+        names: Vec<String>,
     },
     /// Check agent files, without any coordinator
     Check {
@@ -88,10 +103,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
             ui.one(&answer, |value| added(value, &redacted(&source)))?;
             Ok(Code::Done)
         }
-        Command::Rm { names } => {
+        Command::Disable { names } => able(context, &names, true).await,
+        Command::Enable { names } => able(context, &names, false).await,
+        Command::Rm { names, force } => {
             let client = context.client()?;
             let remove = async |name: &str| {
-                client.remove_agent(name).await?;
+                client.remove_agent(name, force).await?;
                 ui.say(format!("Agent \"{name}\" is out of service."));
                 Ok(())
             };
@@ -105,15 +122,29 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
     }
 }
 
+async fn able(context: &Context, names: &[String], disabled: bool) -> Result<Code, CliError> {
+    let (client, ui) = (context.client()?, &context.ui);
+    let change = async |name: &str| {
+        client.disable_agent(name, disabled).await?;
+        ui.say(match disabled {
+            true => format!("Agent \"{name}\" is disabled: it takes nothing new."),
+            false => format!("Agent \"{name}\" is enabled."),
+        });
+        Ok(())
+    };
+    Ok(each(context, names, change).await?.1)
+}
+
 fn table(agents: &[Answer<Agent>]) -> Table {
     let row = |agent: &Answer<Agent>| {
         let tone = if agent.health == "ok" { Tone::Live } else { Tone::Bad };
+        let health = if agent.disabled { "disabled".to_owned() } else { agent.health.clone() };
         let about = about(agent);
         Row::new(
             tone,
             [
                 agent.name.to_string(),
-                agent.health.clone(),
+                health,
                 agent.driver.clone(),
                 format!("v{}", agent.version),
                 ago(agent.updated_at),
@@ -167,6 +198,9 @@ fn show(agent: &Agent) -> String {
     add("Version", &agent.version.to_string());
     add("Digest", &agent.digest);
     add("Health", &agent.health);
+    if agent.disabled {
+        add("Disabled", "it takes nothing new");
+    }
     if let Some(error) = &agent.error {
         add("Error", error);
     }

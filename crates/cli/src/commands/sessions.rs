@@ -39,6 +39,9 @@ pub(crate) struct Args {
     /// Only sessions of this agent; a session of another agent is refused
     #[arg(long, short = 'n', alias = "agent", global = true, value_name = "AGENT")]
     agent_name: Option<String>,
+    /// For this user of yours: their sessions and no others
+    #[arg(long, global = true, value_name = "USER")]
+    user_identity: Option<String>,
     #[command(subcommand)]
     command: Command,
 }
@@ -110,6 +113,7 @@ impl Whose {
 
 pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError> {
     let whose = Whose { agent: args.agent_name };
+    let context = &context.for_user(args.user_identity);
     match args.command {
         Command::Create(args) => create::run(context, &whose, args).await,
         Command::Ls(args) => ls::run(context, &whose, args).await,

@@ -53,7 +53,8 @@ async fn ask(
     Path((id, _path)): Path<(String, String)>,
     request: Request,
 ) -> ApiResult<Response> {
-    pass(&app, &caller, &id, request).await
+    let target = target(request.uri());
+    pass(&app, &caller, &id, target, request).await
 }
 
 /// Ask the session's agent, with a body
@@ -73,16 +74,28 @@ async fn send(
     Path((id, _path)): Path<(String, String)>,
     request: Request,
 ) -> ApiResult<Response> {
-    pass(&app, &caller, &id, request).await
+    let target = target(request.uri());
+    pass(&app, &caller, &id, target, request).await
 }
 
-async fn pass(
+/// For which of its users somebody acts: the agent is told by Greenroom, and by nobody else
+/// where Greenroom knows it.
+const AGENT_USER: HeaderName = HeaderName::from_static("x-agent-user-id");
+
+/// Passes a request on to a session's agent, there at `target`: path and query.
+pub(crate) async fn pass(
     app: &Arc<App>,
     caller: &Caller,
     id: &str,
+    target: String,
     mut request: Request,
 ) -> ApiResult<Response> {
-    let target = target(request.uri());
+    if let Some(user) = &caller.user
+        && let Ok(user) = HeaderValue::from_str(user)
+    {
+        request.headers_mut().insert(AGENT_USER, user);
+    }
+    let begins = !request.method().is_safe() && !ends(&target);
     let method = request.method().to_string();
     let upgrade = request.headers().contains_key(header::UPGRADE);
     let headers = to_agent(request.headers(), upgrade)?;
@@ -98,7 +111,7 @@ async fn pass(
     };
     let body = upload.is_some();
     let ask = move |epoch| HttpRequest { epoch, method, target, headers, body };
-    let (epoch, reply) = hosted::pass(app, caller, id, ask, upload).await?;
+    let (epoch, reply) = hosted::pass(app, caller, id, begins, ask, upload).await?;
     let Some(answer) = reply.head.http else {
         let detail = "the runner did not say what the agent answered";
         return Err(Problem::new(502, "agent_unreachable", detail).into());
@@ -112,6 +125,11 @@ async fn pass(
         return Ok((status, headers).into_response());
     }
     Ok((status, headers, Body::from_stream(until_the_end(app, reply.body))).into_response())
+}
+
+/// Whether a request ends something. A disabled agent takes it, as what is under way drains.
+fn ends(target: &str) -> bool {
+    target.split('?').next().is_some_and(|path| path.ends_with("/cancel"))
 }
 
 /// What the agent is asked: what follows `/http`, as it was written.

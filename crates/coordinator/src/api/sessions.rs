@@ -69,6 +69,8 @@ struct ListQuery {
     #[serde(default, deserialize_with = "parsed")]
     #[param(value_type = Option<bool>)]
     roots: Option<bool>,
+    /// For this user of the owner's.
+    user: Option<String>,
     /// With this text in id, title or agent.
     q: Option<String>,
     /// `created` (default; newest first), `active` (last active first) or `id`.
@@ -93,15 +95,22 @@ async fn list(
     RawQuery(raw): RawQuery,
     Query(query): Query<ListQuery>,
 ) -> ApiResult<Response> {
+    let page = visible(&caller, query.limit.0, cursor(query.cursor)?);
+    let user = query.user.filter(|user| !user.is_empty());
+    if user.is_some() && page.user.is_some() && user != page.user {
+        // Those of another user are not there for who acts for this one.
+        return Ok(json(StatusCode::OK, &v1::List::<v1::Session>::whole(Vec::new())));
+    }
     let mut wanted = SessionQuery {
         statuses: statuses(query.status.as_deref())?,
+        user: user.or_else(|| page.user.clone()),
         agent: query.agent.filter(|agent| !agent.is_empty()),
         labels: labels(raw.as_deref().unwrap_or(""))?,
         runner: query.runner,
         roots: query.roots.unwrap_or(false),
         text: query.q.filter(|text| !text.is_empty()),
         sort: sort(query.sort.as_deref())?,
-        ..visible(&caller, query.limit.0, cursor(query.cursor)?)
+        ..page
     };
     if let Some(name) = query.parent.as_deref().filter(|name| !name.is_empty()) {
         match sessions::find(&app, &caller, name).await {
@@ -132,6 +141,7 @@ pub(crate) fn visible(caller: &Caller, limit: u32, cursor: Option<String>) -> Se
             _ => None,
         },
         visible_to: visible_to(caller),
+        user: caller.user.clone(),
         limit,
         cursor,
         ..SessionQuery::default()

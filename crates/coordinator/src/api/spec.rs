@@ -14,7 +14,7 @@ pub fn document() -> Value {
     document["info"] = json!({
         "title": "Greenroom",
         "version": env!("CARGO_PKG_VERSION"),
-        "description": "Start AI agents, watch them live, stop them for certain, and let them go on later.",
+        "description": "Start AI agents, watch them live, stop them for certain, and let them go on later.\n\nA program that serves users of its own may name one in the header `X-Greenroom-User` of any request: it then sees the sessions of that user and no others, and those it creates are that user's.",
         "license": { "name": "Apache-2.0", "identifier": "Apache-2.0" },
     });
     document["security"] = json!([{ "bearer": [] }]);

@@ -37,7 +37,7 @@ async fn stop(
     MaybeBody(request): MaybeBody<Option<v1::StopRequest>>,
 ) -> ApiResult<Response> {
     let stopped =
-        service::stop(&app, &caller, &id, request.unwrap_or_default(), wait.span()).await?;
+        service::stop(&app, &caller, &id, request.unwrap_or_default(), wait.span(), None).await?;
     let status = if stopped.at_rest { StatusCode::OK } else { StatusCode::ACCEPTED };
     Ok(json(status, &stopped.reply))
 }

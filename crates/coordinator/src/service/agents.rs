@@ -1,7 +1,7 @@
 //! Agents as sessions need them: the version in service, the version that was pinned, and
 //! their schemas compiled once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Arc, Mutex};
 
 use greenroom_core::AgentName;
@@ -97,6 +97,8 @@ impl Pinned {
 #[derive(Default)]
 pub struct Agents {
     pinned: Mutex<HashMap<(AgentName, u32), Arc<Pinned>>>,
+    /// Those that take nothing new, as the store has them.
+    disabled: Mutex<BTreeSet<AgentName>>,
 }
 
 impl Agents {
@@ -132,6 +134,27 @@ impl Agents {
         Ok(store.agent(name).await?.map(|row| self.keep(row)))
     }
 
+    /// Takes up which agents are disabled.
+    pub(crate) async fn recall(&self, store: &dyn Store) -> ApiResult<()> {
+        *lock(&self.disabled) = store.disabled_agents().await?.into_iter().collect();
+        Ok(())
+    }
+
+    /// Whether an agent takes nothing new.
+    pub(crate) fn is_disabled(&self, name: &AgentName) -> bool {
+        lock(&self.disabled).contains(name)
+    }
+
+    /// What the store has been told.
+    pub(crate) fn set_disabled(&self, name: AgentName, disabled: bool) {
+        let mut all = lock(&self.disabled);
+        if disabled {
+            all.insert(name);
+        } else {
+            all.remove(&name);
+        }
+    }
+
     fn keep(&self, row: AgentRow) -> Arc<Pinned> {
         let mut pinned = lock(&self.pinned);
         let key = (row.name.clone(), row.version);
@@ -150,7 +173,8 @@ impl Agents {
 /// Every description an agent has had, newest first.
 pub(crate) async fn versions(app: &App, name: &str) -> ApiResult<Vec<v1::AgentVersion>> {
     let Ok(known) = name.parse::<AgentName>() else { return Err(not_found(name).into()) };
-    let rows = app.store.agent_versions(&known).await?;
+    let mut rows = app.store.agent_versions(&known).await?;
+    rows.retain(|row| !row.withdrawn);
     if rows.is_empty() {
         return Err(not_found(name).into());
     }
@@ -170,6 +194,7 @@ pub(crate) async fn versions(app: &App, name: &str) -> ApiResult<Vec<v1::AgentVe
                 digest: row.digest.clone(),
                 at: row.updated_at,
                 current: Some(row.version) == current,
+                failure: row.failure.clone(),
                 description,
             })
         })
@@ -187,7 +212,8 @@ pub(crate) async fn list(app: &App) -> ApiResult<Vec<v1::Agent>> {
     let rows = app.store.agents().await?;
     let view = |row: &AgentRow| {
         let fetched_at = app.sources.fetched_at(&row.source);
-        views::agent(row, fetched_at, app.sources.offered(&row.source))
+        let agent = views::agent(row, fetched_at, app.sources.offered(&row.source));
+        v1::Agent { disabled: app.agents.is_disabled(&row.name), ..agent }
     };
     let mut all: Vec<v1::Agent> = rows.iter().map(view).collect();
     for (row, error) in app.sources.variants(app).await? {
@@ -238,19 +264,25 @@ pub(crate) async fn add(app: &App, source: &str) -> ApiResult<Vec<v1::Agent>> {
 pub(crate) async fn remove(app: &App, name: &str) -> ApiResult<()> {
     let parsed: AgentName = name.parse().map_err(|_| not_found(name))?;
     let row = app.store.agent(&parsed).await?.ok_or_else(|| not_found(name))?;
-    let added = app.sources.added(&row.source);
-    if added.is_none() && row.health != AgentHealth::Missing {
-        let shown = Identity::of(&row.source).shown;
-        let detail = format!("agent {name:?} comes from {shown}, which is still a source");
-        return Err(Problem::new(409, "agent_has_source", detail)
-            .hint("remove its file, or start without that reference")
-            .into());
-    }
-    if let Some(reference) = added {
+    refuse_sourced(app, Some(&row))?;
+    if let Some(reference) = app.sources.added(&row.source) {
         app.store.remove_source(&reference.text()).await?;
         app.sources.remove(&reference);
     }
     app.store.retire_agent(&parsed).await?;
     app.agents_changed();
     Ok(())
+}
+
+/// Refuses to remove an agent whose source would bring it back.
+pub(crate) fn refuse_sourced(app: &App, row: Option<&AgentRow>) -> ApiResult<()> {
+    let Some(row) = row else { return Ok(()) };
+    if app.sources.added(&row.source).is_some() || row.health == AgentHealth::Missing {
+        return Ok(());
+    }
+    let (name, shown) = (row.name.as_str(), Identity::of(&row.source).shown);
+    let detail = format!("agent {name:?} comes from {shown}, which is still a source");
+    Err(Problem::new(409, "agent_has_source", detail)
+        .hint("remove its file, or start without that reference")
+        .into())
 }

@@ -15,7 +15,7 @@ use crate::app::{App, fresh};
 use crate::auth::{Caller, Right};
 use crate::error::ApiResult;
 use crate::service::sessions::{self, Answered, BOUNDS};
-use crate::service::{following, views};
+use crate::service::{following, versions, views};
 
 /// Entries of a log that are read at once.
 const CHUNK: u32 = 1000;
@@ -46,6 +46,7 @@ pub(crate) async fn fork(
     let labels = request.labels.clone().unwrap_or_else(|| from.labels.clone());
     sessions::check_labels(&labels)?;
     let cut = Cut::of(&request)?;
+    versions::refuse_disabled(app, &from.agent.name)?;
     let agent = following::pinned(app, &from).await?;
     let conversation = match agent.row.spec.driver {
         Driver::Loop(_) => ForkedConversation::Inherited,
@@ -60,6 +61,7 @@ pub(crate) async fn fork(
         uid: fresh::session(),
         id: name,
         owner: caller.principal.clone(),
+        user: from.user.clone(),
         shared: false,
         title: title.filter(|title| !title.is_empty()),
         labels,

@@ -17,20 +17,29 @@ use crate::service::files::{self, Access};
 use crate::service::runs;
 use crate::service::sessions;
 use crate::service::streams::{self, Reply};
+use crate::service::versions;
 use crate::service::wait::Waiter;
 
 /// A compute may take so long to come up, whatever its limit `start` says.
 const COMES_UP: Duration = Duration::from_secs(120);
 
-/// Passes a request on. `request` makes it for the compute that is up.
+/// So long a new session may wait for a place before who has created it is told so.
+const PLACED: Duration = Duration::from_secs(15);
+
+/// Passes a request on. `request` makes it for the compute that is up; one that `begins`
+/// something is not for a disabled agent.
 pub(crate) async fn pass(
     app: &App,
     caller: &Caller,
     id: &str,
+    begins: bool,
     request: impl FnOnce(Epoch) -> HttpRequest,
     upload: Option<Body>,
 ) -> ApiResult<(Epoch, Reply)> {
     let session = files::find(app, caller, id, Access::Write).await?;
+    if begins {
+        versions::refuse_disabled(app, &session.agent.name)?;
+    }
     let (session, epoch) = up(app, caller, session).await?;
     let runner = session.compute.as_ref().and_then(|compute| app.runners.get(compute.runner));
     let Some(runner) = runner else {
@@ -45,6 +54,35 @@ pub(crate) async fn pass(
         }
         None => Ok((epoch, reply)),
     }
+}
+
+/// Has a session that was just created come up, of the description that it has. It answers
+/// how the session stands once it is up, or has failed, or has no place for a while.
+pub(crate) async fn start(
+    app: &App,
+    caller: &Caller,
+    session: Arc<Session>,
+) -> ApiResult<Arc<Session>> {
+    if !session.traits.persistent {
+        return Ok(session);
+    }
+    let placed = Waiter::new(app, session.uid, PLACED);
+    let up = Waiter::new(app, session.uid, COMES_UP);
+    let mut session = session;
+    if session.last_epoch == Epoch(0) && session.compute.is_none() && session.need().is_none() {
+        session = runs::start(app, caller, &session).await?;
+    }
+    let mut latest = Arc::clone(&session);
+    let mut settled = |now: Option<&Arc<Session>>, placed_is_enough: bool| {
+        let Some(now) = now else { return Some(()) };
+        latest = Arc::clone(now);
+        let comes = matches!(stands(now), Stands::Comes | Stands::Goes);
+        (!comes || placed_is_enough && now.compute.is_some()).then_some(())
+    };
+    if placed.until(app, |now, _| settled(now, true)).await?.is_some() {
+        up.until(app, |now, _| settled(now, false)).await?;
+    }
+    Ok(latest)
 }
 
 /// How a session stands to a request.

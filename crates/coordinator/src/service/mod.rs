@@ -17,5 +17,6 @@ pub(crate) mod sessions;
 pub(crate) mod stop;
 pub(crate) mod streams;
 pub(crate) mod tokens;
+pub(crate) mod versions;
 pub(crate) mod views;
 pub(crate) mod wait;

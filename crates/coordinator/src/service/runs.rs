@@ -16,8 +16,8 @@ use crate::error::ApiResult;
 use crate::service::agents::Pinned;
 use crate::service::following::{Following, following};
 use crate::service::sessions::{self, Answered};
-use crate::service::views;
 use crate::service::wait::Waiter;
+use crate::service::{versions, views};
 
 /// Accepts a run.
 pub(crate) async fn create(
@@ -60,6 +60,7 @@ pub(crate) async fn accept(
     if request.callback == Some(true) && session.parent.is_none() {
         return Err(sessions::no_parent().into());
     }
+    versions::refuse_disabled(app, &session.agent.name)?;
     let (next, first) = match chosen {
         Some(Chosen { agent, commands }) => (Following::as_it_is(agent), commands),
         None => (following(app, session, &caller.actor().name).await?, Vec::new()),
@@ -306,6 +307,7 @@ pub(crate) async fn bring_up(
     caller: &Caller,
     session: &Session,
 ) -> ApiResult<Arc<Session>> {
+    versions::refuse_disabled(app, &session.agent.name)?;
     let next = following(app, session, &caller.actor().name).await?;
     let labels = labels(next.agent.as_deref());
     // What is to resume depends on the agent.
@@ -317,6 +319,31 @@ pub(crate) async fn bring_up(
     match app.store.submit(submission).await.map_err(|error| next.refused(error))? {
         Submitted::Done { commit, .. } => Ok(Arc::clone(&commit.session)),
         Submitted::Replay(_) => unreachable!("a submission without a key replays nothing"),
+    }
+}
+
+/// Brings a session up for the first time, of the description it was created with.
+pub(crate) async fn start(
+    app: &App,
+    caller: &Caller,
+    session: &Session,
+) -> ApiResult<Arc<Session>> {
+    versions::refuse_disabled(app, &session.agent.name)?;
+    let labels = app.runner_labels(session).await;
+    let command = Command::Resume { by: caller.actor() };
+    let submission = Submission {
+        place: app.runners.candidates(session.home, &labels),
+        ..Submission::new(session.uid, app.clock.wall(), vec![command])
+    };
+    match app.store.submit(submission).await {
+        Ok(Submitted::Done { commit, .. }) => Ok(Arc::clone(&commit.session)),
+        Ok(Submitted::Replay(_)) => unreachable!("a submission without a key replays nothing"),
+        // Somebody else has done it.
+        Err(StoreError::Refused(Refusal::NothingToResume)) => {
+            let now = app.store.session(session.uid).await?;
+            Ok(now.ok_or_else(|| sessions::not_found(session.id.as_str()))?)
+        }
+        Err(error) => Err(error.into()),
     }
 }
 

@@ -16,7 +16,7 @@ use crate::app::{App, fresh};
 use crate::auth::{Caller, Right, Who};
 use crate::error::ApiResult;
 use crate::service::wait::Waiter;
-use crate::service::{following, policies, views};
+use crate::service::{following, policies, versions, views};
 
 /// How far and wide a tree of sessions may grow.
 pub(crate) const BOUNDS: TreeBounds = TreeBounds { depth: 8, children: 100 };
@@ -107,7 +107,11 @@ pub(crate) async fn create_with(
     if request.prompt.is_some() && request.input.is_some() {
         return Err(both().into());
     }
-    let agent = following::named(app, &request.agent).await?;
+    let agent = match request.agent_version {
+        Some(version) => versions::chosen(app, &request.agent, version).await?,
+        None => following::named(app, &request.agent).await?,
+    };
+    versions::refuse_disabled(app, &agent.row.name)?;
     if let Some(input) = &request.input {
         agent.check_input(input)?;
     }
@@ -147,6 +151,10 @@ pub(crate) async fn create_with(
         uid,
         id,
         owner,
+        user: match &parent {
+            Some(parent) => parent.user.clone(),
+            None => caller.user.clone(),
+        },
         shared: request.shared.unwrap_or(false),
         title: request.title.filter(|title| !title.is_empty()),
         labels,

@@ -8,12 +8,13 @@ use greenroom_core::fact::Fact;
 use greenroom_core::receipt::StopReason;
 use greenroom_core::{Epoch, Event, Ms, Receipt, RunId, Session, SessionUid, Status};
 use greenroom_protocol::{Problem, v1};
-use greenroom_store::{Commit, SessionQuery, Submission, Submitted};
+use greenroom_store::{Commit, Idempotency, SessionQuery, Submission, Submitted};
+use serde::{Deserialize, Serialize};
 
 use crate::app::{App, closes, fact, fresh};
 use crate::auth::{Caller, Right};
 use crate::error::{ApiError, ApiResult};
-use crate::service::sessions;
+use crate::service::sessions::{self, IdempotencyKey};
 use crate::service::wait::Waiter;
 
 /// What a stop has come to.
@@ -24,17 +25,20 @@ pub(crate) struct Stopped {
     pub at_rest: bool,
 }
 
-/// Stops a session, with its tree where that is asked for.
+/// Stops a session, with its tree where that is asked for. With a key, a repetition joins
+/// the same stop and is answered like it.
 pub(crate) async fn stop(
     app: &Arc<App>,
     caller: &Caller,
     id: &str,
     request: v1::StopRequest,
     wait: Option<Duration>,
+    key: Option<IdempotencyKey>,
 ) -> ApiResult<Stopped> {
     let session = sessions::find(app, caller, id).await?;
     caller.require(Right::Use)?;
     check(&request)?;
+    let body = sessions::digest(&request);
     let tree = request.tree.unwrap_or(false);
     let command = Stop {
         id: fresh::stop(),
@@ -46,17 +50,33 @@ pub(crate) async fn stop(
         tree,
     };
     let waiter = wait.map(|wait| Waiter::new(app, session.uid, wait));
-    let commit = submit(app, session.uid, command.clone()).await?;
-    let seen = Seen::of(&session, &commit);
+    let ended = session.ended.as_ref().map(|ended| ended.receipt.epoch);
+    let idempotency = key.map(|key| Idempotency {
+        scope: key.scope,
+        key: key.key,
+        body,
+        render: Box::new(move |session| sessions::answer(200, &Kept::of(session, ended))),
+    });
+    let (latest, seen) = match submit(app, session.uid, command.clone(), idempotency).await? {
+        Submitted::Done { commit, .. } => {
+            (Arc::clone(&commit.session), Seen::of(&session, &commit))
+        }
+        Submitted::Replay(answer) => {
+            let session = app.store.session(session.uid).await?;
+            let session = session.ok_or_else(|| sessions::not_found(id))?;
+            let seen = Seen::before(&session, kept(&answer.body)?);
+            (session, seen)
+        }
+    };
     let below = if tree { walk(app, session.uid, command).await? } else { Vec::new() };
     let Some(waiter) = waiter else {
         let at_rest = seen.rest.is_some() && below.is_empty();
-        return Ok(Stopped { reply: seen.reply(&commit.session), at_rest });
+        return Ok(Stopped { reply: seen.reply(&latest), at_rest });
     };
     let deadline = tokio::time::Instant::now() + wait.unwrap_or_default();
     let (session, rest) = match seen.rest.clone() {
-        Some(rest) => (Arc::clone(&commit.session), Some(rest)),
-        None => wait_for(app, waiter, &seen, &commit.session).await?,
+        Some(rest) => (latest, Some(rest)),
+        None => wait_for(app, waiter, &seen, &latest).await?,
     };
     let mut at_rest = rest.is_some();
     for (uid, epoch) in below {
@@ -81,11 +101,38 @@ fn check(request: &v1::StopRequest) -> ApiResult<()> {
     Ok(())
 }
 
-async fn submit(app: &App, uid: SessionUid, stop: Stop) -> ApiResult<Arc<Commit>> {
-    let submission = Submission::new(uid, app.clock.wall(), vec![Command::Stop(stop)]);
-    match app.store.submit(submission).await? {
-        Submitted::Done { commit, .. } => Ok(commit),
-        Submitted::Replay(_) => unreachable!("a submission without a key replays nothing"),
+async fn submit(
+    app: &App,
+    uid: SessionUid,
+    stop: Stop,
+    idempotency: Option<Idempotency>,
+) -> ApiResult<Submitted> {
+    let submission = Submission {
+        idempotency,
+        ..Submission::new(uid, app.clock.wall(), vec![Command::Stop(stop)])
+    };
+    Ok(app.store.submit(submission).await?)
+}
+
+/// What is kept of a stop with a key.
+#[derive(Debug, Serialize, Deserialize)]
+struct Kept {
+    epoch: Option<Epoch>,
+    already: bool,
+}
+
+fn kept(body: &[u8]) -> ApiResult<Kept> {
+    Ok(serde_json::from_slice(body).map_err(|error| {
+        Problem::new(500, "internal", format!("what is kept of this stop cannot be read: {error}"))
+    })?)
+}
+
+impl Kept {
+    /// Of a stop that was just decided. `ended` is the compute that had ended before.
+    fn of(session: &Session, ended: Option<Epoch>) -> Self {
+        let epoch = session.compute.as_ref().map(|compute| compute.epoch);
+        let now = session.ended.as_ref().map(|ended| ended.receipt.epoch);
+        Self { epoch, already: epoch.is_none() && now == ended }
     }
 }
 
@@ -119,6 +166,15 @@ impl Seen {
             already: compute.is_none() && !closed_now,
             rest,
         }
+    }
+
+    /// What a stop has found that was asked for before.
+    fn before(session: &Session, kept: Kept) -> Self {
+        let rest = (kept.epoch.is_none() || has_closed(session, kept.epoch)).then(|| {
+            let receipt = session.ended.as_ref().map(|ended| (*ended.receipt).clone());
+            (session.status(), receipt)
+        });
+        Self { epoch: kept.epoch, run: None, already: kept.already, rest }
     }
 
     fn reply(self, session: &Session) -> v1::StopReply {
@@ -222,8 +278,9 @@ async fn walk_levels(
                     by: Actor::machine(stop.by.name.clone()),
                     ..stop.clone()
                 };
-                match submit(app, child, command).await {
-                    Ok(commit) => {
+                match submit(app, child, command, None).await {
+                    Ok(Submitted::Replay(_)) => {}
+                    Ok(Submitted::Done { commit, .. }) => {
                         if let Some(compute) = &commit.session.compute {
                             live.push((child, Some(compute.epoch)));
                         }

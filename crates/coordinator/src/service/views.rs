@@ -24,6 +24,7 @@ pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
         id: session.id.clone(),
         uid: session.uid,
         owner: session.owner.0.clone(),
+        user: session.user.clone(),
         shared: session.shared,
         agent: agent_ref(&session.agent),
         agent_policy: session.agent_policy,
@@ -138,6 +139,7 @@ pub(crate) fn broken_agent(name: AgentName, source: &str, error: String) -> v1::
         fetched_at: None,
         needs: None,
         program_version: None,
+        disabled: false,
     }
 }
 
@@ -175,6 +177,7 @@ pub(crate) fn agent(
         fetched_at,
         needs: offered.and_then(|offered| offered.needs.clone()),
         program_version: offered.and_then(|offered| offered.version.get().cloned()),
+        disabled: false,
     }
 }
 

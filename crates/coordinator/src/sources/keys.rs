@@ -70,8 +70,10 @@ fn of_local(reference: &[u8]) -> Vec<u8> {
             return source_key::of_file(path);
         }
     }
-    if let Some(name) = reference.strip_prefix(b"builtin:") {
-        return name.to_vec();
+    for kind in ["builtin:", "api:"] {
+        if let Some(name) = reference.strip_prefix(kind.as_bytes()) {
+            return name.to_vec();
+        }
     }
     if is_file(reference) {
         return source_key::of_file(reference);
@@ -134,6 +136,7 @@ mod tests {
             ("", ""),
             ("shell", "shell"),
             ("builtin:shell", "shell"),
+            ("api:helper", "helper"),
             ("./agents/fixer.yaml", "fixer"),
             ("file:/etc/agents/fixer.YML", "fixer"),
             ("docker.io/org/a:v1", "docker.io_org_a_v1.yaml"),

@@ -1,6 +1,7 @@
 //! Where agents come from: built in, a file, a folder of files, a URL, a registry.
 
 pub mod agent_file;
+pub(crate) mod by_api;
 pub(crate) mod dial;
 pub(crate) mod docker_yaml;
 pub(crate) mod drift;
@@ -233,7 +234,7 @@ impl Sources {
         }
         lock(&self.found).retain(|source, _| seen.contains(source));
         for row in app.store.agents().await? {
-            if row.source.starts_with("builtin:") || seen.contains(&row.source) {
+            if is_the_stores(&row.source) || seen.contains(&row.source) {
                 continue;
             }
             if is_remote(&row.source) {
@@ -448,7 +449,7 @@ impl Sources {
         if is_offer(&holder.source) {
             return false;
         }
-        if holder.source.starts_with("builtin:") {
+        if is_the_stores(&holder.source) {
             return true;
         }
         let key = holder.source.split_once(':').map_or("", |(_, key)| key);
@@ -464,6 +465,16 @@ impl Sources {
 /// Whether this is the source of an agent that was found on this machine.
 fn is_offer(source: &str) -> bool {
     source.starts_with("builtin:") && source != "builtin:shell"
+}
+
+/// Whether a description came by the API.
+pub(crate) fn is_by_api(source: &str) -> bool {
+    source.starts_with("api:")
+}
+
+/// Whether nothing outside of the store has the description.
+fn is_the_stores(source: &str) -> bool {
+    source.starts_with("builtin:") || is_by_api(source)
 }
 
 /// A name that is another source's.
@@ -500,8 +511,10 @@ fn file_error(file: &str, message: String) -> AgentFileError {
 }
 
 fn new_agent(app: &App, spec: AgentSpec, source: &str) -> NewAgent {
-    let document = serde_json::to_value(&spec).unwrap_or_default();
-    let digest =
-        crate::schema::digest(&document).iter().map(|byte| format!("{byte:02x}")).collect();
-    NewAgent { spec, source: source.to_owned(), digest, at: app.clock.wall() }
+    let digest = hex_digest(&serde_json::to_value(&spec).unwrap_or_default());
+    NewAgent { spec, source: source.to_owned(), digest, failure: None, at: app.clock.wall() }
+}
+
+fn hex_digest(document: &serde_json::Value) -> String {
+    crate::schema::digest(document).iter().map(|byte| format!("{byte:02x}")).collect()
 }

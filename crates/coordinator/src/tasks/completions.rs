@@ -55,7 +55,7 @@ async fn deliver(app: &App, awaited: &mut HashMap<i64, Instant>) -> bool {
 async fn tell(app: &App, completion: Completion) -> bool {
     let parent = completion.parent;
     let place = match app.store.session(parent).await {
-        Ok(Some(session)) => {
+        Ok(Some(session)) if !app.agents.is_disabled(&session.agent.name) => {
             let labels = app.runner_labels(&session).await;
             app.runners.candidates(session.home, &labels)
         }

@@ -35,6 +35,12 @@ async fn place(app: &App, session: &Session, full: &mut HashMap<RunnerId, ()>) {
         Need::Place { home, with_run } => (home, with_run),
         Need::Turn { runner } => (Some(runner), true),
     };
+    if app.agents.is_disabled(&session.agent.name) && matches!(need, Need::Place { .. }) {
+        if session.blocked != Some(Blocked::AgentDisabled) {
+            submit(app, session.uid, Command::Block(Blocked::AgentDisabled)).await;
+        }
+        return;
+    }
     let labels = app.runner_labels(session).await;
     let fitting = app.runners.candidates(home, &labels);
     let open: Vec<_> =

@@ -102,11 +102,24 @@ impl Room {
 
     /// Ends it and starts it again on the same folder.
     pub async fn restart(self) -> Self {
+        self.restarted(|_| {}).await
+    }
+
+    /// Ends it and starts it again on the same folder, with this door.
+    pub async fn restart_with(self, door: greenroom_coordinator::Door) -> Self {
+        self.restarted(|config| {
+            config.doors.insert(door);
+        })
+        .await
+    }
+
+    async fn restarted(self, change: impl FnOnce(&mut Config)) -> Self {
         let Self { coordinator, store, folder, .. } = self;
         coordinator.shutdown().await;
         store.close().await;
         drop(store);
-        let config = config(folder.path());
+        let mut config = config(folder.path());
+        change(&mut config);
         Self::in_folder(folder, config).await
     }
 

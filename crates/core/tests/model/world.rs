@@ -216,6 +216,7 @@ impl World {
             uid: SessionUid(Uuid::from_u128(1)),
             id: "s".parse().expect("a name"),
             owner: Principal("p".into()),
+            user: None,
             shared: false,
             title: None,
             labels: BTreeMap::new(),

@@ -66,6 +66,7 @@ pub fn created(persistent: bool, keeps_leftovers: bool) -> Created {
         uid: SessionUid(Uuid::from_u128(1)),
         id: "tidy".parse().expect("a name"),
         owner: Principal("user".into()),
+        user: None,
         shared: false,
         title: None,
         labels: BTreeMap::new(),

@@ -90,6 +90,21 @@ pub struct AgentVersion {
     pub at: Timestamp,
     /// Whether it is the one in service.
     pub current: bool,
+    /// Why nothing can be started of it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub failure: Option<String>,
     /// The description.
     pub description: Value,
+}
+
+/// Body of `POST /v1/agents/{name}/versions`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CreateAgentVersion {
+    /// What an agent file says, as an object; its `name` may be left out.
+    #[schema(value_type = Object)]
+    pub description: serde_json::Map<String, Value>,
+    /// Put it in service; `true` where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub serve: Option<bool>,
 }

@@ -43,6 +43,7 @@ pub fn new_session(name: &str) -> NewSession {
                 uid: SessionUid(fresh()),
                 id: name.parse().expect("a name"),
                 owner: Principal("ann".to_owned()),
+                user: None,
                 shared: false,
                 title: None,
                 labels: BTreeMap::new(),

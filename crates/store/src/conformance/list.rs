@@ -3,13 +3,14 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use greenroom_core::command::Actor;
 use greenroom_core::fact::Changes;
 use greenroom_core::{
     Command, Limits, Ms, Principal, RecordBody, SessionId, SessionUid, Status, StopId,
 };
 
 use super::fixtures::*;
-use crate::{Scan, SessionQuery, Sort, Store, StoreError};
+use crate::{Beyond, Scan, SessionQuery, Sort, Store, StoreError};
 
 fn query() -> SessionQuery {
     SessionQuery { limit: 100, ..SessionQuery::default() }
@@ -58,6 +59,44 @@ pub async fn pages_hold_each_session_once(store: Arc<dyn Store>) {
     }
 }
 
+/// A list in order of creation is cut at one of its sessions, in either order and to either
+/// side, also at one that is gone.
+pub async fn a_list_is_cut_at_a_session(store: Arc<dyn Store>) {
+    for n in 1..=6 {
+        let created = create(&*store, new_session(&format!("s{n}"))).await;
+        if n == 3 {
+            let gone = Command::Delete { stop: StopId(fresh()), by: Actor::person("ann") };
+            submit(&*store, created.uid, vec![gone]).await;
+        }
+    }
+    let named = |name: &str| name.parse::<SessionId>().expect("a name");
+    let after = |name: &str| Some(Beyond::After(named(name)));
+    let before = |name: &str| Some(Beyond::Before(named(name)));
+    type Case = (Sort, Option<Beyond>, u32, &'static [&'static str], bool);
+    let cases: [Case; 8] = [
+        (Sort::Oldest, None, 2, &["s1", "s2"], true),
+        (Sort::Oldest, after("s2"), 2, &["s4", "s5"], true),
+        (Sort::Oldest, after("s3"), 9, &["s4", "s5", "s6"], false),
+        (Sort::Created, after("s5"), 2, &["s4", "s2"], true),
+        (Sort::Created, after("s1"), 2, &[], false),
+        (Sort::Oldest, before("s5"), 2, &["s2", "s4"], true),
+        (Sort::Created, before("s2"), 2, &["s5", "s4"], true),
+        (Sort::Created, before("s5"), 2, &["s6"], false),
+    ];
+    for (sort, beyond, limit, expected, more) in cases {
+        let query = SessionQuery { sort, beyond: beyond.clone(), limit, ..query() };
+        let page = store.sessions(query).await.expect("reads");
+        let found: Vec<&str> = page.items.iter().map(|session| session.id.as_str()).collect();
+        assert_eq!(
+            (found.as_slice(), page.next.is_some()),
+            (expected, more),
+            "{sort:?} {beyond:?}"
+        );
+    }
+    let never = SessionQuery { beyond: after("never"), ..query() };
+    assert!(matches!(store.sessions(never).await, Err(StoreError::BadCursor)));
+}
+
 /// Every filter narrows, alone and together.
 pub async fn filters_narrow(store: Arc<dyn Store>) {
     let runner = join(&*store).await;
@@ -74,6 +113,7 @@ pub async fn filters_narrow(store: Arc<dyn Store>) {
     create(&*store, new).await;
     let mut new = new_session("other");
     new.create.created.agent.name = "Writer".parse().expect("a name");
+    new.create.created.user = Some("u-1".to_owned());
     create(&*store, new).await;
     running(&*store, "busy", runner).await;
 
@@ -98,6 +138,8 @@ pub async fn filters_narrow(store: Arc<dyn Store>) {
         (label(&[("team", "a")]), &["child", "parent"]),
         (label(&[("team", "a"), ("x", "1")]), &["parent"]),
         (label(&[("team", "b")]), &[]),
+        (SessionQuery { user: Some("u-1".into()), ..query() }, &["other"]),
+        (SessionQuery { user: Some("u-2".into()), ..query() }, &[]),
         (text("0% d"), &["parent"]),
         (text("done_"), &["parent"]),
         (text("d_n"), &[]),

@@ -74,8 +74,44 @@ fn agent(name: &str, command: &str, source: &str) -> NewAgent {
         },
         source: source.to_owned(),
         digest: format!("digest of {command}"),
+        failure: None,
         at: at(0),
     }
+}
+
+/// A version that cannot be run is kept beside; one that is taken back stays for those who
+/// have it; and a disabled agent is disabled whatever becomes of its description.
+pub async fn versions_fail_are_chosen_and_taken_back(store: Arc<dyn Store>) {
+    let name: AgentName = "fixer".parse().expect("a name");
+    store.put_agent(agent("fixer", "one", "api:fixer")).await.expect("is kept");
+    let failure = Some("nothing runs images".to_owned());
+    let failed = NewAgent { failure: failure.clone(), ..agent("fixer", "two", "api:fixer") };
+    let failed = store.keep_agent(failed).await.expect("is kept");
+    assert_eq!((failed.version, &failed.failure, failed.withdrawn), (2, &failure, false));
+    let served = store.agent(&name).await.expect("reads").expect("exists");
+    assert_eq!((served.version, served.failure), (1, None));
+    store.put_agent(agent("fixer", "three", "api:fixer")).await.expect("is kept");
+    store.serve_agent(&name, 1).await.expect("is chosen");
+    assert_eq!(store.agent(&name).await.expect("reads").expect("exists").version, 1);
+    store.put_agent(agent("other", "one", "file:/o")).await.expect("is kept");
+    assert_eq!(store.agents_of("api:").await.expect("reads"), std::slice::from_ref(&name));
+
+    for version in 1..=3 {
+        store.withdraw_agent_version(&name, version).await.expect("is taken back");
+    }
+    assert!(store.agents_of("api:").await.expect("reads").is_empty());
+    let kept = store.agent_version(&name, 3).await.expect("reads").expect("is kept");
+    assert!(kept.withdrawn);
+    let again = store.put_agent(agent("fixer", "three", "api:fixer")).await.expect("is kept");
+    assert_eq!((again.version, again.withdrawn), (4, false), "what was taken back stays so");
+
+    store.disable_agent(&name, true, at(1)).await.expect("is disabled");
+    store.disable_agent(&name, true, at(2)).await.expect("is disabled already");
+    store.put_agent(agent("fixer", "four", "api:fixer")).await.expect("is kept");
+    store.retire_agent(&name).await.expect("retires");
+    assert_eq!(store.disabled_agents().await.expect("reads"), std::slice::from_ref(&name));
+    store.disable_agent(&name, false, at(3)).await.expect("is enabled");
+    assert!(store.disabled_agents().await.expect("reads").is_empty());
 }
 
 /// A description that is the same is the same version, also when it comes back.

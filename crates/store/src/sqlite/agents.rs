@@ -16,11 +16,18 @@ use super::unit::Unit;
 use super::writer::Work;
 
 const SELECT_SAME: &str = "SELECT version FROM agent_version \
-    WHERE name = ? AND source = ? AND digest = ? ORDER BY version DESC LIMIT 1";
+    WHERE name = ? AND source = ? AND digest = ? AND withdrawn = 0 ORDER BY version DESC LIMIT 1";
 const NEXT_VERSION: &str =
     "SELECT coalesce(max(version), 0) + 1 AS version FROM agent_version WHERE name = ?";
-const INSERT_VERSION: &str = "INSERT INTO agent_version (name, version, source, digest, spec, at) \
-    VALUES (?, ?, ?, ?, ?, ?)";
+const INSERT_VERSION: &str = "INSERT INTO agent_version (name, version, source, digest, spec, failure, at) \
+    VALUES (?, ?, ?, ?, ?, ?, ?)";
+const WITHDRAW: &str = "UPDATE agent_version SET withdrawn = 1 WHERE name = ? AND version = ?";
+const DISABLE: &str =
+    "INSERT INTO agent_disabled (name, at) VALUES (?, ?) ON CONFLICT (name) DO NOTHING";
+const ENABLE: &str = "DELETE FROM agent_disabled WHERE name = ?";
+const DISABLED: &str = "SELECT name FROM agent_disabled ORDER BY name";
+const OF_SOURCE: &str = "SELECT DISTINCT name FROM agent_version \
+    WHERE withdrawn = 0 AND substr(source, 1, ?) = ? ORDER BY name";
 const SERVE: &str = "INSERT INTO agent (name, version, health, error) VALUES (?, ?, 'ok', NULL) \
     ON CONFLICT (name) DO UPDATE SET version = excluded.version, health = 'ok', error = NULL";
 const SET_HEALTH: &str = "UPDATE agent SET health = ?, error = ? WHERE name = ?";
@@ -31,20 +38,22 @@ const ADD_SOURCE: &str =
 const REMOVE_SOURCE: &str = "DELETE FROM source WHERE reference = ?";
 
 const SOURCES: &str = "SELECT reference FROM source ORDER BY rowid";
-const ALL: &str = "SELECT v.name, v.version, v.source, v.digest, v.spec, v.at, a.health, a.error \
+const ALL: &str = "SELECT v.name, v.version, v.source, v.digest, v.spec, v.at, \
+    v.failure, v.withdrawn, a.health, a.error \
     FROM agent a JOIN agent_version v ON v.name = a.name AND v.version = a.version \
     ORDER BY v.name";
-const ONE: &str = "SELECT v.name, v.version, v.source, v.digest, v.spec, v.at, a.health, a.error \
+const ONE: &str = "SELECT v.name, v.version, v.source, v.digest, v.spec, v.at, \
+    v.failure, v.withdrawn, a.health, a.error \
     FROM agent a JOIN agent_version v ON v.name = a.name AND v.version = a.version \
     WHERE a.name = ?";
 /// A version that is not in service is as good as its source was.
 const VERSION: &str = "SELECT v.name, v.version, v.source, v.digest, v.spec, v.at, \
-    coalesce(a.health, 'ok') AS health, a.error FROM agent_version v \
+    v.failure, v.withdrawn, coalesce(a.health, 'ok') AS health, a.error FROM agent_version v \
     LEFT JOIN agent a ON a.name = v.name AND a.version = v.version \
     WHERE v.name = ? AND v.version = ?";
 
 const VERSIONS: &str = "SELECT v.name, v.version, v.source, v.digest, v.spec, v.at, \
-    coalesce(a.health, 'ok') AS health, a.error FROM agent_version v \
+    v.failure, v.withdrawn, coalesce(a.health, 'ok') AS health, a.error FROM agent_version v \
     LEFT JOIN agent a ON a.name = v.name AND a.version = v.version \
     WHERE v.name = ? ORDER BY v.version DESC LIMIT 1000";
 
@@ -85,6 +94,8 @@ fn row(row: &SqliteRow) -> Result<AgentRow> {
         digest: row.try_get("digest")?,
         health: health(row.try_get("health")?)?,
         error: row.try_get("error")?,
+        failure: row.try_get("failure")?,
+        withdrawn: row.try_get("withdrawn")?,
         updated_at: time(row, "at")?,
     })
 }
@@ -122,7 +133,7 @@ impl Work for Keep {
 
 /// The version of a description: the one it had before, or the next.
 async fn keep(agent: NewAgent, unit: &mut Unit<'_>) -> Do<u32> {
-    let NewAgent { spec, source, digest, at } = agent;
+    let NewAgent { spec, source, digest, failure, at } = agent;
     let name = spec.name.clone();
     let same = sqlx::query(SELECT_SAME).bind(name.as_str().to_owned());
     let same = same.bind(source.clone()).bind(digest.clone());
@@ -132,8 +143,41 @@ async fn keep(agent: NewAgent, unit: &mut Unit<'_>) -> Do<u32> {
     let next = sqlx::query(NEXT_VERSION).bind(name.as_str().to_owned());
     let version = next.fetch_one(unit.conn().await?).await?.try_get("version")?;
     let writes = unit.writes.sql(INSERT_VERSION).bind(name.as_str()).bind(version);
-    writes.bind(source).bind(digest).bind(json(&spec)?).bind(at);
+    writes.bind(source).bind(digest).bind(json(&spec)?).bind(failure).bind(at);
     Ok(version)
+}
+
+/// What becomes of a version, or of an agent, that is kept.
+pub(super) enum Change {
+    /// The version is the one in service.
+    Serve(u32),
+    /// The version is no choice any more.
+    Withdraw(u32),
+    /// The agent takes nothing new, since then.
+    Disable(greenroom_core::Timestamp),
+    /// It does again.
+    Enable,
+}
+
+/// Changes what is kept of an agent.
+pub(super) struct SetAgent(pub(super) AgentName, pub(super) Change);
+
+#[async_trait]
+impl Work for SetAgent {
+    type Output = ();
+
+    async fn run(self, unit: &mut Unit<'_>) -> Do<()> {
+        let Self(name, change) = self;
+        match change {
+            Change::Serve(version) => unit.writes.sql(SERVE).bind(name.as_str()).bind(version),
+            Change::Withdraw(version) => {
+                unit.writes.sql(WITHDRAW).bind(name.as_str()).bind(version)
+            }
+            Change::Disable(at) => unit.writes.sql(DISABLE).bind(name.as_str()).bind(at),
+            Change::Enable => unit.writes.sql(ENABLE).bind(name.as_str()),
+        };
+        Ok(())
+    }
 }
 
 /// How the source of an agent is.
@@ -216,4 +260,23 @@ pub(super) async fn version(
 pub(super) async fn sources(pool: &SqlitePool) -> Result<Vec<String>> {
     let rows = sqlx::query(SOURCES).fetch_all(pool).await?;
     rows.iter().map(|row| Ok(row.try_get("reference")?)).collect()
+}
+
+fn names(rows: &[SqliteRow]) -> Result<Vec<AgentName>> {
+    let name = |row: &SqliteRow| {
+        let name: String = row.try_get("name")?;
+        AgentName::try_from(name).map_err(|error| damaged("a name", error))
+    };
+    rows.iter().map(name).collect()
+}
+
+/// Agents that take nothing new.
+pub(super) async fn disabled(pool: &SqlitePool) -> Result<Vec<AgentName>> {
+    names(&sqlx::query(DISABLED).fetch_all(pool).await?)
+}
+
+/// Agents with a version whose source begins like this.
+pub(super) async fn of_source(pool: &SqlitePool, prefix: &str) -> Result<Vec<AgentName>> {
+    let query = sqlx::query(OF_SOURCE).bind(prefix.chars().count() as i64).bind(prefix);
+    names(&query.fetch_all(pool).await?)
 }

@@ -7,7 +7,7 @@ use greenroom_protocol::link::Mark;
 use sqlx::sqlite::SqliteRow;
 use sqlx::{QueryBuilder, Row, Sqlite, SqlitePool};
 
-use crate::{Page, Result, Scan, SessionQuery, Sort, StoreError};
+use crate::{Beyond, Page, Result, Scan, SessionQuery, Sort, StoreError};
 
 use super::cache::Top;
 use super::load::{self, Stored, id};
@@ -15,6 +15,8 @@ use super::{cursor, writer};
 
 const BY_UID: &str = "SELECT sid FROM session WHERE uid = ?";
 const BY_NAME: &str = "SELECT uid FROM session WHERE name = ?";
+const SID_NAMED: &str = "SELECT coalesce((SELECT sid FROM session WHERE name = ?), \
+    (SELECT max(sid) FROM removed WHERE name = ?)) AS sid";
 const REMOVED: &str = "SELECT 1 FROM removed WHERE name = ? LIMIT 1";
 const FROM: &str = " FROM session s JOIN fold f ON f.sid = s.sid WHERE ";
 
@@ -65,13 +67,18 @@ impl Reader<'_> {
         let limit = query.limit.clamp(1, 1000) as usize;
         let list = match query.sort {
             Sort::Created => "created",
+            Sort::Oldest => "oldest",
             Sort::Active => "active",
             Sort::Id => "id",
         };
         let after = query.cursor.as_deref().map(|text| cursor::read(list, text)).transpose()?;
         let mut sql = select();
         filter(&mut sql, &query);
-        order(&mut sql, query.sort, after)?;
+        let backwards = match &query.beyond {
+            Some(beyond) => self.cut(&mut sql, query.sort, beyond).await?,
+            None => false,
+        };
+        order(&mut sql, if backwards { turned(query.sort) } else { query.sort }, after)?;
         sql.push(" LIMIT ").push_bind(limit as i64 + 1);
         let rows = sql.build().fetch_all(self.pool).await?;
         let mut items = Vec::with_capacity(rows.len().min(limit));
@@ -82,11 +89,47 @@ impl Reader<'_> {
             };
             items.extend(session);
         }
+        if backwards {
+            items.reverse();
+        }
         let next = match rows.get(limit - 1) {
             Some(last) if rows.len() > limit => Some(place(list, query.sort, last)?),
             _ => None,
         };
         Ok(Page { items, next })
+    }
+
+    /// Cuts a list of the order of creation at a session, which may be gone by now. Answers
+    /// whether it is to be read from its end.
+    async fn cut(
+        &self,
+        sql: &mut QueryBuilder<Sqlite>,
+        sort: Sort,
+        beyond: &Beyond,
+    ) -> Result<bool> {
+        let (name, before) = match beyond {
+            Beyond::After(name) => (name, false),
+            Beyond::Before(name) => (name, true),
+        };
+        let query = sqlx::query(SID_NAMED).bind(name.as_str()).bind(name.as_str());
+        let sid: Option<i64> = query.fetch_one(self.pool).await?.try_get("sid")?;
+        let sid = sid.ok_or(StoreError::BadCursor)?;
+        let older = match sort {
+            Sort::Created => !before,
+            Sort::Oldest => before,
+            Sort::Active | Sort::Id => return Err(StoreError::BadCursor),
+        };
+        sql.push(if older { " AND s.sid < " } else { " AND s.sid > " }).push_bind(sid);
+        Ok(before)
+    }
+}
+
+/// The same order from its other end.
+fn turned(sort: Sort) -> Sort {
+    match sort {
+        Sort::Created => Sort::Oldest,
+        Sort::Oldest => Sort::Created,
+        other => other,
     }
 }
 
@@ -142,6 +185,9 @@ fn filter(sql: &mut QueryBuilder<Sqlite>, query: &SessionQuery) {
         sql.push(" AND (s.uid = ").push_bind(uid.clone());
         sql.push(" OR s.parent = ").push_bind(uid).push(")");
     }
+    if let Some(user) = &query.user {
+        sql.push(" AND s.user = ").push_bind(user.clone());
+    }
     for (key, value) in &query.labels {
         sql.push(" AND s.sid IN (SELECT sid FROM label WHERE key = ").push_bind(key.clone());
         sql.push(" AND value = ").push_bind(value.clone()).push(")");
@@ -180,6 +226,12 @@ fn order(sql: &mut QueryBuilder<Sqlite>, sort: Sort, after: Option<(i64, String)
             }
             sql.push(" ORDER BY s.sid DESC");
         }
+        Sort::Oldest => {
+            if let Some((sid, _)) = after {
+                sql.push(" AND s.sid > ").push_bind(sid);
+            }
+            sql.push(" ORDER BY s.sid");
+        }
         Sort::Active => {
             if let Some((sid, at)) = after {
                 let at: i64 = at.parse().map_err(|_| StoreError::BadCursor)?;
@@ -200,7 +252,7 @@ fn order(sql: &mut QueryBuilder<Sqlite>, sort: Sort, after: Option<(i64, String)
 
 fn place(list: &str, sort: Sort, last: &SqliteRow) -> Result<String> {
     let key = match sort {
-        Sort::Created => String::new(),
+        Sort::Created | Sort::Oldest => String::new(),
         Sort::Active => last.try_get::<i64, _>("active_at")?.to_string(),
         Sort::Id => last.try_get("name")?,
     };

@@ -29,6 +29,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0005_seen.sql"),
     include_str!("migrations/0006_door_record.sql"),
     include_str!("migrations/0007_files.sql"),
+    include_str!("migrations/0008_agents_by_api.sql"),
 ];
 
 /// Marks the file as ours.

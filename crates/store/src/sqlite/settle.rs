@@ -16,10 +16,10 @@ use super::load::writer_number;
 use super::unit::Unit;
 use super::{outbox, runs};
 
-const INSERT_SESSION: &str = "INSERT INTO session (sid, uid, name, owner, shared, title, agent, \
+const INSERT_SESSION: &str = "INSERT INTO session (sid, uid, name, owner, user, shared, title, agent, \
     status, life, parent, home, live_runner, slot_runner, needs_since, stopping, idle_limited, \
     ttl_limited, last_seq, active_at, input_tokens, output_tokens, cost_micro_usd) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const UPDATE_SESSION: &str = "UPDATE session SET shared = ?, title = ?, agent = ?, status = ?, \
     life = ?, home = ?, live_runner = ?, slot_runner = ?, needs_since = ?, stopping = ?, idle_limited = ?, \
     ttl_limited = ?, last_seq = ?, active_at = ?, input_tokens = ?, output_tokens = ?, \
@@ -141,7 +141,7 @@ fn put_row(unit: &mut Unit<'_>, sid: i64, session: &Session, new: bool) -> Resul
     let writes = &mut unit.writes;
     if new {
         writes.sql(INSERT_SESSION).bind(sid).bind(session.uid.0).bind(session.id.as_str());
-        writes.bind(session.owner.0.as_str());
+        writes.bind(session.owner.0.as_str()).bind(session.user.clone());
     } else {
         writes.sql(UPDATE_SESSION);
     }

@@ -214,6 +214,29 @@ impl Store for SqliteStore {
         self.lanes.ask(Lane::Control, agents::Retire(name.clone())).await
     }
 
+    async fn serve_agent(&self, name: &AgentName, version: u32) -> Result<()> {
+        let change = agents::Change::Serve(version);
+        self.lanes.ask(Lane::Control, agents::SetAgent(name.clone(), change)).await
+    }
+
+    async fn withdraw_agent_version(&self, name: &AgentName, version: u32) -> Result<()> {
+        let change = agents::Change::Withdraw(version);
+        self.lanes.ask(Lane::Control, agents::SetAgent(name.clone(), change)).await
+    }
+
+    async fn agents_of(&self, source_prefix: &str) -> Result<Vec<AgentName>> {
+        agents::of_source(&self.readers, source_prefix).await
+    }
+
+    async fn disable_agent(&self, name: &AgentName, disabled: bool, at: Timestamp) -> Result<()> {
+        let change = if disabled { agents::Change::Disable(at) } else { agents::Change::Enable };
+        self.lanes.ask(Lane::Control, agents::SetAgent(name.clone(), change)).await
+    }
+
+    async fn disabled_agents(&self) -> Result<Vec<AgentName>> {
+        agents::disabled(&self.readers).await
+    }
+
     async fn sources(&self) -> Result<Vec<String>> {
         agents::sources(&self.readers).await
     }

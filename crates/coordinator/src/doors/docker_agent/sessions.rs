@@ -258,7 +258,7 @@ pub(super) async fn stop(
 ) -> ApiResult<Response> {
     let wait = query.timeout.map_or(Duration::from_secs(30), Duration::from);
     let request = v1::StopRequest::default();
-    let stopped = stop::stop(&app, &caller, &path.session(), request, Some(wait)).await?;
+    let stopped = stop::stop(&app, &caller, &path.session(), request, Some(wait), None).await?;
     let (status, message) = match (stopped.at_rest, stopped.reply.already_stopped) {
         (true, true) => (StatusCode::OK, "session is already stopped"),
         (true, false) => (StatusCode::OK, "session stopped"),
