@@ -143,9 +143,48 @@ export interface paths {
         post?: never;
         /**
          * Take an agent out of service
-         * @description Sessions that have it keep it.
+         * @description Sessions that have it keep it; with `force` they are removed too, each proven. An agent
+         *     that the API has made goes only when none of its sessions is live.
          */
         delete: operations["agents_remove"];
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agents/{name}/disable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /**
+         * Have an agent take nothing new
+         * @description No new session, no new run, no new request. What is under way goes on to its end; what
+         *     waits for a place waits on. Stops and files work as ever.
+         */
+        post: operations["agents_disable"];
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agents/{name}/enable": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        /** Have a disabled agent take what is asked again */
+        post: operations["agents_enable"];
+        delete?: never;
         options?: never;
         head?: never;
         patch?: never;
@@ -164,8 +203,34 @@ export interface paths {
          */
         get: operations["agents_versions"];
         put?: never;
-        post?: never;
+        /**
+         * Make a version of an agent
+         * @description From what an agent file says. Its agent is the API's from then on: its source is
+         *     `api:NAME`. Who says the same again has the same version.
+         */
+        post: operations["agents_create_version"];
         delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
+    "/v1/agents/{name}/versions/{version}": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        get?: never;
+        put?: never;
+        post?: never;
+        /**
+         * Take a version of an agent back
+         * @description One that the API has made. Sessions at rest keep it; with `force` its sessions are removed
+         *     too, each proven.
+         */
+        delete: operations["agents_remove_version"];
         options?: never;
         head?: never;
         patch?: never;
@@ -1012,6 +1077,8 @@ export interface components {
             description?: string | null;
             /** @description SHA-256 of the description. */
             digest: string;
+            /** @description It takes no new session and no new run; what is under way goes on to its end. */
+            disabled?: boolean;
             /** @description How it is spoken to. */
             driver: string;
             /** @description Error of the last load. */
@@ -1115,6 +1182,8 @@ export interface components {
             description: unknown;
             /** @description SHA-256 of the description, hexadecimal. */
             digest: string;
+            /** @description Why nothing can be started of it. */
+            failure?: string | null;
             /** @description Where it came from. */
             source: string;
             /**
@@ -1280,6 +1349,13 @@ export interface components {
              */
             within?: components["schemas"]["Policy"][];
         };
+        /** @description Body of `POST /v1/agents/{name}/versions`. */
+        CreateAgentVersion: {
+            /** @description What an agent file says, as an object; its `name` may be left out. */
+            description: Record<string, never>;
+            /** @description Put it in service; `true` where absent. */
+            serve?: boolean | null;
+        };
         /** @description Body of `POST /v1/sessions/{id}/runs`: one of `prompt` and `input`. */
         CreateRun: {
             /** @description Tell the parent session about its end. */
@@ -1308,6 +1384,12 @@ export interface components {
             /** @description Name of the agent, the key of its source, or its URL. */
             agent: string;
             agent_policy?: components["schemas"]["AgentPolicy"] | null;
+            /**
+             * Format: int32
+             * @description A version of that agent which is not the one in service. Its first compute is of that
+             *     one; what a resume takes is `agent_policy`'s to say.
+             */
+            agent_version?: number | null;
             approvals?: components["schemas"]["SessionPolicy"] | null;
             /** @description Tell the parent about the end of each run. */
             callback?: boolean | null;
@@ -1350,7 +1432,7 @@ export interface components {
          */
         DirMode: "copy" | "in_place";
         /** @description How an agent is spoken to. */
-        Driver: components["schemas"]["DriverCommand"] | components["schemas"]["DriverPreset"] | components["schemas"]["DriverAcp"] | components["schemas"]["DriverHosted"] | components["schemas"]["DriverLoop"];
+        Driver: components["schemas"]["DriverCommand"] | components["schemas"]["DriverPreset"] | components["schemas"]["DriverAcp"] | components["schemas"]["DriverHosted"] | components["schemas"]["DriverLoop"] | components["schemas"]["DriverImage"];
         /** @description An agent that speaks the Agent Client Protocol on its standard streams. */
         DriverAcp: components["schemas"]["AcpSpec"] & {
             /** @enum {string} */
@@ -1365,6 +1447,11 @@ export interface components {
         DriverHosted: components["schemas"]["HostedSpec"] & {
             /** @enum {string} */
             kind: "hosted";
+        };
+        /** @description A container's image. No runner starts one: a version of it is kept, and has failed. */
+        DriverImage: components["schemas"]["ImageSpec"] & {
+            /** @enum {string} */
+            kind: "image";
         };
         /** @description Our own agent: a model and its tools. */
         DriverLoop: components["schemas"]["LoopSpec"] & {
@@ -1551,6 +1638,11 @@ export interface components {
             /** @description Path and query, as they stand in the request's first line. */
             target: string;
         };
+        /** @description A container's image. */
+        ImageSpec: {
+            /** @description Its reference in a registry. */
+            image: string;
+        };
         /** @description What a runner has kept of the files at the end of a run. */
         KeptFiles: {
             /** @description What was kept. */
@@ -1606,6 +1698,8 @@ export interface components {
                 description?: string | null;
                 /** @description SHA-256 of the description. */
                 digest: string;
+                /** @description It takes no new session and no new run; what is under way goes on to its end. */
+                disabled?: boolean;
                 /** @description How it is spoken to. */
                 driver: string;
                 /** @description Error of the last load. */
@@ -1652,6 +1746,8 @@ export interface components {
                 description: unknown;
                 /** @description SHA-256 of the description, hexadecimal. */
                 digest: string;
+                /** @description Why nothing can be started of it. */
+                failure?: string | null;
                 /** @description Where it came from. */
                 source: string;
                 /**
@@ -1906,6 +2002,8 @@ export interface components {
                 updated_at: components["schemas"]["Timestamp"];
                 /** @description Tokens and cost, as its agent reports them. */
                 usage: components["schemas"]["Usage"];
+                /** @description For whom of the owner's users it is, where it was created with `X-Greenroom-User`. */
+                user?: string | null;
                 /**
                  * Format: int64
                  * @description Counts changes of its state.
@@ -1951,29 +2049,41 @@ export interface components {
             token: string;
         };
         /** @description What to look at of files as they were. */
-        Look: {
-            /** @description A folder: answers JSON `FileList`. */
-            list: {
-                /** @description Path beneath the workspace. */
-                path: string;
-            };
-        } | {
-            /** @description One entry: answers JSON `FileInfo`. */
-            stat: {
-                /** @description Path beneath the workspace. */
-                path: string;
-            };
-        } | {
-            /** @description A regular file: answers its bytes. */
-            read: {
-                /** @description Path beneath the workspace. */
-                path: string;
-            };
-        } | {
-            /** @description What was changed until then: answers a patch. */
-            diff: {
-                since?: components["schemas"]["RunId"] | null;
-            };
+        Look: components["schemas"]["LookList"] | components["schemas"]["LookStat"] | components["schemas"]["LookRead"] | components["schemas"]["LookDiff"];
+        /** @description What was changed until then: answers a patch. */
+        LookDiff: {
+            diff: components["schemas"]["LookDiffBody"];
+        };
+        /** @description What was changed until then: answers a patch. */
+        LookDiffBody: {
+            since?: components["schemas"]["RunId"] | null;
+        };
+        /** @description A folder: answers JSON `FileList`. */
+        LookList: {
+            list: components["schemas"]["LookListBody"];
+        };
+        /** @description A folder: answers JSON `FileList`. */
+        LookListBody: {
+            /** @description Path beneath the workspace. */
+            path: string;
+        };
+        /** @description A regular file: answers its bytes. */
+        LookRead: {
+            read: components["schemas"]["LookReadBody"];
+        };
+        /** @description A regular file: answers its bytes. */
+        LookReadBody: {
+            /** @description Path beneath the workspace. */
+            path: string;
+        };
+        /** @description One entry: answers JSON `FileInfo`. */
+        LookStat: {
+            stat: components["schemas"]["LookStatBody"];
+        };
+        /** @description One entry: answers JSON `FileInfo`. */
+        LookStatBody: {
+            /** @description Path beneath the workspace. */
+            path: string;
         };
         /** @description Our own agent: a model that is called again and again until it needs no tool any more. */
         LoopSpec: {
@@ -2535,17 +2645,22 @@ export interface components {
             message: string;
         };
         /** @description What was kept of the files at a run's end, in a workspace of git. */
-        RunFiles: {
+        RunFiles: components["schemas"]["RunFilesCommit"] | components["schemas"]["RunFilesReason"];
+        /** @description All of them, as this commit of a repository of the runner's own. */
+        RunFilesCommit: {
             /** @description All of them, as this commit of a repository of the runner's own. */
             commit: string;
-        } | {
-            /** @description Nothing, and why. */
-            reason: {
-                /** @description Stable word: `too_slow`, `too_large`, `no_space`, `no_wait`, `git_failed`. */
-                code: string;
-                /** @description What happened, for people. */
-                message: string;
-            };
+        };
+        /** @description Nothing, and why. */
+        RunFilesReason: {
+            reason: components["schemas"]["RunFilesReasonBody"];
+        };
+        /** @description Nothing, and why. */
+        RunFilesReasonBody: {
+            /** @description Stable word: `too_slow`, `too_large`, `no_space`, `no_wait`, `git_failed`. */
+            code: string;
+            /** @description What happened, for people. */
+            message: string;
         };
         /**
          * Format: uuid
@@ -2717,6 +2832,8 @@ export interface components {
             updated_at: components["schemas"]["Timestamp"];
             /** @description Tokens and cost, as its agent reports them. */
             usage: components["schemas"]["Usage"];
+            /** @description For whom of the owner's users it is, where it was created with `X-Greenroom-User`. */
+            user?: string | null;
             /**
              * Format: int64
              * @description Counts changes of its state.
@@ -2841,7 +2958,7 @@ export interface components {
          */
         StreamId: string;
         /** @description What a transfer does, beneath the session's workspace or with its agent. */
-        StreamKind: components["schemas"]["StreamKindList"] | components["schemas"]["StreamKindStat"] | components["schemas"]["StreamKindRead"] | components["schemas"]["StreamKindWrite"] | components["schemas"]["StreamKindMkdir"] | components["schemas"]["StreamKindDiff"] | components["schemas"]["StreamKindPush"] | components["schemas"]["StreamKindHttp"] | components["schemas"]["StreamKindRemove"];
+        StreamKind: components["schemas"]["StreamKindList"] | components["schemas"]["StreamKindStat"] | components["schemas"]["StreamKindRead"] | components["schemas"]["StreamKindWrite"] | components["schemas"]["StreamKindMkdir"] | components["schemas"]["StreamKindDiff"] | components["schemas"]["StreamKindPush"] | components["schemas"]["StreamKindHttp"] | components["schemas"]["StreamKindKept"] | components["schemas"]["StreamKindRemove"];
         /** @description What the session has changed in its clone: answers a patch. */
         StreamKindDiff: {
             /** @enum {string} */
@@ -2854,6 +2971,18 @@ export interface components {
         StreamKindHttp: components["schemas"]["HttpRequest"] & {
             /** @enum {string} */
             do: "http";
+        };
+        /**
+         * @description Look at the files as they were at the end of a run. Asked only of a runner that
+         *     `keeps_files`.
+         */
+        StreamKindKept: {
+            /** @enum {string} */
+            do: "kept";
+            /** @description What to look at. */
+            look: components["schemas"]["Look"];
+            /** @description The run. */
+            run: components["schemas"]["RunId"];
         };
         /** @description List a folder: answers JSON `FileList`. */
         StreamKindList: {
@@ -2883,13 +3012,6 @@ export interface components {
         };
         /** @description Remove a file or folder. */
         StreamKindRemove: {
-            /** @enum {string} */
-            do: "kept";
-            /** @description What to look at. */
-            look: components["schemas"]["Look"];
-            /** @description The run. */
-            run: components["schemas"]["RunId"];
-        } | {
             /** @enum {string} */
             do: "remove";
             /** @description Path beneath the workspace. */
@@ -3639,7 +3761,10 @@ export interface operations {
     };
     agents_remove: {
         parameters: {
-            query?: never;
+            query?: {
+                /** @description Remove its sessions too, each stopped and proven first. */
+                force?: boolean;
+            };
             header?: never;
             path: {
                 /** @description The agent's name */
@@ -3683,8 +3808,176 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `agent_has_source` */
+            /** @description `agent_has_source`, `agent_has_active_sessions`, `stop_unconfirmed` */
             409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agents_disable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The agent's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is disabled, now or before */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agents_enable: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The agent's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is enabled, now or before */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -3798,6 +4091,212 @@ export interface operations {
             };
             /** @description A mistake of the coordinator, or of its store */
             500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agents_create_version: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description The agent's name */
+                name: string;
+            };
+            cookie?: never;
+        };
+        requestBody: {
+            content: {
+                "application/json": components["schemas"]["CreateAgentVersion"];
+            };
+        };
+        responses: {
+            /** @description The version */
+            201: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["AgentVersion"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `agent_name_taken`: another source has an agent of this name; `description_broken`: no agent file says this */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description Too large */
+            413: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    agents_remove_version: {
+        parameters: {
+            query?: {
+                /** @description Remove its sessions too, each stopped and proven first. */
+                force?: boolean;
+            };
+            header?: never;
+            path: {
+                /** @description The agent's name */
+                name: string;
+                /** @description Which */
+                version: number;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description It is no choice any more */
+            204: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content?: never;
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `agent_not_found`, `agent_version_not_found` */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `agent_has_active_sessions`, `agent_has_source`, `stop_unconfirmed` */
+            409: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description The disk is full, and nothing was kept */
+            507: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -5650,6 +6149,8 @@ export interface operations {
                 sort?: "created" | "active" | "id" | "";
                 /** @description Any of these statuses, with commas between. */
                 status?: string;
+                /** @description For this user of the owner's. */
+                user?: string;
             };
             header?: never;
             path?: never;
