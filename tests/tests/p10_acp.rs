@@ -16,7 +16,11 @@ fn room(endpoint: &Endpoint) -> Greenroom {
     room
 }
 
-fn chosen(option: &str) -> Value {
+/// The answer that is of this kind among those that a question offers.
+fn chosen(asked: &Value, kind: &str) -> Value {
+    let options = asked["params"]["options"].as_array().expect("options");
+    let option = options.iter().find(|option| option["kind"] == kind);
+    let option = &option.unwrap_or_else(|| panic!("{asked:#}"))["optionId"];
     json!({ "outcome": { "outcome": "selected", "optionId": option } })
 }
 
@@ -61,7 +65,7 @@ fn p10_an_editor_prompts_answers_dies_and_another_finds_it_all() {
     assert_eq!(call["rawInput"]["path"], "out.txt", "{asked:#}");
     let first = &editor.told("tool_call")[0];
     assert_eq!(first["toolCallId"], call["toolCallId"], "the question is about the call it showed");
-    editor.reply(&asked, chosen("allow"));
+    editor.reply(&asked, chosen(&asked, "allow_once"));
     let end = editor.answer(turn).expect("its end");
     assert_eq!(end["stopReason"], "end_turn", "{end:#}");
     assert!(editor.text("agent_message_chunk").contains("It is written."));
@@ -101,7 +105,7 @@ fn p10_an_editor_prompts_answers_dies_and_another_finds_it_all() {
         asked["params"]["toolCall"]["toolCallId"],
         editor.told("tool_call")[1]["toolCallId"]
     );
-    editor.reply(&asked, chosen("allow"));
+    editor.reply(&asked, chosen(&asked, "allow_once"));
     editor.until("the end of the turn", |line| {
         let text = line["update"]["update"]["content"]["text"].as_str();
         text.is_some_and(|text| text.contains("Later is now."))
@@ -109,7 +113,7 @@ fn p10_an_editor_prompts_answers_dies_and_another_finds_it_all() {
     room.api.wait_status(&session, "idle");
     let turn = editor.prompt(&session, "WRITE more");
     let asked = editor.question();
-    editor.reply(&asked, chosen("deny"));
+    editor.reply(&asked, chosen(&asked, "reject_once"));
     assert_eq!(editor.answer(turn).expect("its end")["stopReason"], "end_turn");
     room.api.stop(&session);
     room.api.check(&session);
@@ -144,7 +148,7 @@ fn p10_the_first_answer_counts_and_a_cancel_stops_the_turn_and_not_the_session()
             && update["content"]["text"] == "WRITE it, says somebody"
     });
     let asked = editor.question();
-    editor.reply(&asked, chosen("allow"));
+    editor.reply(&asked, chosen(&asked, "allow_once"));
     room.api.wait_run(&session, &run["id"]);
 
     // A cancel ends the turn; the session goes on with its files and its memory.

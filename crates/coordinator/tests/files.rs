@@ -245,7 +245,9 @@ async fn where_nothing_was_kept_it_is_said_why() {
     for bad in ["diff?seq=0", "diff?seq=x", "diff?run=x", "files?run=x", "files/stat?seq=-1"] {
         room.get(&format!("/v1/sessions/s/{bad}")).await.refused(422);
     }
-    for bad in [format!("run={run}&seq=1"), format!("since={run}"), "seq=1&since=x".to_owned()] {
-        assert_eq!(room.get(&format!("/v1/sessions/s/diff?{bad}")).await.refused(422), "invalid");
-    }
+    let diff = async |query: &str| room.get(&format!("/v1/sessions/s/diff?{query}")).await;
+    assert_eq!(diff("seq=1&since=x").await.refused(422), "invalid");
+    assert_eq!(diff(&format!("run={run}&seq=1")).await.refused(409), "two_moments");
+    assert_eq!(diff(&format!("since={run}")).await.refused(409), "no_moment");
+    assert_eq!(diff(&format!("run={run}&seq=")).await.refused(404), "no_files_kept");
 }

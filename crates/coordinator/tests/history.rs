@@ -90,6 +90,7 @@ async fn what_each_person_has_seen_is_their_own() {
     assert_eq!(room.get("/v1/seen").await.expect(200), json!({ "items": { "one": 2 } }));
     see(1).await.expect(204);
     see(1_000_000).await.expect(204);
+    see(u64::MAX).await.refused(422);
     let seen = room.get("/v1/seen").await.expect(200)["items"]["one"].clone();
     assert!(seen.as_u64() >= made["last_seq"].as_u64() && seen.as_u64() < Some(1000), "{seen}");
     let room = room.restart().await;

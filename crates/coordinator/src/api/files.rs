@@ -17,7 +17,7 @@ use super::json;
 use crate::app::App;
 use crate::auth::{Allowed, ToRead, ToUse};
 use crate::error::ApiResult;
-use crate::extract::{Body, Path, Query};
+use crate::extract::{Body, Path, Query, parsed};
 use crate::service::files::{self, Access, check_path};
 use crate::service::kept::{self, Moment};
 
@@ -46,8 +46,12 @@ struct PathQuery {
     /// Path beneath the workspace; the workspace itself where absent.
     path: Option<String>,
     /// As it was at the end of this run, where that was kept: `no_files_kept` else.
-    run: Option<String>,
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<uuid::Uuid>)]
+    run: Option<RunId>,
     /// As it was at the end of the run that was the last to end by this entry of the log.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<u64>, minimum = 1)]
     seq: Option<u64>,
 }
 
@@ -55,8 +59,12 @@ struct PathQuery {
 #[into_params(parameter_in = Query)]
 struct MomentQuery {
     /// As it was at the end of this run, where that was kept: `no_files_kept` else.
-    run: Option<String>,
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<uuid::Uuid>)]
+    run: Option<RunId>,
     /// As it was at the end of the run that was the last to end by this entry of the log.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<u64>, minimum = 1)]
     seq: Option<u64>,
 }
 
@@ -64,11 +72,17 @@ struct MomentQuery {
 #[into_params(parameter_in = Query)]
 struct DiffQuery {
     /// Until the end of this run, where that was kept: `no_files_kept` else.
-    run: Option<String>,
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<uuid::Uuid>)]
+    run: Option<RunId>,
     /// Until the end of the run that was the last to end by this entry of the log.
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<u64>, minimum = 1)]
     seq: Option<u64>,
     /// Since the end of this run; only with `run` or `seq`.
-    since: Option<String>,
+    #[serde(default, deserialize_with = "parsed")]
+    #[param(value_type = Option<uuid::Uuid>)]
+    since: Option<RunId>,
 }
 
 /// List a folder
@@ -86,7 +100,7 @@ async fn list(
     Query(query): Query<PathQuery>,
 ) -> ApiResult<Response> {
     let path = query.path.unwrap_or_default();
-    match Moment::of(query.run.as_deref(), query.seq)? {
+    match Moment::of(query.run, query.seq)? {
         None => Ok(json(StatusCode::OK, &files::list(&app, &caller, &id, &path).await?)),
         Some(moment) => {
             let (run, list) = kept::list(&app, &caller, &id, moment, &path).await?;
@@ -110,7 +124,7 @@ async fn stat(
     Query(query): Query<PathQuery>,
 ) -> ApiResult<Response> {
     let path = check_path(&query.path.unwrap_or_default())?;
-    if let Some(moment) = Moment::of(query.run.as_deref(), query.seq)? {
+    if let Some(moment) = Moment::of(query.run, query.seq)? {
         let (run, reply) = kept::look(&app, &caller, &id, moment, Look::Stat { path }).await?;
         let info = files::read_json::<v1::FileInfo>(reply).await?;
         return Ok(of_run(json(StatusCode::OK, &info), run));
@@ -162,7 +176,7 @@ async fn read(
     Query(query): Query<MomentQuery>,
 ) -> ApiResult<Response> {
     let path = check_path(&path)?;
-    let (run, reply) = match Moment::of(query.run.as_deref(), query.seq)? {
+    let (run, reply) = match Moment::of(query.run, query.seq)? {
         None => {
             let kind = StreamKind::Read { path };
             (None, files::transfer(&app, &caller, &id, Access::Read, kind, None).await?)
@@ -208,8 +222,7 @@ async fn diff(
     Path(id): Path<String>,
     Query(query): Query<DiffQuery>,
 ) -> ApiResult<Response> {
-    let since = query.since.as_deref().map(|since| kept::run_id("since", since)).transpose()?;
-    let (run, reply) = match (Moment::of(query.run.as_deref(), query.seq)?, since) {
+    let (run, reply) = match (Moment::of(query.run, query.seq)?, query.since) {
         (Some(moment), since) => {
             let look = Look::Diff { since };
             let (run, reply) = kept::look(&app, &caller, &id, moment, look).await?;
@@ -221,7 +234,7 @@ async fn diff(
         }
         (None, Some(_)) => {
             let text = "since needs run or seq, which name the moment until which it goes";
-            return Err(Problem::invalid(text).at("since").into());
+            return Err(Problem::new(409, "no_moment", text).at("since").into());
         }
     };
     let mut response = Bytes::from_stream(reply.body).into_response();

@@ -129,7 +129,10 @@ async fn stop(
     Query(wait): Query<Wait>,
     MaybeBody(request): MaybeBody<Option<StopRunRequest>>,
 ) -> ApiResult<Response> {
-    let grace = request.unwrap_or_default().grace_ms.map(|grace| grace.min(Ms::MAX));
+    let grace = request.unwrap_or_default().grace_ms;
+    if grace.is_some_and(|grace| grace > Ms::MAX) {
+        return Err(Problem::invalid("/grace_ms is more than ten years").at("/grace_ms").into());
+    }
     let (run, ended) = runs::stop(&app, &caller, &id, grace, wait.span()).await?;
     Ok(json(if ended { StatusCode::OK } else { StatusCode::ACCEPTED }, &run))
 }

@@ -66,9 +66,8 @@ struct ListQuery {
     /// Children of this session.
     parent: Option<String>,
     /// Only those whose parent is not listed itself: the tops of the trees.
-    #[serde(default, deserialize_with = "parsed")]
-    #[param(value_type = Option<bool>)]
-    roots: Option<bool>,
+    #[serde(default)]
+    roots: bool,
     /// For this user of the owner's.
     user: Option<String>,
     /// With this text in id, title or agent.
@@ -107,7 +106,7 @@ async fn list(
         agent: query.agent.filter(|agent| !agent.is_empty()),
         labels: labels(raw.as_deref().unwrap_or(""))?,
         runner: query.runner,
-        roots: query.roots.unwrap_or(false),
+        roots: query.roots,
         text: query.q.filter(|text| !text.is_empty()),
         sort: sort(query.sort.as_deref())?,
         ..page

@@ -118,7 +118,7 @@ fn complete_parameter(parameter: &mut Value) {
         ("query", "sort") => json!({ "type": "string", "enum": ["created", "active", "id", ""] }),
         ("query", "status") => text(&format!("^ *({0})? *(, *({0})? *)*$", statuses())),
         ("query", "limit") => json!({ "type": "integer", "minimum": 1 }),
-        ("query", "runner") => text(&format!("^({UUID})?$")),
+        ("query", "runner" | "run" | "since") => text(&format!("^({UUID})?$")),
         ("query", "path") | ("path", "path") => {
             json!({ "type": "string", "maxLength": 4096, "pattern": BENEATH })
         }
@@ -149,6 +149,10 @@ fn complete_schemas(schemas: &mut Value) {
             ("start_ms", span.clone()),
             ("ttl_ms", span.clone()),
             ("pids", json!({ "type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX })),
+            (
+                "iterations",
+                json!({ "type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX }),
+            ),
         ],
     );
     let labels = json!({
@@ -159,7 +163,9 @@ fn complete_schemas(schemas: &mut Value) {
     let title = json!({ "type": ["string", "null"], "maxLength": 500 });
     let mut id = name(127);
     id["type"] = json!(["string", "null"]);
-    set(all, "CreateSession", &[("id", id), ("labels", labels.clone()), ("title", title.clone())]);
+    let named = [("id", id), ("labels", labels.clone()), ("title", title.clone())];
+    set(all, "CreateSession", &named);
+    set(all, "ForkSession", &named);
     set(all, "PatchSession", &[("labels", labels), ("title", title)]);
     set(
         all,
@@ -217,6 +223,9 @@ fn complete_schemas(schemas: &mut Value) {
         if needs_one {
             schema["allOf"] = one_of_them(&[given("prompt"), given("input")]);
         }
+    }
+    if let Some(schema) = all.get_mut("ForkSession") {
+        schema["not"] = json!({ "allOf": [given("before_run"), given("before_message")] });
     }
     if let Some(schema) = all.get_mut("ReviseRun") {
         schema["allOf"] = one_of_them(&[given("prompt"), given("input"), given("position")]);

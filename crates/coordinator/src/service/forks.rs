@@ -159,10 +159,14 @@ impl Cut {
                 format!("no run {run} has begun in session {:?}", id.as_str()),
             )
             .at("/before_run"),
-            _ => Problem::invalid(format!(
-                "/before_message: session {:?} has {messages} messages of its user, counted from 0",
-                id.as_str()
-            ))
+            _ => Problem::new(
+                404,
+                "message_not_found",
+                format!(
+                    "session {:?} has {messages} messages of its user, counted from 0",
+                    id.as_str()
+                ),
+            )
             .at("/before_message"),
         }
     }

@@ -101,6 +101,9 @@ pub(crate) async fn seen(app: &App, caller: &Caller) -> ApiResult<v1::Seen> {
 /// The caller has seen a session up to there.
 pub(crate) async fn see(app: &App, caller: &Caller, id: &str, seq: Seq) -> ApiResult<()> {
     caller.require(Right::Read)?;
+    if i64::try_from(seq).is_err() {
+        return Err(Problem::invalid("/seq is beyond every log").at("/seq").into());
+    }
     let session = sessions::find(app, caller, id).await?;
     app.store.see(caller.principal.clone(), session.uid, seq).await?;
     Ok(())

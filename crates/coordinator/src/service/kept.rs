@@ -26,26 +26,20 @@ pub(crate) enum Moment {
 
 impl Moment {
     /// The moment that a query names, if it names one.
-    pub(crate) fn of(run: Option<&str>, seq: Option<Seq>) -> ApiResult<Option<Self>> {
+    pub(crate) fn of(run: Option<RunId>, seq: Option<Seq>) -> ApiResult<Option<Self>> {
         match (run, seq) {
             (None, None) => Ok(None),
-            (Some(run), None) => Ok(Some(Self::Run(run_id("run", run)?))),
+            (Some(run), None) => Ok(Some(Self::Run(run))),
             (None, Some(0)) => {
                 Err(Problem::invalid("seq: the first entry of a log is 1").at("seq").into())
             }
             (None, Some(seq)) => Ok(Some(Self::Seq(seq))),
             (Some(_), Some(_)) => {
                 let text = "run and seq both name a moment: give one of them";
-                Err(Problem::invalid(text).at("seq").into())
+                Err(Problem::new(409, "two_moments", text).at("seq").into())
             }
         }
     }
-}
-
-/// The run that a query names.
-pub(crate) fn run_id(key: &str, text: &str) -> ApiResult<RunId> {
-    let bad = || Problem::invalid(format!("{key}: {text:?} is no id of a run")).at(key);
-    Ok(text.parse().map_err(|_| bad())?)
 }
 
 /// Looks at the files of a moment: which run's end it is, and what its runner sends.

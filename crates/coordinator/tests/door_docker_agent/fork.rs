@@ -104,8 +104,8 @@ async fn a_fork_is_cut_before_a_run_or_a_message() {
     assert_eq!(none["title"], Value::Null);
     assert_eq!(said(&house, none["id"].as_str().expect("an id")).await, []);
     assert_eq!(
-        house.room.post(&path, json!({ "before_message": 2 })).await.refused(422),
-        "invalid"
+        house.room.post(&path, json!({ "before_message": 2 })).await.refused(404),
+        "message_not_found"
     );
     let both = json!({ "before_message": 0, "before_run": second });
     house.room.post(&path, both).await.refused(422);

@@ -88,7 +88,8 @@ pub(super) fn refusal(problem: &Problem) -> Response {
     let status = match (problem.status, problem.code.as_str()) {
         // A model that is not the agent's is the one thing that is 422 here.
         (422, "model_unsupported") => 422,
-        (422, _) => 400,
+        // So is a message by its number: there, it is a number out of its range.
+        (422, _) | (404, "message_not_found") => 400,
         (_, "source_unavailable") => 502,
         (_, "agent_ambiguous") => 404,
         (status, _) => status,
