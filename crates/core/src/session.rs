@@ -14,7 +14,7 @@ use crate::run::{Head, HeadState, PendingRun, RunStatus};
 use crate::value::Timestamp;
 
 /// Number of the folded form. A stored session of another number is folded anew.
-pub const FORMAT: u32 = 2;
+pub const FORMAT: u32 = 3;
 
 /// One piece of work by one agent, as its log says it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -31,6 +31,9 @@ pub struct Session {
     pub title: Option<String>,
     /// Labels for people and filters.
     pub labels: BTreeMap<String, String>,
+    /// Labels its runner must have, beside those its agent asks for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runner_labels: BTreeMap<String, String>,
     /// The description its next compute is of: the one it was created with, until a resume
     /// has taken another.
     pub agent: AgentPin,

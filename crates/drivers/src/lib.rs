@@ -78,8 +78,9 @@ async fn drive(
         Driver::Hosted(spec) => hosted::drive(shim, wishes, open, spec).await,
         Driver::Loop(spec) => looping::drive(shim, wishes, open, spec).await,
         Driver::Preset(spec) => preset::drive(shim, wishes, open, spec).await,
-        Driver::Command(_) => {
-            Err(Failure::new("start_error", "an agent of driver \"command\" has no driver process"))
+        other @ (Driver::Command(_) | Driver::Foreign(_)) => {
+            let what = format!("an agent of driver {:?} has no driver process", other.word());
+            Err(Failure::new("start_error", what))
         }
     }
 }

@@ -111,5 +111,6 @@ pub(crate) fn info(config: &RunnerConfig, mut probe: Probe, note: Option<String>
         slots: config.slots,
         isolation: ISOLATION.to_owned(),
         probe,
+        foreign: None,
     }
 }

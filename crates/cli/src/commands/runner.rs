@@ -19,6 +19,7 @@ const GRACE: Duration = Duration::from_secs(10);
 
 /// Options of a runner.
 #[derive(Debug, clap::Args)]
+#[group(skip)]
 pub(crate) struct Options {
     /// Runs at once [default: unlimited]
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]

@@ -19,6 +19,8 @@ pub mod spec;
 mod stop;
 mod tokens;
 
+pub(crate) use self::sessions::visible;
+
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 

@@ -114,7 +114,7 @@ async fn list(
 }
 
 /// A page of all that a caller may see.
-pub(super) fn visible(caller: &Caller, limit: u32, cursor: Option<String>) -> SessionQuery {
+pub(crate) fn visible(caller: &Caller, limit: u32, cursor: Option<String>) -> SessionQuery {
     SessionQuery {
         family: match &caller.who {
             Who::Agent { uid, .. } => Some(*uid),

@@ -1,6 +1,5 @@
 //! Runs: accepting, finding, stopping, taking them back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use greenroom_store::{Idempotency, RunRow, StoreError, Submission, Submitted};
 use crate::app::{App, fresh};
 use crate::auth::{Caller, Right};
 use crate::error::ApiResult;
+use crate::presence::Wants;
 use crate::service::agents::Pinned;
 use crate::service::following::following;
 use crate::service::sessions::{self, Answered};
@@ -25,6 +25,18 @@ pub(crate) async fn create(
     caller: &Caller,
     id: &str,
     request: v1::CreateRun,
+    key: Option<String>,
+) -> ApiResult<Answered<v1::AcceptedRun>> {
+    create_as(app, caller, id, request, fresh::run(), key).await
+}
+
+/// Accepts a run of this identity.
+pub(crate) async fn create_as(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    request: v1::CreateRun,
+    run: RunId,
     key: Option<String>,
 ) -> ApiResult<Answered<v1::AcceptedRun>> {
     let session = sessions::find(app, caller, id).await?;
@@ -46,7 +58,7 @@ pub(crate) async fn create(
     }
     let at = app.clock.wall();
     let run = PendingRun {
-        id: fresh::run(),
+        id: run,
         callback: request.callback.unwrap_or(session.callback),
         created_at: at,
     };
@@ -66,12 +78,12 @@ pub(crate) async fn create(
         first: request.first.unwrap_or(false),
         stop: fresh::stop(),
     };
-    let labels = labels(next.agent.as_deref());
+    let wants = wants(&session, next.agent.as_deref());
     let render = shown.clone();
     let commands = [Some(Command::Prompt(prompt)), next.command.clone()];
     let submission = Submission {
         mode,
-        place: app.runners.candidates(session.home, &labels),
+        place: app.runners.candidates(session.home, &wants),
         idempotency: key.map(|key| Idempotency {
             scope: scope(caller, &session),
             key,
@@ -90,9 +102,11 @@ pub(crate) async fn create(
     })
 }
 
-/// Labels a runner must have.
-fn labels(agent: Option<&Pinned>) -> BTreeMap<String, String> {
-    agent.map(|agent| agent.row.spec.runner_labels.clone()).unwrap_or_default()
+/// What a session of this description wants of a runner.
+fn wants(session: &Session, agent: Option<&Pinned>) -> Wants {
+    agent
+        .map(|agent| Wants::of(&agent.row.spec, &session.runner_labels, &session.owner))
+        .unwrap_or_default()
 }
 
 fn scope(caller: &Caller, session: &Session) -> String {
@@ -284,11 +298,11 @@ pub(crate) async fn bring_up(
     session: &Session,
 ) -> ApiResult<Arc<Session>> {
     let next = following(app, session, &caller.actor().name).await?;
-    let labels = labels(next.agent.as_deref());
+    let wants = wants(session, next.agent.as_deref());
     // What is to resume depends on the agent.
     let commands = [next.command.clone(), Some(Command::Resume { by: caller.actor() })];
     let submission = Submission {
-        place: app.runners.candidates(session.home, &labels),
+        place: app.runners.candidates(session.home, &wants),
         ..Submission::new(session.uid, app.clock.wall(), commands.into_iter().flatten().collect())
     };
     match app.store.submit(submission).await.map_err(|error| next.refused(error))? {

@@ -8,13 +8,15 @@ use greenroom_core::command::{Command, Create, Mode, Prompt, TreeBounds};
 use greenroom_core::fact::{Changes, Created};
 use greenroom_core::run::PendingRun;
 use greenroom_core::session::Life;
-use greenroom_core::{Limits, Ms, Session, SessionId, SessionUid};
+use greenroom_core::{Limits, Ms, RunId, Session, SessionId, SessionUid};
 use greenroom_protocol::{Problem, v1};
 use greenroom_store::{Answer, Idempotency, NewSession, Submission, Submitted};
 
 use crate::app::{App, fresh};
 use crate::auth::{Caller, Right, Who};
 use crate::error::ApiResult;
+use crate::presence::Wants;
+use crate::service::agents::Pinned;
 use crate::service::wait::Waiter;
 use crate::service::{following, policies, views};
 
@@ -68,11 +70,41 @@ pub(crate) async fn by_uid(
     Ok(session.filter(|session| session.life != Life::Removed && caller.sees_session(session)))
 }
 
+/// The identities of what is created, for whoever must write them down before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identities {
+    /// The session's.
+    pub uid: SessionUid,
+    /// Its first run's.
+    pub run: RunId,
+}
+
+impl Identities {
+    /// New ones.
+    pub(crate) fn fresh() -> Self {
+        Self { uid: fresh::session(), run: fresh::run() }
+    }
+}
+
 /// Creates a session, with its first run where there is one.
 pub(crate) async fn create(
     app: &App,
     caller: &Caller,
     request: v1::CreateSession,
+    key: Option<IdempotencyKey>,
+) -> ApiResult<Answered<v1::Session>> {
+    let name = request.agent.clone();
+    let agent = following::named(app, &name);
+    create_of(app, caller, request, agent, Identities::fresh(), key).await
+}
+
+/// Creates a session of an agent that is found only once everything else is in order.
+pub(crate) async fn create_of(
+    app: &App,
+    caller: &Caller,
+    request: v1::CreateSession,
+    agent: impl Future<Output = ApiResult<Arc<Pinned>>>,
+    Identities { uid, run }: Identities,
     key: Option<IdempotencyKey>,
 ) -> ApiResult<Answered<v1::Session>> {
     caller.require(Right::Use)?;
@@ -83,11 +115,13 @@ pub(crate) async fn create(
     };
     let labels = request.labels.unwrap_or_default();
     check_labels(&labels)?;
+    let runner_labels = request.runner_labels.unwrap_or_default();
+    check_labels_at("/runner_labels", &runner_labels)?;
     check_title(request.title.as_deref())?;
     if request.prompt.is_some() && request.input.is_some() {
         return Err(both().into());
     }
-    let agent = following::named(app, &request.agent).await?;
+    let agent = agent.await?;
     if let Some(input) = &request.input {
         agent.check_input(input)?;
     }
@@ -105,8 +139,6 @@ pub(crate) async fn create(
     if callback && parent.is_none() {
         return Err(no_parent().into());
     }
-    let uid = fresh::session();
-    let run = fresh::run();
     let asks = request.prompt.is_some() || request.input.is_some();
     let prompt = asks.then(|| Prompt {
         run: PendingRun { id: run, callback, created_at: at },
@@ -129,6 +161,7 @@ pub(crate) async fn create(
         shared: request.shared.unwrap_or(false),
         title: request.title.filter(|title| !title.is_empty()),
         labels,
+        runner_labels,
         agent: agent.pin(),
         traits: agent.traits(),
         agent_policy: request.agent_policy.unwrap_or_default(),
@@ -140,8 +173,8 @@ pub(crate) async fn create(
         depth: parent.as_ref().map_or(0, |parent| parent.depth + 1),
         callback,
     };
-    let place =
-        if asks { app.runners.candidates(None, &agent.row.spec.runner_labels) } else { Vec::new() };
+    let wants = Wants::of(&agent.row.spec, &created.runner_labels, &created.owner);
+    let place = if asks { app.runners.candidates(None, &wants) } else { Vec::new() };
     let idempotency = key.map(|key| Idempotency {
         scope: key.scope,
         key: key.key,
@@ -323,9 +356,13 @@ fn check_title(title: Option<&str>) -> ApiResult<()> {
 }
 
 fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
+    check_labels_at("/labels", labels)
+}
+
+fn check_labels_at(place: &str, labels: &BTreeMap<String, String>) -> ApiResult<()> {
     if labels.len() > MAX_LABELS {
-        return Err(Problem::invalid(format!("/labels has {MAX_LABELS} entries at most"))
-            .at("/labels")
+        return Err(Problem::invalid(format!("{place} has {MAX_LABELS} entries at most"))
+            .at(place)
             .into());
     }
     for (key, value) in labels {
@@ -334,8 +371,9 @@ fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
             || value.chars().count() > 500
             || key.contains('=');
         if odd {
-            let detail = "/labels: a key has 1 to 100 characters and no '=', a value 500 at most";
-            return Err(Problem::invalid(detail).at("/labels").into());
+            let detail =
+                format!("{place}: a key has 1 to 100 characters and no '=', a value 500 at most");
+            return Err(Problem::invalid(detail).at(place).into());
         }
     }
     Ok(())

@@ -233,7 +233,10 @@ impl Sources {
         }
         lock(&self.found).retain(|source, _| seen.contains(source));
         for row in app.store.agents().await? {
-            if row.source.starts_with("builtin:") || seen.contains(&row.source) {
+            if row.source.starts_with("builtin:")
+                || row.source.starts_with(DOOR)
+                || seen.contains(&row.source)
+            {
                 continue;
             }
             if is_remote(&row.source) {
@@ -448,7 +451,7 @@ impl Sources {
         if is_offer(&holder.source) {
             return false;
         }
-        if holder.source.starts_with("builtin:") {
+        if holder.source.starts_with("builtin:") || holder.source.starts_with(DOOR) {
             return true;
         }
         let key = holder.source.split_once(':').map_or("", |(_, key)| key);
@@ -460,6 +463,9 @@ impl Sources {
         listed && lock(&self.found).get(&holder.source).is_none_or(still)
     }
 }
+
+/// What the source of an agent begins with that came in by a door. The door keeps it.
+pub(crate) const DOOR: &str = "door:";
 
 /// Whether this is the source of an agent that was found on this machine.
 fn is_offer(source: &str) -> bool {
@@ -499,7 +505,7 @@ fn file_error(file: &str, message: String) -> AgentFileError {
     AgentFileError { file: file.to_owned(), line: None, key: None, message }
 }
 
-fn new_agent(app: &App, spec: AgentSpec, source: &str) -> NewAgent {
+pub(crate) fn new_agent(app: &App, spec: AgentSpec, source: &str) -> NewAgent {
     let document = serde_json::to_value(&spec).unwrap_or_default();
     let digest =
         crate::schema::digest(&document).iter().map(|byte| format!("{byte:02x}")).collect();

@@ -368,6 +368,7 @@ pub fn info() -> RunnerInfo {
         slots: None,
         isolation: "none".into(),
         probe: Probe::default(),
+        foreign: None,
     }
 }
 

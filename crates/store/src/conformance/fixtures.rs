@@ -46,6 +46,7 @@ pub fn new_session(name: &str) -> NewSession {
                 shared: false,
                 title: None,
                 labels: BTreeMap::new(),
+                runner_labels: Default::default(),
                 agent: AgentPin {
                     name: "fixer".parse().expect("a name"),
                     version: 1,
@@ -145,6 +146,7 @@ pub fn runner_info(name: &str) -> RunnerInfo {
         slots: None,
         isolation: "none".to_owned(),
         probe: Probe::default(),
+        foreign: None,
     }
 }
 

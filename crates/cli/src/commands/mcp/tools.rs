@@ -201,6 +201,7 @@ impl Tools {
             shared: None,
             agent_policy: None,
             approvals: None,
+            runner_labels: None,
         };
         let session = self.client.create_session(&body).await.map_err(said)?;
         Ok(shown(&session))
