@@ -54,6 +54,7 @@ impl Seeded {
             isolation: "none".into(),
             probe: Probe::default(),
             keeps_files: false,
+            foreign: None,
         };
         store.enroll_runner(NewRunner { id: runner, credential: [7; 32], info, at: now() }).await?;
         Ok(Self { store: Arc::new(store), runner })
@@ -74,6 +75,7 @@ impl Seeded {
             shared: false,
             title: Some(format!("Work of {id}")),
             labels: BTreeMap::from([("team".into(), "bench".into())]),
+            runner_labels: Default::default(),
             agent: AgentPin {
                 name: agent.parse()?,
                 version: 1,

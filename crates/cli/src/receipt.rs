@@ -17,7 +17,8 @@ fn word(value: &impl serde::Serialize) -> String {
 
 /// Whether anything stands behind a receipt.
 pub(crate) fn is_proven(receipt: &Receipt) -> bool {
-    receipt.asserted_by.is_none() && receipt.proof.iter().any(|proof| proof.means != Means::None)
+    let proves = |means: Means| !matches!(means, Means::None | Means::RunnerWord);
+    receipt.asserted_by.is_none() && receipt.proof.iter().any(|proof| proves(proof.means))
 }
 
 /// The counts of a receipt, always in the same words, so that programs can read them.
@@ -82,6 +83,7 @@ fn means(means: Means) -> &'static str {
         Means::NeverStarted => "never started",
         Means::Rebooted => "the machine was started anew",
         Means::RunnerRecord => "the runner's record",
+        Means::RunnerWord => "the word of a runner of another system",
         Means::None => "no proof",
     }
 }

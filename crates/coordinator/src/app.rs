@@ -1,6 +1,5 @@
 //! Everything the handlers and reconcilers share.
 
-use std::collections::BTreeMap;
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -19,7 +18,7 @@ use crate::auth::Auth;
 use crate::clock::SharedClock;
 use crate::hub::Hub;
 use crate::lives::Lives;
-use crate::presence::Runners;
+use crate::presence::{Runners, Wants};
 use crate::service::agents::Agents;
 use crate::service::streams::Streams;
 use crate::sources::Sources;
@@ -67,6 +66,10 @@ pub struct App {
     pub ending: CancellationToken,
     /// The API's own description, as it is served.
     pub openapi: bytes::Bytes,
+    /// Variables of this process that descriptions of a door may name.
+    pub exposed_env: Vec<String>,
+    /// What the orchestrator's door shares between requests.
+    pub(crate) orchestrator: crate::doors::OrchestratorState,
     /// One enrolment at a time: a join token is worth one.
     pub enrolling: tokio::sync::Mutex<()>,
 }
@@ -97,6 +100,7 @@ impl App {
         let slot_free = self.runners.note(commit);
         self.activities.note(commit);
         self.hub.publish(commit);
+        self.orchestrator.feed.note(commit, self.clock.wall().unix_ms());
         let session = &commit.session;
         if commit.state_changed {
             self.deadlines.note(session, Instant::now());
@@ -112,8 +116,13 @@ impl App {
             let child_ended = |kind: &str| {
                 matches!(kind, "run.completed" | "run.failed" | "run.stopped" | "run.withdrawn")
             };
-            if session.parent.is_some() && commit.events.iter().any(|e| child_ended(&e.kind)) {
+            let ended = commit.events.iter().any(|event| child_ended(&event.kind));
+            // A parent that was busy may be told now of what has gathered.
+            if ended && (session.parent.is_some() || session.children > 0) {
                 self.wakes.completions.notify_one();
+            }
+            if ended && !self.orchestrator.hooks.is_empty() {
+                self.orchestrator.wake.notify_one();
             }
         }
         if session.limits.idle_ms.is_some() {
@@ -133,14 +142,16 @@ impl App {
         self.hub.change(None, &Change::Agents);
     }
 
-    /// Labels a runner must have for a session: those its agent asked for when it was pinned.
-    pub async fn runner_labels(
-        &self,
-        session: &greenroom_core::Session,
-    ) -> BTreeMap<String, String> {
+    /// What a session wants of a runner: what its agent asked for when it was pinned, and
+    /// what the session asks for itself.
+    pub async fn wants(&self, session: &greenroom_core::Session) -> Wants {
         match self.agents.pinned(&*self.store, &session.agent).await {
-            Ok(Some(agent)) => agent.row.spec.runner_labels.clone(),
-            _ => BTreeMap::new(),
+            Ok(Some(agent)) => Wants::of(&agent.row.spec, &session.runner_labels, &session.owner),
+            _ => Wants {
+                system: None,
+                labels: session.runner_labels.clone(),
+                owner: Some(session.owner.clone()),
+            },
         }
     }
 

@@ -135,6 +135,17 @@ impl Caller {
         }
     }
 
+    /// A runner with a credential of its own.
+    fn runner(id: RunnerId) -> Self {
+        Self {
+            principal: Principal(format!("runner {id}")),
+            role: Role::Runner,
+            who: Who::Runner(id),
+            user: None,
+            revoked: CancellationToken::new(),
+        }
+    }
+
     /// The one caller there is without tokens.
     fn local(user: Option<String>) -> Self {
         Self {
@@ -283,13 +294,7 @@ impl FromRequestParts<Arc<App>> for Caller {
             let Some(id) = app.auth.runner(&*app.store, text).await? else {
                 return Err(unauthorised("this credential is of no runner that is known"));
             };
-            return Ok(Self {
-                principal: Principal(format!("runner {id}")),
-                role: Role::Runner,
-                who: Who::Runner(id),
-                user: None,
-                revoked: CancellationToken::new(),
-            });
+            return Ok(Self::runner(id));
         }
         match app.auth.token(&*app.store, text).await? {
             // A code for a login is no bearer token: it is worth one use, at /login.
@@ -306,7 +311,11 @@ impl FromRequestParts<Arc<App>> for Caller {
                     revoked,
                 })
             }
-            None => Err(unauthorised("this token is not known, or was revoked")),
+            // A join token may have become the credential of the runner that has joined by it.
+            None => match app.auth.runner(&*app.store, text).await? {
+                Some(id) => Ok(Self::runner(id)),
+                None => Err(unauthorised("this token is not known, or was revoked")),
+            },
         }
     }
 }

@@ -34,6 +34,8 @@ pub struct Config {
     pub runner_ttl: Ms,
     /// The doors that are open.
     pub doors: Doors,
+    /// Variables of this process that descriptions of a door may name; nobody reads others.
+    pub exposed_env: Vec<String>,
 }
 
 impl Default for Config {
@@ -49,6 +51,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             runner_ttl: Ms::secs(20),
             doors: Doors::new(),
+            exposed_env: Vec::new(),
         }
     }
 }

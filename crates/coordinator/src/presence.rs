@@ -5,12 +5,53 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use greenroom_core::command::labels_fit;
-use greenroom_core::{Epoch, RunnerId, Session, SessionUid, StreamId};
-use greenroom_protocol::link::{OpenStream, RunnerInfo};
+use greenroom_core::{AgentSpec, Epoch, Principal, RunnerId, Session, SessionUid, StreamId};
+use greenroom_protocol::link::{ForeignRunner, OpenStream, RunnerInfo};
 use greenroom_store::{Candidate, Commit, RunnerRow};
 use tokio::sync::watch;
 
 use crate::hub::lock;
+
+/// What a session wants of a runner that has nothing of it yet.
+#[derive(Debug, Clone, Default)]
+pub struct Wants {
+    /// The system whose runners alone can run its agent; none for ours.
+    pub system: Option<String>,
+    /// Labels the runner must have.
+    pub labels: BTreeMap<String, String>,
+    /// Whose session it is.
+    pub owner: Option<Principal>,
+}
+
+impl Wants {
+    /// Of a session of this description.
+    pub fn of(spec: &AgentSpec, own: &BTreeMap<String, String>, owner: &Principal) -> Self {
+        let mut labels = own.clone();
+        // What the description asks for goes before what the session adds.
+        labels.extend(spec.runner_labels.clone());
+        let system = spec.driver.system().map(str::to_owned);
+        Self { system, labels, owner: Some(owner.clone()) }
+    }
+
+    fn fits(&self, info: &RunnerInfo) -> bool {
+        let foreign = info.foreign.as_ref();
+        let tagged =
+            || self.labels.keys().any(|key| key.starts_with(TAG) && info.labels.contains_key(key));
+        self.system.as_deref() == foreign.map(|foreign| foreign.system.as_str())
+            && labels_fit(&self.labels, &info.labels)
+            && foreign.is_none_or(|foreign| {
+                let owner = self.owner.as_ref().map(|owner| owner.0.as_str());
+                foreign.registered
+                    && (!foreign.only_tagged || tagged())
+                    && foreign.only_of.as_deref().is_none_or(|only| owner == Some(only))
+            })
+    }
+}
+
+/// What the label of a tag begins with.
+pub(crate) const TAG: &str = "tag:";
+/// A runner of another system says that it lives once in so many of our time limits.
+const FOREIGN_PATIENCE: u32 = 6;
 
 /// An undialled transfer is named again after this time, in case the reply was lost.
 const OPEN_AGAIN: Duration = Duration::from_secs(3);
@@ -155,18 +196,14 @@ impl Runners {
 
     /// Places a session could take, the best first: at home where it has one, else on the
     /// connected runner that fits and has the least to do.
-    pub fn candidates(
-        &self,
-        home: Option<RunnerId>,
-        labels: &BTreeMap<String, String>,
-    ) -> Vec<Candidate> {
+    pub fn candidates(&self, home: Option<RunnerId>, wants: &Wants) -> Vec<Candidate> {
         if let Some(home) = home {
             return self.get(home).and_then(|runner| runner.candidate()).into_iter().collect();
         }
         let mut fitting: Vec<Candidate> = self
             .list()
             .iter()
-            .filter(|runner| labels_fit(labels, &lock(&runner.state).info.labels))
+            .filter(|runner| wants.fits(&lock(&runner.state).info))
             .filter_map(|runner| runner.candidate())
             .collect();
         let slots = lock(&self.slots);
@@ -176,14 +213,6 @@ impl Runners {
             (full, used, candidate.runner)
         });
         fitting
-    }
-
-    /// Whether any runner that is known has these labels.
-    pub fn any_fits(&self, labels: &BTreeMap<String, String>) -> bool {
-        self.list().iter().any(|runner| {
-            let state = lock(&runner.state);
-            state.is_open() && labels_fit(labels, &state.info.labels)
-        })
     }
 }
 
@@ -218,9 +247,30 @@ impl Runner {
         !std::mem::replace(&mut state.connected, true)
     }
 
+    /// What it says of itself.
+    pub fn info(&self) -> RunnerInfo {
+        lock(&self.state).info.clone()
+    }
+
+    /// What it has said of itself as a runner of another system, where it is one.
+    pub fn foreign(&self) -> Option<ForeignRunner> {
+        lock(&self.state).info.foreign.clone()
+    }
+
+    /// For how long it has been silent, where it has spoken since the start.
+    pub fn silence(&self) -> Option<Duration> {
+        lock(&self.state).last_seen.map(|seen| seen.elapsed())
+    }
+
+    /// It has said that it goes.
+    pub fn goes(&self) {
+        lock(&self.state).connected = false;
+    }
+
     /// Notes that its time limit has passed, if it has. Answers whether that is news.
     pub fn silent_after(&self, ttl: Duration, started: Instant) -> bool {
         let mut state = lock(&self.state);
+        let ttl = if state.info.foreign.is_some() { ttl * FOREIGN_PATIENCE } else { ttl };
         let since = state.last_seen.unwrap_or(started).max(started);
         if since.elapsed() < ttl {
             return false;

@@ -27,7 +27,7 @@ use crate::service::streams::Streams;
 use crate::service::tokens;
 use crate::sources::{self, Reference, Sources};
 use crate::timers::{Deadlines, IdleLimits};
-use crate::{api, figures, secret, tasks};
+use crate::{api, doors, figures, secret, tasks};
 
 /// Open requests get this long to end after a shutdown has begun.
 const LAST_REQUESTS: Duration = Duration::from_secs(5);
@@ -84,6 +84,8 @@ pub async fn start_with(
         agents_refresh: config.agents_refresh.into(),
         ending: CancellationToken::new(),
         openapi: api::spec::document().to_string().into(),
+        exposed_env: config.exposed_env,
+        orchestrator: Default::default(),
         enrolling: tokio::sync::Mutex::new(()),
         clock,
         identity,
@@ -101,7 +103,8 @@ pub async fn start_with(
 
     let hosts = Arc::new(Hosts::new(address, &config.allowed_hosts));
     let router = api::router(Arc::clone(&app), hosts, &config.doors);
-    let tasks = tasks::start(&app);
+    let mut tasks = tasks::start(&app);
+    doors::start(&app, &config.doors, &mut tasks);
     let serving = tokio::spawn(serve(listener, router, app.ending.clone()));
     if config.no_auth {
         tracing::warn!(%address, "--no-auth: every process of this machine may do everything");

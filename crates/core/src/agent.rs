@@ -96,6 +96,8 @@ pub enum Driver {
     Loop(Box<LoopSpec>),
     /// A container's image. No runner starts one: a version of it is kept, and has failed.
     Image(ImageSpec),
+    /// An agent that only a runner of another system can run.
+    Foreign(ForeignSpec),
 }
 
 impl Driver {
@@ -107,13 +109,14 @@ impl Driver {
             Self::Hosted(_) => "hosted",
             Self::Loop(_) => "loop",
             Self::Image(_) => "image",
+            Self::Foreign(_) => "foreign",
         }
     }
 
     /// The process that speaks with the agent, `greenroom drive KIND`, where there is one.
     pub fn process(&self) -> Option<&'static str> {
         match self {
-            Self::Command(_) | Self::Image(_) => None,
+            Self::Command(_) | Self::Image(_) | Self::Foreign(_) => None,
             Self::Preset(_) => Some("preset"),
             Self::Acp(_) => Some("acp"),
             Self::Hosted(_) => Some("hosted"),
@@ -125,7 +128,7 @@ impl Driver {
     pub fn lifecycle(&self) -> Lifecycle {
         match self {
             Self::Command(command) => command.lifecycle,
-            Self::Preset(_) | Self::Image(_) => Lifecycle::PerRun,
+            Self::Preset(_) | Self::Image(_) | Self::Foreign(_) => Lifecycle::PerRun,
             Self::Acp(_) | Self::Hosted(_) | Self::Loop(_) => Lifecycle::Persistent,
         }
     }
@@ -150,10 +153,27 @@ impl Driver {
         }
     }
 
+    /// The system whose runners alone can run it; none for those that ours can.
+    pub fn system(&self) -> Option<&str> {
+        match self {
+            Self::Foreign(foreign) => Some(&foreign.system),
+            _ => None,
+        }
+    }
+
     /// Whether it can give text to a run in progress.
     pub fn steers(&self) -> bool {
         matches!(self, Self::Loop(_))
     }
+}
+
+/// An agent of another system. What its description means, only that system's runners know.
+#[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
+pub struct ForeignSpec {
+    /// The system, by the name of its door.
+    pub system: String,
+    /// The description, as its runners are given it.
+    pub description: Value,
 }
 
 /// A coding agent's own command line.

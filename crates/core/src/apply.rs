@@ -21,6 +21,7 @@ impl Session {
             shared: created.shared,
             title: created.title.clone(),
             labels: created.labels.clone(),
+            runner_labels: created.runner_labels.clone(),
             agent: created.agent.clone(),
             agent_policy: created.agent_policy,
             approvals: created.approvals.clone(),

@@ -8,7 +8,7 @@ use crate::approval::Answer;
 use crate::fact::{AgentChanged, Changes, Output};
 use crate::ids::*;
 use crate::receipt::{Receipt, StopReason};
-use crate::record::{Record, RunFiles};
+use crate::record::{Record, RunError, RunFiles};
 use crate::run::{PendingRun, RunStatus};
 use crate::session::Blocked;
 use crate::value::{Ms, Timestamp};
@@ -230,8 +230,37 @@ pub enum Command {
         /// What it says.
         prompt: String,
     },
+    /// Runs of children have ended; tell the agent of all of them by one run of its own.
+    ChildrenEnded {
+        /// What has ended.
+        ended: Vec<ChildEnd>,
+        /// The run that carries the news.
+        as_run: RunId,
+        /// What it says.
+        prompt: String,
+    },
+    /// A run that waits has waited too long.
+    GiveUp {
+        /// Which.
+        run: RunId,
+        /// Why.
+        error: RunError,
+    },
     /// Something said in the session by Greenroom itself.
     Say(Output),
+}
+
+/// A run of a child that has ended.
+#[derive(Debug, Clone, PartialEq)]
+pub struct ChildEnd {
+    /// The child.
+    pub child: SessionUid,
+    /// Its name.
+    pub id: SessionId,
+    /// Its run.
+    pub run: RunId,
+    /// How that ended.
+    pub status: RunStatus,
 }
 
 /// What has become of the source of a session's agent.

@@ -13,7 +13,7 @@ mod report;
 mod stop;
 
 use crate::apply::apply;
-use crate::command::{Command, Create, Now, Refusal};
+use crate::command::{ChildEnd, Command, Create, Now, Refusal};
 use crate::fact::Fact;
 use crate::session::Session;
 use crate::status::Standing;
@@ -110,8 +110,13 @@ impl Plan {
             }
             Command::ChildRemoved { child } => self.emit(Fact::ChildRemoved { child }),
             Command::ChildEnded { child, id, run, status, as_run, prompt } => {
-                self.child_ended(child, id, run, status, as_run, prompt);
+                let ended = vec![ChildEnd { child, id, run, status }];
+                self.children_ended(ended, as_run, prompt);
             }
+            Command::ChildrenEnded { ended, as_run, prompt } => {
+                self.children_ended(ended, as_run, prompt);
+            }
+            Command::GiveUp { run, error } => self.give_up(run, error)?,
             Command::Say(output) => self.emit(Fact::Output(output)),
         }
         Ok(())

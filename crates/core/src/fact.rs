@@ -213,6 +213,9 @@ pub struct Created {
     pub title: Option<String>,
     #[serde(default)]
     pub labels: BTreeMap<String, String>,
+    /// Labels a runner must have, beside those its agent asks for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runner_labels: BTreeMap<String, String>,
     pub agent: AgentPin,
     pub traits: AgentTraits,
     #[serde(default, skip_serializing_if = "AgentPolicy::is_default")]

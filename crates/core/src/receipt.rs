@@ -132,8 +132,13 @@ impl Receipt {
     pub const SCOPE: &str = "processes of this compute; those started through other daemons \
         (docker, systemd, cron, ssh) are not covered";
 
+    /// Said of a receipt of a runner of another system.
+    pub const FOREIGN_SCOPE: &str = "what a runner of another system has reported; nothing here \
+        has seen its processes, and nothing counts what they have left";
+
     /// Whether it says that nothing is left, and by what that is known. A person's word
-    /// closes an epoch too, but it proves nothing.
+    /// closes an epoch too, but it proves nothing. The word of a runner of another system is
+    /// no proof either; it closes what was given to that runner and to nobody else.
     pub fn is_proven(&self) -> bool {
         self.survivors == 0
             && self.reason != EndReason::Abandoned
@@ -165,6 +170,25 @@ impl Receipt {
             asserted_by: None,
             last_run: None,
             detail: None,
+        }
+    }
+}
+
+impl Receipt {
+    /// A receipt by the word of a runner of another system.
+    pub fn by_runner_word(
+        epoch: Epoch,
+        reason: EndReason,
+        at: Timestamp,
+        runner: &str,
+        said: &str,
+    ) -> Self {
+        let means = Means::RunnerWord;
+        Self {
+            scope: Self::FOREIGN_SCOPE.to_owned(),
+            isolation: "foreign".to_owned(),
+            asserted_by: Some(format!("runner {runner}")),
+            ..Self::without_process(epoch, reason, at, means, said)
         }
     }
 }
@@ -230,6 +254,8 @@ pub enum Means {
     Rebooted,
     /// The runner's own durable record says this epoch is closed.
     RunnerRecord,
+    /// The report of a runner of another system: its word, which nothing here can check.
+    RunnerWord,
     /// No means: a person's word, on record.
     None,
 }

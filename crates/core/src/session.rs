@@ -35,6 +35,9 @@ pub struct Session {
     pub title: Option<String>,
     /// Labels for people and filters.
     pub labels: BTreeMap<String, String>,
+    /// Labels its runner must have, beside those its agent asks for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runner_labels: BTreeMap<String, String>,
     /// The description its next compute is of: the one it was created with, until a resume
     /// has taken another.
     pub agent: AgentPin,

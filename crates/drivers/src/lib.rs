@@ -78,7 +78,7 @@ async fn drive(
         Driver::Hosted(spec) => hosted::drive(shim, wishes, open, spec).await,
         Driver::Loop(spec) => looping::drive(shim, wishes, open, spec).await,
         Driver::Preset(spec) => preset::drive(shim, wishes, open, spec).await,
-        driver @ (Driver::Command(_) | Driver::Image(_)) => {
+        driver @ (Driver::Command(_) | Driver::Image(_) | Driver::Foreign(_)) => {
             let word = driver.word();
             let text = format!("an agent of driver {word:?} has no driver process");
             Err(Failure::new("start_error", text))

@@ -70,6 +70,30 @@ pub struct RunnerInfo {
     /// Whether it keeps the files of each run's end, and can be asked for them.
     #[serde(default)]
     pub keeps_files: bool,
+    /// Which other system it is of, where it is not one of ours.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub foreign: Option<ForeignRunner>,
+}
+
+/// A runner of another system: what came in by that system's door.
+#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ForeignRunner {
+    /// The system, by the name of its door. It takes agents of that system, and no others.
+    pub system: String,
+    /// Its name there.
+    pub id: String,
+    /// Whether it is registered now. One that has left is kept for the sessions it is home to.
+    pub registered: bool,
+    /// Whether it takes only what asks for at least one of its tags.
+    #[serde(default)]
+    pub only_tagged: bool,
+    /// Who has registered it and speaks for it.
+    pub principal: String,
+    /// Whose sessions alone it takes: of somebody who may not see those of others.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub only_of: Option<String>,
+    /// What else it has said of itself, as it has said it.
+    pub said: Value,
 }
 
 /// What a runner's probe found, by doing.

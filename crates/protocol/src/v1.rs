@@ -91,6 +91,9 @@ pub struct Session {
     pub title: Option<String>,
     /// Labels.
     pub labels: BTreeMap<String, String>,
+    /// Labels its runner must have, beside those its agent asks for.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub runner_labels: BTreeMap<String, String>,
     /// How it stands.
     pub status: Status,
     /// Why, where there is a reason.
@@ -324,6 +327,9 @@ pub struct CreateSession {
     /// Approvals: what is laid over the agent's policy. An agent may only narrow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<SessionPolicy>,
+    /// Labels its runner must have, beside those its agent asks for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub runner_labels: Option<BTreeMap<String, String>>,
 }
 
 /// Body of `PATCH /v1/sessions/{id}`; what is absent stays.

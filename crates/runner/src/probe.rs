@@ -112,5 +112,6 @@ pub(crate) fn info(config: &RunnerConfig, mut probe: Probe, note: Option<String>
         isolation: ISOLATION.to_owned(),
         probe,
         keeps_files: true,
+        foreign: None,
     }
 }

@@ -60,6 +60,7 @@ pub const CHECKS: &[Check] = checks![
     link::files_are_told_once,
     parents::a_parent_consents,
     parents::an_end_is_told_once,
+    parents::several_ends_are_told_together,
     parents::text_behind_a_receipt_is_awaited,
     parents::what_is_told,
     parents::a_parent_that_is_gone_is_told_nothing,

@@ -175,6 +175,16 @@ pub trait Store: Send + Sync + 'static {
         place: Vec<Candidate>,
     ) -> Result<()>;
 
+    /// Tells several ends to the one parent they have, by one run that says `prompt`: all of
+    /// them, or none where one was told before. Answers whether it was done.
+    async fn deliver_together(
+        &self,
+        completions: Vec<Completion>,
+        prompt: String,
+        as_run: RunId,
+        place: Vec<Candidate>,
+    ) -> Result<bool>;
+
     // Agents.
 
     /// Keeps a description. The same digest from the same source is the same version.
@@ -231,6 +241,13 @@ pub trait Store: Send + Sync + 'static {
         at: Timestamp,
         new: bool,
     ) -> Result<bool>;
+    /// Replaces all records of these kinds by others (names and bodies): all of it or nothing.
+    async fn replace_door_records(
+        &self,
+        door: &'static str,
+        kinds: Vec<(&'static str, Vec<(String, String)>)>,
+        at: Timestamp,
+    ) -> Result<()>;
     /// A record of a door.
     async fn door_record(&self, key: &DoorKey) -> Result<Option<DoorRecord>>;
     /// All records of a kind, oldest first.

@@ -66,6 +66,7 @@ suite! {
     parents {
         a_parent_consents
         an_end_is_told_once
+        several_ends_are_told_together
         text_behind_a_receipt_is_awaited
         what_is_told
         a_parent_that_is_gone_is_told_nothing

@@ -15,7 +15,7 @@ export function receiptLine(receipt: Receipt): string {
 export const isProven = (receipt: Receipt): boolean =>
   receipt.survivors === 0 &&
   receipt.reason !== "abandoned" &&
-  receipt.proof.some((one) => one.means !== "none");
+  receipt.proof.some((one) => one.means !== "none" && one.means !== "runner_word");
 
 export const nameOf = (session: Pick<Session, "id" | "title">): string =>
   session.title ?? session.id;

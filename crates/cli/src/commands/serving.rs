@@ -46,6 +46,10 @@ pub(crate) struct Options {
     /// them with `up`, none with `serve`, where this is absent
     #[arg(long = "door", value_name = "DOOR", value_delimiter = ',', value_parser = door)]
     doors: Option<Vec<Option<Door>>>,
+    /// Let descriptions that come in by a door name this variable of the server, as ${env.NAME};
+    /// may be repeated
+    #[arg(long = "door-env", value_name = "NAME")]
+    door_env: Vec<String>,
 }
 
 /// A door by its name; `none` for no door.
@@ -141,6 +145,7 @@ impl Serving {
             no_auth,
             allowed_hosts: options.allowed_hosts,
             runner_ttl: options.runner_ttl,
+            exposed_env: options.door_env,
             doors: options.doors.map_or(doors, |named| named.into_iter().flatten().collect()),
         };
         let shared: Arc<dyn Store> = Arc::clone(&store) as _;

@@ -9,6 +9,9 @@ mod foundry;
 mod orchestrator;
 mod records;
 
+pub(crate) use self::orchestrator::State as OrchestratorState;
+pub(crate) use self::orchestrator::{is_ours as told_by_orchestrator, tell as tell_orchestrator};
+
 use std::collections::BTreeSet;
 use std::future::ready;
 use std::sync::Arc;
@@ -95,6 +98,13 @@ pub(crate) fn routes(open: &Doors) -> Router<Arc<App>> {
 async fn no_route(request: Request) -> Response {
     let path: String = request.uri().path().chars().take(200).collect();
     problem_response(&Problem::new(404, "route_not_found", format!("nothing is at {path:?}")))
+}
+
+/// Starts what the doors that are open do by themselves.
+pub(crate) fn start(app: &Arc<App>, open: &Doors, tasks: &mut tokio::task::JoinSet<()>) {
+    if open.contains(&Door::Orchestrator) {
+        tasks.spawn(orchestrator::reconcile(Arc::clone(app)));
+    }
 }
 
 /// Says every refusal, also the extractors' and the service's, in the door's own words.

@@ -65,6 +65,7 @@ pub(crate) async fn fork(
         shared: false,
         title: title.filter(|title| !title.is_empty()),
         labels,
+        runner_labels: from.runner_labels.clone(),
         agent: from.agent.clone(),
         traits: from.traits,
         agent_policy: from.agent_policy,

@@ -22,7 +22,7 @@ fn wrong(place: &str, text: &str) -> Problem {
 
 /// Refuses what says nothing, and what nobody could keep.
 pub(crate) fn check(policy: &SessionPolicy, agent: &AgentSpec) -> ApiResult<()> {
-    if !policy.is_default() && matches!(agent.driver, Driver::Command(_)) {
+    if !policy.is_default() && matches!(agent.driver, Driver::Command(_) | Driver::Foreign(_)) {
         let detail = format!(
             "/approvals cannot be kept: agent {} has driver command, which asks nobody",
             agent.name
@@ -68,7 +68,7 @@ pub(crate) async fn within(
     let policies = parent.policies(&above.row.spec.approvals);
     Ok(match above.row.spec.driver {
         // It asks nobody, so it has no policy of its own.
-        Driver::Command(_) => policies.within,
+        Driver::Command(_) | Driver::Foreign(_) => policies.within,
         _ => policies.for_children(),
     })
 }

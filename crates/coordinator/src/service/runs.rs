@@ -1,6 +1,5 @@
 //! Runs: accepting, finding, stopping, taking them back.
 
-use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,6 +12,7 @@ use greenroom_store::{Idempotency, RunRow, StoreError, Submission, Submitted};
 use crate::app::{App, fresh};
 use crate::auth::{Caller, Right};
 use crate::error::ApiResult;
+use crate::presence::Wants;
 use crate::service::agents::Pinned;
 use crate::service::following::{Following, following};
 use crate::service::sessions::{self, Answered};
@@ -27,8 +27,20 @@ pub(crate) async fn create(
     request: v1::CreateRun,
     key: Option<String>,
 ) -> ApiResult<Answered<v1::AcceptedRun>> {
+    create_as(app, caller, id, request, fresh::run(), key).await
+}
+
+/// Accepts a run of this identity.
+pub(crate) async fn create_as(
+    app: &App,
+    caller: &Caller,
+    id: &str,
+    request: v1::CreateRun,
+    run: RunId,
+    key: Option<String>,
+) -> ApiResult<Answered<v1::AcceptedRun>> {
     let session = sessions::find(app, caller, id).await?;
-    accept(app, caller, &session, request, key, None).await
+    accept(app, caller, &session, request, run, key, None).await
 }
 
 /// A description that a session takes with the run, and what has to be decided before that.
@@ -45,6 +57,7 @@ pub(crate) async fn accept(
     caller: &Caller,
     session: &Session,
     request: v1::CreateRun,
+    run: RunId,
     key: Option<String>,
     chosen: Option<Chosen>,
 ) -> ApiResult<Answered<v1::AcceptedRun>> {
@@ -70,7 +83,7 @@ pub(crate) async fn accept(
     }
     let at = app.clock.wall();
     let run = PendingRun {
-        id: fresh::run(),
+        id: run,
         callback: request.callback.unwrap_or(session.callback),
         created_at: at,
     };
@@ -90,13 +103,13 @@ pub(crate) async fn accept(
         first: request.first.unwrap_or(false),
         stop: fresh::stop(),
     };
-    let labels = labels(next.agent.as_deref());
+    let wants = wants(&session, next.agent.as_deref());
     let render = shown.clone();
     let then = [Some(Command::Prompt(prompt)), next.command.clone()];
     let commands = first.into_iter().chain(then.into_iter().flatten()).collect();
     let submission = Submission {
         mode,
-        place: app.runners.candidates(session.home, &labels),
+        place: app.runners.candidates(session.home, &wants),
         idempotency: key.map(|key| Idempotency {
             scope: scope(caller, session),
             key,
@@ -113,9 +126,11 @@ pub(crate) async fn accept(
     })
 }
 
-/// Labels a runner must have.
-fn labels(agent: Option<&Pinned>) -> BTreeMap<String, String> {
-    agent.map(|agent| agent.row.spec.runner_labels.clone()).unwrap_or_default()
+/// What a session of this description wants of a runner.
+fn wants(session: &Session, agent: Option<&Pinned>) -> Wants {
+    agent
+        .map(|agent| Wants::of(&agent.row.spec, &session.runner_labels, &session.owner))
+        .unwrap_or_default()
 }
 
 fn scope(caller: &Caller, session: &Session) -> String {
@@ -309,11 +324,11 @@ pub(crate) async fn bring_up(
 ) -> ApiResult<Arc<Session>> {
     versions::refuse_disabled(app, &session.agent.name)?;
     let next = following(app, session, &caller.actor().name).await?;
-    let labels = labels(next.agent.as_deref());
+    let wants = wants(session, next.agent.as_deref());
     // What is to resume depends on the agent.
     let commands = [next.command.clone(), Some(Command::Resume { by: caller.actor() })];
     let submission = Submission {
-        place: app.runners.candidates(session.home, &labels),
+        place: app.runners.candidates(session.home, &wants),
         ..Submission::new(session.uid, app.clock.wall(), commands.into_iter().flatten().collect())
     };
     match app.store.submit(submission).await.map_err(|error| next.refused(error))? {
@@ -329,10 +344,10 @@ pub(crate) async fn start(
     session: &Session,
 ) -> ApiResult<Arc<Session>> {
     versions::refuse_disabled(app, &session.agent.name)?;
-    let labels = app.runner_labels(session).await;
+    let wants = app.wants(session).await;
     let command = Command::Resume { by: caller.actor() };
     let submission = Submission {
-        place: app.runners.candidates(session.home, &labels),
+        place: app.runners.candidates(session.home, &wants),
         ..Submission::new(session.uid, app.clock.wall(), vec![command])
     };
     match app.store.submit(submission).await {

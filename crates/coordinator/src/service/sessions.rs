@@ -8,13 +8,15 @@ use greenroom_core::command::{Command, Create, Mode, Prompt, TreeBounds};
 use greenroom_core::fact::{Changes, Created};
 use greenroom_core::run::PendingRun;
 use greenroom_core::session::Life;
-use greenroom_core::{Limits, Ms, Session, SessionId, SessionUid};
+use greenroom_core::{Limits, Ms, RunId, Session, SessionId, SessionUid};
 use greenroom_protocol::{Problem, v1};
 use greenroom_store::{Answer, Idempotency, NewSession, Submission, Submitted};
 
 use crate::app::{App, fresh};
 use crate::auth::{Caller, Right, Who};
 use crate::error::ApiResult;
+use crate::presence::Wants;
+use crate::service::agents::Pinned;
 use crate::service::wait::Waiter;
 use crate::service::{following, policies, versions, views};
 
@@ -77,6 +79,22 @@ pub(crate) enum LimitsOf {
     Request,
 }
 
+/// The identities of what is created, for whoever must write them down before.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Identities {
+    /// The session's.
+    pub uid: SessionUid,
+    /// Its first run's.
+    pub run: RunId,
+}
+
+impl Identities {
+    /// New ones.
+    pub(crate) fn fresh() -> Self {
+        Self { uid: fresh::session(), run: fresh::run() }
+    }
+}
+
 /// Creates a session, with its first run where there is one.
 pub(crate) async fn create(
     app: &App,
@@ -95,6 +113,28 @@ pub(crate) async fn create_with(
     key: Option<IdempotencyKey>,
     limits_of: LimitsOf,
 ) -> ApiResult<Answered<v1::Session>> {
+    let (name, version) = (request.agent.clone(), request.agent_version);
+    let agent = async {
+        let agent = match version {
+            Some(version) => versions::chosen(app, &name, version).await?,
+            None => following::named(app, &name).await?,
+        };
+        versions::refuse_disabled(app, &agent.row.name)?;
+        Ok(agent)
+    };
+    create_of(app, caller, request, agent, Identities::fresh(), limits_of, key).await
+}
+
+/// Creates a session of an agent that is found only once everything else is in order.
+pub(crate) async fn create_of(
+    app: &App,
+    caller: &Caller,
+    request: v1::CreateSession,
+    agent: impl Future<Output = ApiResult<Arc<Pinned>>>,
+    Identities { uid, run }: Identities,
+    limits_of: LimitsOf,
+    key: Option<IdempotencyKey>,
+) -> ApiResult<Answered<v1::Session>> {
     caller.require(Right::Use)?;
     let body = digest(&request);
     let id: SessionId = match &request.id {
@@ -103,15 +143,13 @@ pub(crate) async fn create_with(
     };
     let labels = request.labels.unwrap_or_default();
     check_labels(&labels)?;
+    let runner_labels = request.runner_labels.unwrap_or_default();
+    check_labels_at("/runner_labels", &runner_labels)?;
     check_title(request.title.as_deref())?;
     if request.prompt.is_some() && request.input.is_some() {
         return Err(both().into());
     }
-    let agent = match request.agent_version {
-        Some(version) => versions::chosen(app, &request.agent, version).await?,
-        None => following::named(app, &request.agent).await?,
-    };
-    versions::refuse_disabled(app, &agent.row.name)?;
+    let agent = agent.await?;
     if let Some(input) = &request.input {
         agent.check_input(input)?;
     }
@@ -130,8 +168,6 @@ pub(crate) async fn create_with(
     if callback && parent.is_none() {
         return Err(no_parent().into());
     }
-    let uid = fresh::session();
-    let run = fresh::run();
     let asks = request.prompt.is_some() || request.input.is_some();
     let prompt = asks.then(|| Prompt {
         run: PendingRun { id: run, callback, created_at: at },
@@ -158,6 +194,7 @@ pub(crate) async fn create_with(
         shared: request.shared.unwrap_or(false),
         title: request.title.filter(|title| !title.is_empty()),
         labels,
+        runner_labels,
         agent: agent.pin(),
         traits: agent.traits(),
         agent_policy: request.agent_policy.unwrap_or_default(),
@@ -170,8 +207,8 @@ pub(crate) async fn create_with(
         callback,
         forked_from: None,
     };
-    let place =
-        if asks { app.runners.candidates(None, &agent.row.spec.runner_labels) } else { Vec::new() };
+    let wants = Wants::of(&agent.row.spec, &created.runner_labels, &created.owner);
+    let place = if asks { app.runners.candidates(None, &wants) } else { Vec::new() };
     let idempotency = key.map(|key| Idempotency {
         scope: key.scope,
         key: key.key,
@@ -353,9 +390,13 @@ pub(crate) fn check_title(title: Option<&str>) -> ApiResult<()> {
 }
 
 pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
+    check_labels_at("/labels", labels)
+}
+
+fn check_labels_at(place: &str, labels: &BTreeMap<String, String>) -> ApiResult<()> {
     if labels.len() > MAX_LABELS {
-        return Err(Problem::invalid(format!("/labels has {MAX_LABELS} entries at most"))
-            .at("/labels")
+        return Err(Problem::invalid(format!("{place} has {MAX_LABELS} entries at most"))
+            .at(place)
             .into());
     }
     for (key, value) in labels {
@@ -364,8 +405,9 @@ pub(crate) fn check_labels(labels: &BTreeMap<String, String>) -> ApiResult<()> {
             || value.chars().count() > 500
             || key.contains('=');
         if odd {
-            let detail = "/labels: a key has 1 to 100 characters and no '=', a value 500 at most";
-            return Err(Problem::invalid(detail).at("/labels").into());
+            let detail =
+                format!("{place}: a key has 1 to 100 characters and no '=', a value 500 at most");
+            return Err(Problem::invalid(detail).at(place).into());
         }
     }
     Ok(())

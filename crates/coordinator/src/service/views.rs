@@ -32,6 +32,7 @@ pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
         within: session.within.clone(),
         title: session.title.clone(),
         labels: session.labels.clone(),
+        runner_labels: session.runner_labels.clone(),
         status: standing.status,
         status_reason: standing.reason.map(str::to_owned),
         wanted,

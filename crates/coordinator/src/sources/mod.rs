@@ -462,6 +462,9 @@ impl Sources {
     }
 }
 
+/// What the source of an agent begins with that came in by a door. The door keeps it.
+pub(crate) const DOOR: &str = "door:";
+
 /// Whether this is the source of an agent that was found on this machine.
 fn is_offer(source: &str) -> bool {
     source.starts_with("builtin:") && source != "builtin:shell"
@@ -474,7 +477,7 @@ pub(crate) fn is_by_api(source: &str) -> bool {
 
 /// Whether nothing outside of the store has the description.
 fn is_the_stores(source: &str) -> bool {
-    source.starts_with("builtin:") || is_by_api(source)
+    source.starts_with("builtin:") || source.starts_with(DOOR) || is_by_api(source)
 }
 
 /// A name that is another source's.
@@ -510,7 +513,7 @@ fn file_error(file: &str, message: String) -> AgentFileError {
     AgentFileError { file: file.to_owned(), line: None, key: None, message }
 }
 
-fn new_agent(app: &App, spec: AgentSpec, source: &str) -> NewAgent {
+pub(crate) fn new_agent(app: &App, spec: AgentSpec, source: &str) -> NewAgent {
     let digest = hex_digest(&serde_json::to_value(&spec).unwrap_or_default());
     NewAgent { spec, source: source.to_owned(), digest, failure: None, at: app.clock.wall() }
 }

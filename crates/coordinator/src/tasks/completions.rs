@@ -1,13 +1,15 @@
 //! Tells parents about the ends of their children's runs: an outbox row becomes an
 //! ordinary command to the parent, exactly once.
 
-use std::collections::HashMap;
+use std::collections::{BTreeMap, HashMap};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use greenroom_core::SessionUid;
 use greenroom_store::Completion;
 
 use crate::app::{App, fresh};
+use crate::doors;
 
 use super::next;
 
@@ -40,13 +42,28 @@ async fn deliver(app: &App, awaited: &mut HashMap<i64, Instant>) -> bool {
     };
     awaited.retain(|id, _| waiting.iter().any(|completion| completion.id == *id));
     let mut delivered = false;
+    // Those that a door words, by their parents.
+    let mut worded: BTreeMap<SessionUid, Vec<Completion>> = BTreeMap::new();
     for completion in waiting {
         let id = completion.id;
         if completion.awaited && awaited.entry(id).or_insert_with(Instant::now).elapsed() < JOURNAL
         {
             continue;
         }
+        if doors::told_by_orchestrator(app, completion.parent).await {
+            worded.entry(completion.parent).or_default().push(completion);
+            continue;
+        }
         delivered |= tell(app, completion).await;
+    }
+    for (parent, completions) in worded {
+        match doors::tell_orchestrator(app, completions).await {
+            Ok(done) => delivered |= done,
+            Err(error) => {
+                let error = &error.0.detail;
+                tracing::warn!(%parent, %error, "completions could not be delivered; it is tried again");
+            }
+        }
     }
     delivered && !app.ending.is_cancelled()
 }
@@ -56,8 +73,8 @@ async fn tell(app: &App, completion: Completion) -> bool {
     let parent = completion.parent;
     let place = match app.store.session(parent).await {
         Ok(Some(session)) if !app.agents.is_disabled(&session.agent.name) => {
-            let labels = app.runner_labels(&session).await;
-            app.runners.candidates(session.home, &labels)
+            let wants = app.wants(&session).await;
+            app.runners.candidates(session.home, &wants)
         }
         _ => Vec::new(),
     };

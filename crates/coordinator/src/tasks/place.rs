@@ -41,8 +41,8 @@ async fn place(app: &App, session: &Session, full: &mut HashMap<RunnerId, ()>) {
         }
         return;
     }
-    let labels = app.runner_labels(session).await;
-    let fitting = app.runners.candidates(home, &labels);
+    let wants = app.wants(session).await;
+    let fitting = app.runners.candidates(home, &wants);
     let open: Vec<_> =
         fitting.iter().filter(|c| !with_run || !full.contains_key(&c.runner)).cloned().collect();
     if !open.is_empty() {

@@ -383,6 +383,7 @@ pub fn info() -> RunnerInfo {
         isolation: "none".into(),
         probe: Probe::default(),
         keeps_files: true,
+        foreign: None,
     }
 }
 

@@ -1,10 +1,11 @@
 //! Prompts, places, and what lifts a hold.
 
-use crate::command::{Actor, Asks, Mode, Prompt, Refusal, Stop};
+use crate::command::{Actor, Asks, ChildEnd, Mode, Prompt, Refusal, Stop};
 use crate::fact::{ChildCompleted, Fact, RunQueued};
-use crate::ids::{RunId, RunnerId, SessionId, SessionUid};
+use crate::ids::{RunId, RunnerId};
 use crate::receipt::StopReason;
-use crate::run::{PendingRun, RunStatus};
+use crate::record::RunError;
+use crate::run::PendingRun;
 use crate::session::{Life, Need, Wanted};
 
 use super::Plan;
@@ -193,33 +194,36 @@ impl Plan {
         }
     }
 
-    pub(super) fn child_ended(
-        &mut self,
-        child: SessionUid,
-        id: SessionId,
-        run: RunId,
-        status: RunStatus,
-        as_run: RunId,
-        prompt: String,
-    ) {
-        if self.refuse_deleting().is_err() {
+    /// Tells the agent, by one run, of all that has ended.
+    pub(super) fn children_ended(&mut self, ended: Vec<ChildEnd>, as_run: RunId, prompt: String) {
+        if self.refuse_deleting().is_err() || ended.is_empty() {
             return;
         }
-        let by = format!("child {id}");
-        self.emit(Fact::ChildCompleted(Box::new(ChildCompleted {
-            child,
-            id,
-            run,
-            status,
-            as_run,
-        })));
+        let names: Vec<String> = ended.iter().map(|end| format!("child {}", end.id)).collect();
+        for ChildEnd { child, id, run, status } in ended {
+            let told = ChildCompleted { child, id, run, status, as_run };
+            self.emit(Fact::ChildCompleted(Box::new(told)));
+        }
         self.emit(Fact::RunQueued(Box::new(RunQueued {
             run: PendingRun { id: as_run, callback: self.session.callback, created_at: self.now.0 },
             prompt: Some(prompt),
             input: None,
-            by,
+            by: names.join(", "),
             first: false,
             into: None,
         })));
+    }
+
+    /// Ends a run that has waited too long. What is behind it goes on waiting.
+    pub(super) fn give_up(&mut self, run: RunId, error: RunError) -> Result<(), Refusal> {
+        let steer = self.session.compute.as_ref().is_some_and(|c| c.has_steer(run));
+        if steer || !self.session.queue.iter().any(|waiting| waiting.id == run) {
+            return match self.session.current_run() {
+                Some((head, _)) if head == run || steer => Err(Refusal::RunStarted),
+                _ => Err(Refusal::RunEnded { status: "ended" }),
+            };
+        }
+        self.emit(Fact::RunFailed { run, error });
+        Ok(())
     }
 }

@@ -220,6 +220,7 @@ impl World {
             shared: false,
             title: None,
             labels: BTreeMap::new(),
+            runner_labels: Default::default(),
             agent: AgentPin {
                 name: "a".parse().expect("a name"),
                 version: 1,

@@ -2,6 +2,7 @@
 
 use greenroom_core::command::{Asks, Mode, Prompt};
 use greenroom_core::receipt::EndReason;
+use greenroom_core::record::RunError;
 use greenroom_core::session::{Blocked, Need};
 use greenroom_core::{Command, Fact, RunId};
 
@@ -259,4 +260,18 @@ fn what_waits_is_edited_and_moved_and_what_has_begun_is_not() {
     assert_eq!(scene.queue(), [2, 3, 4]);
     assert_eq!(scene.refuses(revise(1, None)), "run_started");
     assert_eq!(scene.refuses(revise(9, Some(0))), "run_ended");
+}
+
+/// A run that nobody has taken in time fails; one that was handed out does not.
+#[test]
+fn a_run_that_waits_can_be_given_up() {
+    let error = RunError::new("no_runner", "nobody has taken it");
+    let give_up = |n| Command::GiveUp { run: run(n), error: error.clone() };
+    let scene = session().prompted().prompted().does(give_up(1));
+    assert_eq!((scene.stands().as_str(), scene.runs().as_str()), ("queued", "1 failed, 2 queued"));
+    let scene = scene.does(give_up(2));
+    assert_eq!((scene.stands().as_str(), scene.error(2)), ("new", "no_runner"));
+    assert_eq!(scene.refuses(give_up(2)), "run_ended");
+    let running = session().running();
+    assert_eq!(running.refuses(give_up(1)), "run_started");
 }

@@ -70,6 +70,7 @@ pub fn created(persistent: bool, keeps_leftovers: bool) -> Created {
         shared: false,
         title: None,
         labels: BTreeMap::new(),
+        runner_labels: Default::default(),
         agent: AgentPin {
             name: "fixer".parse().expect("a name"),
             version: 1,

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 
 use greenroom_core::command::{Mode, Now, Prompt};
 use greenroom_core::receipt::{EndReason, StopReason};
+use greenroom_core::record::RunError;
 use greenroom_core::session::{Blocked, Life};
 use greenroom_core::{Command, Epoch, Order, RecordBody, Session, Status, StopId, apply, decide};
 use uuid::Uuid;
@@ -86,6 +87,7 @@ fn happenings(scene: &Scene) -> Vec<(&'static str, Command)> {
         ("prompt", Command::Prompt(prompt(90))),
         ("interrupting prompt", Command::Prompt(interrupt)),
         ("withdraw", Command::Withdraw { run: head, by: user() }),
+        ("waited too long", Command::GiveUp { run: head, error: RunError::new("no_runner", "x") }),
         ("stop", Command::Stop(stop_for(StopReason::User))),
         ("stop of its run", Command::StopRun { run: head, stop, by: user(), grace: None }),
         ("resume", Command::Resume { by: user() }),

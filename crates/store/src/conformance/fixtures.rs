@@ -47,6 +47,7 @@ pub fn new_session(name: &str) -> NewSession {
                 shared: false,
                 title: None,
                 labels: BTreeMap::new(),
+                runner_labels: Default::default(),
                 agent: AgentPin {
                     name: "fixer".parse().expect("a name"),
                     version: 1,
@@ -149,6 +150,7 @@ pub fn runner_info(name: &str) -> RunnerInfo {
         isolation: "none".to_owned(),
         probe: Probe::default(),
         keeps_files: true,
+        foreign: None,
     }
 }
 

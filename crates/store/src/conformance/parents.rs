@@ -96,6 +96,31 @@ pub async fn an_end_is_told_once(store: Arc<dyn Store>) {
     agrees(&*store, parent.uid).await;
 }
 
+/// Several ends are told by one run, once, or not at all.
+pub async fn several_ends_are_told_together(store: Arc<dyn Store>) {
+    let runner = join(&*store).await;
+    let parent = create(&*store, new_session("parent")).await;
+    for name in ["one", "two"] {
+        let mut new = child_of(&parent, name);
+        new.place = vec![candidate(runner, None)];
+        let child = create(&*store, new).await;
+        end(&*store, runner, &child, &[name], Outcome::Completed { result: None }).await;
+    }
+    let told = store.completions(10).await.expect("reads");
+    assert_eq!(told.len(), 2);
+    let as_run = RunId(fresh());
+    let both = store.deliver_together(told.clone(), "both".to_owned(), as_run, Vec::new());
+    assert!(both.await.expect("delivered"));
+    let again = store.deliver_together(told, "again".to_owned(), RunId(fresh()), Vec::new());
+    assert!(!again.await.expect("answers"), "nothing is told twice");
+    let runs = store.runs(parent.uid, 10, None).await.expect("reads").items;
+    let runs: Vec<_> = runs.iter().map(|run| (run.id, run.prompt.as_deref())).collect();
+    assert_eq!(runs, [(as_run, Some("both"))]);
+    let events = store.events(parent.uid, 1, 100).await.expect("reads");
+    assert_eq!(events.iter().filter(|event| event.kind == "child.completed").count(), 2);
+    agrees(&*store, parent.uid).await;
+}
+
 /// A receipt that overtakes its journal ends the run; what the run has said last is told
 /// with it all the same, once the journal is in.
 pub async fn text_behind_a_receipt_is_awaited(store: Arc<dyn Store>) {

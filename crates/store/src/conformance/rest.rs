@@ -203,6 +203,11 @@ pub async fn records_of_doors_are_kept(store: Arc<dyn Store>) {
     let all = store.door_records("a", "hook").await.expect("reads");
     assert_eq!(all.iter().map(|record| record.id.as_str()).collect::<Vec<_>>(), ["one", "two"]);
     assert_eq!(all[0], kept);
+    let kinds = vec![("script", vec![("new".to_owned(), "x".to_owned())]), ("none", Vec::new())];
+    store.replace_door_records("a", kinds, at(9)).await.expect("replaces");
+    let scripts = store.door_records("a", "script").await.expect("reads");
+    assert_eq!(scripts.iter().map(|one| one.id.as_str()).collect::<Vec<_>>(), ["new"]);
+    assert_eq!(store.door_records("a", "hook").await.expect("reads").len(), all.len());
     assert!(store.remove_door_record(one.clone()).await.expect("removes"));
     assert!(!store.remove_door_record(one.clone()).await.expect("answers"));
     assert_eq!(read(&one).await, None);

@@ -16,6 +16,7 @@ const PUT: &str = "INSERT INTO door_record (door, kind, id, body, created_at, up
     VALUES (?, ?, ?, ?, ?, ?) ON CONFLICT (door, kind, id) \
     DO UPDATE SET body = excluded.body, updated_at = excluded.updated_at";
 const REMOVE: &str = "DELETE FROM door_record WHERE door = ? AND kind = ? AND id = ?";
+const REMOVE_ALL: &str = "DELETE FROM door_record WHERE door = ? AND kind = ?";
 const IS_THERE: &str = "SELECT 1 FROM door_record WHERE door = ? AND kind = ? AND id = ?";
 const ONE: &str = "SELECT id, body, created_at, updated_at FROM door_record \
     WHERE door = ? AND kind = ? AND id = ?";
@@ -66,6 +67,29 @@ impl Work for Remove {
         let DoorKey { door, kind, id } = self.0;
         unit.writes.sql(REMOVE).bind(door).bind(kind).bind(id);
         Ok(there)
+    }
+}
+
+/// Replaces all records of some kinds.
+pub(super) struct Replace {
+    pub(super) door: &'static str,
+    pub(super) kinds: Vec<(&'static str, Vec<(String, String)>)>,
+    pub(super) at: Timestamp,
+}
+
+#[async_trait]
+impl Work for Replace {
+    type Output = ();
+
+    async fn run(self, unit: &mut Unit<'_>) -> Do<()> {
+        for (kind, records) in self.kinds {
+            unit.writes.sql(REMOVE_ALL).bind(self.door).bind(kind);
+            for (id, body) in records {
+                let writes = unit.writes.sql(PUT).bind(self.door).bind(kind).bind(id);
+                writes.bind(body).bind(self.at).bind(self.at);
+            }
+        }
+        Ok(())
     }
 }
 

@@ -5,7 +5,7 @@
 //! ended with: such a row awaits the journal's own receipt, and its text is looked up then.
 
 use async_trait::async_trait;
-use greenroom_core::command::Mode;
+use greenroom_core::command::{ChildEnd, Mode};
 use greenroom_core::{Command, Epoch, RunId, Session, SessionId, SessionUid};
 use serde_json::Value;
 use sqlx::sqlite::SqliteRow;
@@ -100,6 +100,48 @@ async fn last_text(unit: &mut Unit<'_>, sid: i64, session: &Session, run: RunId)
     }
     parts.reverse();
     Ok(tail(parts.concat().trim_end()))
+}
+
+/// Tells several to their parent, by one run that says this.
+pub(super) struct DeliverTogether {
+    pub(super) completions: Vec<Completion>,
+    pub(super) prompt: String,
+    pub(super) as_run: RunId,
+    pub(super) place: Vec<Candidate>,
+}
+
+#[async_trait]
+impl Work for DeliverTogether {
+    type Output = bool;
+
+    async fn run(self, unit: &mut Unit<'_>) -> Do<bool> {
+        let Some(parent) = self.completions.first().map(|first| first.parent) else {
+            return Ok(false);
+        };
+        let mut ended = Vec::new();
+        for Completion { id, parent: of, child, child_id, run, status, .. } in self.completions {
+            let query = sqlx::query(SELECT_TEXT).bind(id).bind(parent.0.as_bytes().as_slice());
+            let query = query.bind(run.0.as_bytes().as_slice());
+            let known = query.fetch_optional(unit.conn().await?).await?.is_some();
+            if !known || of != parent {
+                // What the text speaks of was told before: nothing is told twice.
+                return Ok(false);
+            }
+            ended.push((id, ChildEnd { child, id: child_id, run, status }));
+        }
+        for (id, _) in &ended {
+            unit.writes.sql(DELETE).bind(*id);
+        }
+        let ended = ended.into_iter().map(|(_, end)| end).collect();
+        let Some(entry) = unit.entry(parent).await? else { return Ok(true) };
+        let at = now();
+        let mut draft = Draft::of(&entry);
+        let told = Command::ChildrenEnded { ended, as_run: self.as_run, prompt: self.prompt };
+        draft.decide(told, at)?;
+        place::place(unit, &mut draft, &self.place, at).await?;
+        settle::settle(unit, draft, Mode::Enqueue, at).await?;
+        Ok(true)
+    }
 }
 
 fn head(text: &str) -> String {

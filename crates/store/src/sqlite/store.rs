@@ -173,6 +173,17 @@ impl Store for SqliteStore {
         self.lanes.ask(Lane::Control, outbox::Deliver { completion, as_run, place }).await
     }
 
+    async fn deliver_together(
+        &self,
+        completions: Vec<Completion>,
+        prompt: String,
+        as_run: RunId,
+        place: Vec<Candidate>,
+    ) -> Result<bool> {
+        let work = outbox::DeliverTogether { completions, prompt, as_run, place };
+        self.lanes.ask(Lane::Control, work).await
+    }
+
     async fn keep_agent(&self, agent: NewAgent) -> Result<AgentRow> {
         self.lanes.ask(Lane::Control, agents::Keep(agent)).await
     }
@@ -289,6 +300,15 @@ impl Store for SqliteStore {
         new: bool,
     ) -> Result<bool> {
         self.lanes.ask(Lane::Control, doors::Put { key, body, at, new }).await
+    }
+
+    async fn replace_door_records(
+        &self,
+        door: &'static str,
+        kinds: Vec<(&'static str, Vec<(String, String)>)>,
+        at: Timestamp,
+    ) -> Result<()> {
+        self.lanes.ask(Lane::Control, doors::Replace { door, kinds, at }).await
     }
 
     async fn door_record(&self, key: &DoorKey) -> Result<Option<DoorRecord>> {

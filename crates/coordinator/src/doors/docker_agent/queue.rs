@@ -13,7 +13,7 @@ use serde_json::json;
 use super::asked::{Body, Message, bad};
 use super::names::Segments;
 use crate::api::{idempotency_key, json as answer};
-use crate::app::App;
+use crate::app::{App, fresh};
 use crate::auth::{Allowed, ToRead, ToUse};
 use crate::error::ApiResult;
 use crate::service::runs;
@@ -92,7 +92,7 @@ pub(super) async fn steer(
         mode: Some("steer".to_owned()),
         ..v1::CreateRun::default()
     };
-    runs::accept(&app, &caller, &session, request, key, None).await?;
+    runs::accept(&app, &caller, &session, request, fresh::run(), key, None).await?;
     Ok(answer(StatusCode::ACCEPTED, &json!({ "status": "queued" })))
 }
 
@@ -114,10 +114,11 @@ pub(super) async fn followup(
         return Err(full("their turn", FOLLOWUPS).into());
     }
     let request = v1::CreateRun { prompt: Some(text), ..v1::CreateRun::default() };
-    let duplicate = match runs::accept(&app, &caller, &session, request, key, None).await? {
-        Answered::Now(_) => false,
-        Answered::Before(_) => true,
-    };
+    let duplicate =
+        match runs::accept(&app, &caller, &session, request, fresh::run(), key, None).await? {
+            Answered::Now(_) => false,
+            Answered::Before(_) => true,
+        };
     let status = match (duplicate, streaming) {
         (true, _) => "duplicate",
         (false, true) => "queued_streaming",

@@ -25,7 +25,7 @@ use super::names::{Segments, forms};
 use super::shown::{self, AGENT, MEMBER, UNCHOSEN};
 use super::watch::{Next, Over, Watch};
 use crate::api::idempotency_key;
-use crate::app::App;
+use crate::app::{App, fresh};
 use crate::auth::{Allowed, Caller, ToUse};
 use crate::error::ApiResult;
 use crate::service::agents::Pinned;
@@ -64,7 +64,8 @@ pub(super) async fn run(
         v1::CreateRun { prompt, input, mode: Some(mode.to_owned()), ..v1::CreateRun::default() };
     // Watched before it is accepted: nothing of it is missed.
     let mut watch = Watch::begin(&app, &caller, &session, None).await?;
-    let accepted = runs::accept(&app, &caller, &session, request, key, chosen).await?;
+    let accepted =
+        runs::accept(&app, &caller, &session, request, fresh::run(), key, chosen).await?;
     let run = match accepted {
         Answered::Now(accepted) => accepted.run.id,
         Answered::Before(answer) => {

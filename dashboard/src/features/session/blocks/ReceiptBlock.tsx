@@ -24,6 +24,7 @@ const MEANS: Readonly<Record<string, string>> = {
   never_started: "never started",
   rebooted: "the machine was started anew",
   runner_record: "the runner's record",
+  runner_word: "the word of a runner of another system",
   none: "nothing: a person's word",
 };
 

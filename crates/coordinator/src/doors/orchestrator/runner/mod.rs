@@ -1,0 +1,121 @@
+//! Runners of the other system: each is a runner of ours behind an adapter. What it is told
+//! are its assignments; what it reports becomes the journal of a compute, in a stream of its
+//! own; and its receipts say that they are its word.
+
+mod adapter;
+mod poll;
+mod reconcile;
+mod register;
+mod reports;
+
+use std::collections::{BTreeSet, HashMap};
+use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
+
+use axum::Router;
+use greenroom_core::{Epoch, RunId, RunnerId, SessionUid};
+use greenroom_protocol::link::ForeignRunner;
+use greenroom_protocol::token::Role;
+
+pub(super) use self::adapter::Adapter;
+pub(super) use self::poll::settle_session;
+pub(crate) use self::reconcile::reconcile;
+use super::fault::{Done, Fault};
+use super::{SYSTEM, words};
+use crate::app::App;
+use crate::auth::{Caller, Right, Who};
+use crate::hub::lock;
+use crate::presence::Runner;
+
+/// A stop that was said is said again after this time, in case the answer was lost.
+const SAY_AGAIN: Duration = Duration::from_secs(5);
+
+pub(super) fn routes() -> Router<Arc<App>> {
+    Router::new().merge(register::routes()).merge(poll::routes()).merge(reports::routes())
+}
+
+/// What runners were told, and what is to be looked at later. None of it is the only copy.
+#[derive(Default)]
+pub(crate) struct Told {
+    stops: Mutex<HashMap<(RunnerId, SessionUid, Epoch), Instant>>,
+    timeouts: Mutex<BTreeSet<(i64, RunId)>>,
+}
+
+impl Told {
+    /// Whether a stop is to be said now.
+    fn is_due(&self, runner: RunnerId, uid: SessionUid, epoch: Epoch) -> bool {
+        let mut stops = lock(&self.stops);
+        let now = Instant::now();
+        let due = stops.get(&(runner, uid, epoch)).is_none_or(|said| now - *said >= SAY_AGAIN);
+        if due {
+            stops.retain(|_, said| now - *said < 20 * SAY_AGAIN);
+            stops.insert((runner, uid, epoch), now);
+        }
+        due
+    }
+
+    /// A run fails at this time, if nobody has taken it by then.
+    pub(super) fn times_out(&self, run: RunId, at_ms: i64) {
+        lock(&self.timeouts).insert((at_ms, run));
+    }
+
+    /// Runs whose time has come.
+    fn timed_out(&self, now_ms: i64) -> Vec<RunId> {
+        let mut timeouts = lock(&self.timeouts);
+        let mut due = Vec::new();
+        while let Some(first) = timeouts.first().copied().filter(|(at, _)| *at <= now_ms) {
+            timeouts.remove(&first);
+            due.push(first.1);
+        }
+        due
+    }
+}
+
+/// A runner of the other system, by the name it has there.
+fn named(app: &App, name: &str) -> Option<(Arc<Runner>, ForeignRunner)> {
+    let runner = app.runners.get(words::runner_of(name))?;
+    let foreign = runner.foreign().filter(|foreign| foreign.system == SYSTEM)?;
+    (foreign.id == name).then_some((runner, foreign))
+}
+
+/// Whether a caller speaks for a runner: with its own credential, or as whoever registered it.
+fn speaks_for(caller: &Caller, runner: &Runner, foreign: &ForeignRunner) -> bool {
+    match &caller.who {
+        Who::Runner(id) => *id == runner.id,
+        Who::Person => {
+            let own = foreign.principal == caller.principal.0;
+            caller.require(Right::Use).is_ok() && (own || caller.role == Role::Admin)
+        }
+        Who::Agent { .. } => false,
+    }
+}
+
+/// The runner that calls, also one that has just been let go: it still has to say how its
+/// sessions ended.
+fn known(app: &App, caller: &Caller, name: &str) -> Done<(Arc<Runner>, ForeignRunner)> {
+    named(app, name)
+        .filter(|(runner, foreign)| speaks_for(caller, runner, foreign))
+        .ok_or_else(|| Fault::new(401, "Runner not registered"))
+}
+
+/// The runner that calls, while it is registered.
+fn registered(app: &App, caller: &Caller, name: &str) -> Done<(Arc<Runner>, ForeignRunner)> {
+    let (runner, foreign) = known(app, caller, name)?;
+    match foreign.registered {
+        true => Ok((runner, foreign)),
+        false => Err(Fault::new(401, "Runner not registered")),
+    }
+}
+
+/// Notes that a runner lives, which heals what its silence has broken.
+async fn seen(app: &App, runner: &Runner) -> Done<()> {
+    if runner.seen() {
+        let update =
+            greenroom_store::RunnerUpdate { seen_at: Some(app.clock.wall()), ..Default::default() };
+        super::fault::stored(app.store.update_runner(runner.id, update).await)?;
+        app.runner_changed(runner.id);
+        app.wakes.runners.notify_one();
+        app.wakes.place.notify_one();
+    }
+    Ok(())
+}
