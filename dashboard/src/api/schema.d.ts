@@ -1406,6 +1406,10 @@ export interface components {
             parent?: string | null;
             /** @description The first run's text. */
             prompt?: string | null;
+            /** @description Labels its runner must have, beside those its agent asks for. */
+            runner_labels?: {
+                [key: string]: string;
+            } | null;
             /** @description Every operator may use it, every viewer see it. */
             shared?: boolean | null;
             /** @description A line for people. */
@@ -1432,7 +1436,7 @@ export interface components {
          */
         DirMode: "copy" | "in_place";
         /** @description How an agent is spoken to. */
-        Driver: components["schemas"]["DriverCommand"] | components["schemas"]["DriverPreset"] | components["schemas"]["DriverAcp"] | components["schemas"]["DriverHosted"] | components["schemas"]["DriverLoop"] | components["schemas"]["DriverImage"];
+        Driver: components["schemas"]["DriverCommand"] | components["schemas"]["DriverPreset"] | components["schemas"]["DriverAcp"] | components["schemas"]["DriverHosted"] | components["schemas"]["DriverLoop"] | components["schemas"]["DriverImage"] | components["schemas"]["DriverForeign"];
         /** @description An agent that speaks the Agent Client Protocol on its standard streams. */
         DriverAcp: components["schemas"]["AcpSpec"] & {
             /** @enum {string} */
@@ -1442,6 +1446,11 @@ export interface components {
         DriverCommand: components["schemas"]["CommandSpec"] & {
             /** @enum {string} */
             kind: "command";
+        };
+        /** @description An agent that only a runner of another system can run. */
+        DriverForeign: components["schemas"]["ForeignSpec"] & {
+            /** @enum {string} */
+            kind: "foreign";
         };
         /** @description A process that serves HTTP on a port of its own. */
         DriverHosted: components["schemas"]["HostedSpec"] & {
@@ -1543,6 +1552,30 @@ export interface components {
             epoch: components["schemas"]["Epoch"];
             /** @description The session. */
             uid: components["schemas"]["SessionUid"];
+        };
+        /** @description A runner of another system: what came in by that system's door. */
+        ForeignRunner: {
+            /** @description Its name there. */
+            id: string;
+            /** @description Whose sessions alone it takes: of somebody who may not see those of others. */
+            only_of?: string | null;
+            /** @description Whether it takes only what asks for at least one of its tags. */
+            only_tagged?: boolean;
+            /** @description Who has registered it and speaks for it. */
+            principal: string;
+            /** @description Whether it is registered now. One that has left is kept for the sessions it is home to. */
+            registered: boolean;
+            /** @description What else it has said of itself, as it has said it. */
+            said: unknown;
+            /** @description The system, by the name of its door. It takes agents of that system, and no others. */
+            system: string;
+        };
+        /** @description An agent of another system. What its description means, only that system's runners know. */
+        ForeignSpec: {
+            /** @description The description, as its runners are given it. */
+            description: unknown;
+            /** @description The system, by the name of its door. */
+            system: string;
         };
         /** @description What a session was forked from. */
         Forked: {
@@ -1674,12 +1707,10 @@ export interface components {
         Limits: {
             idle_ms?: number | null;
             /**
-             * Format: int32
              * @description Calls of the model that one run of a `loop` agent may take, in the place of what its
              *     description says.
-             * @default null
              */
-            iterations: number | null;
+            iterations?: number | null;
             /** @default null */
             memory_bytes: components["schemas"]["Bytes"] | null;
             /** @default null */
@@ -1988,6 +2019,10 @@ export interface components {
                 run_id?: components["schemas"]["RunId"] | null;
                 run_status?: components["schemas"]["RunStatus"] | null;
                 runner_id?: components["schemas"]["RunnerId"] | null;
+                /** @description Labels its runner must have, beside those its agent asks for. */
+                runner_labels?: {
+                    [key: string]: string;
+                };
                 /** @description Whether every operator may use it and every viewer see it. */
                 shared: boolean;
                 /** @description How it stands. */
@@ -2192,7 +2227,7 @@ export interface components {
          * @description By what an end can be known.
          * @enum {string}
          */
-        Means: "no_child_left" | "cgroup_empty" | "never_placed" | "never_started" | "rebooted" | "runner_record" | "none";
+        Means: "no_child_left" | "cgroup_empty" | "never_placed" | "never_started" | "rebooted" | "runner_record" | "runner_word" | "none";
         /** @description Body of `mkdir`. */
         Mkdir: {
             /** @description Path beneath the workspace. */
@@ -2729,6 +2764,7 @@ export interface components {
         RunnerId: string;
         /** @description What a runner says of itself. */
         RunnerInfo: {
+            foreign?: components["schemas"]["ForeignRunner"] | null;
             /** @description Name of its machine. */
             host: string;
             /** @description How far a session is kept from everything else: `none`, `landlock`, `uid`. */
@@ -2818,6 +2854,10 @@ export interface components {
             run_id?: components["schemas"]["RunId"] | null;
             run_status?: components["schemas"]["RunStatus"] | null;
             runner_id?: components["schemas"]["RunnerId"] | null;
+            /** @description Labels its runner must have, beside those its agent asks for. */
+            runner_labels?: {
+                [key: string]: string;
+            };
             /** @description Whether every operator may use it and every viewer see it. */
             shared: boolean;
             /** @description How it stands. */
