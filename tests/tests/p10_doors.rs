@@ -24,11 +24,13 @@ enum Way {
     V1,
     Cli,
     Foundry,
+    Orchestrator,
     DockerAgent,
 }
 
-const WAYS: [Way; 4] = [Way::V1, Way::Cli, Way::Foundry, Way::DockerAgent];
+const WAYS: [Way; 5] = [Way::V1, Way::Cli, Way::Foundry, Way::Orchestrator, Way::DockerAgent];
 const FOUNDRY: &str = "/foundry/api/projects/p/agents/helper/endpoint/sessions";
+const ORCHESTRATOR: &str = "/orchestrator";
 const DOCKER: &str = "/docker-agent/api/sessions";
 
 impl Way {
@@ -45,6 +47,15 @@ impl Way {
                 let made = room.api.post(FOUNDRY, json!({ "version_indicator": version }));
                 let made = made.expect(201);
                 made["agent_session_id"].as_str().expect("an id").to_owned()
+            }
+            Self::Orchestrator => {
+                let asked = json!({
+                    "type": "start_session",
+                    "agent_name": "helper",
+                    "parameters": { "prompt": "hello" },
+                });
+                let made = room.api.post(&format!("{ORCHESTRATOR}/runs"), asked).expect(201);
+                made["session_id"].as_str().expect("an id").to_owned()
             }
             Self::DockerAgent => {
                 let made = room.api.post(DOCKER, json!({})).granted();
@@ -68,6 +79,15 @@ impl Way {
                 let stop = format!("{FOUNDRY}/{id}:stop");
                 assert_eq!(room.api.request("POST", &stop).send().status, 204);
             }
+            Self::Orchestrator => {
+                // Its answer does not wait, its status does not run ahead.
+                let path = format!("{ORCHESTRATOR}/sessions/{id}");
+                let said = room.api.request("POST", &format!("{path}/stop")).send().expect(200);
+                assert_eq!(said["session_id"], id, "{said:#}");
+                room.api.wait_status(id, "stopped");
+                let session = room.api.get(&path).expect(200);
+                assert_eq!(session["session"]["status"], "stopped", "{session:#}");
+            }
             Self::DockerAgent => {
                 let stopped = room.api.request("POST", &format!("{DOCKER}/{id}/stop")).send();
                 assert_eq!(stopped.expect(200)["receipt"]["survivors"], 0);
@@ -75,10 +95,10 @@ impl Way {
         }
     }
 
-    /// Its receipt.
+    /// Its receipt. The orchestrator's clients know none.
     fn receipt(self, room: &Greenroom, id: &str) -> Value {
         match self {
-            Self::V1 => room.api.session(id)["receipt"].clone(),
+            Self::V1 | Self::Orchestrator => room.api.session(id)["receipt"].clone(),
             Self::Cli => {
                 let shown = room.cli(&["sessions", "show", id, "--output", "json"]).exits(0);
                 let shown: Value = serde_json::from_str(&shown.out).expect("JSON");
