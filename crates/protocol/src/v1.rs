@@ -8,7 +8,7 @@ use greenroom_core::command::Mode;
 use greenroom_core::run::RunStatus;
 use greenroom_core::{
     AgentName, ApprovalId, Epoch, Limits, Ms, Receipt, RunFiles, RunId, RunnerId, SessionId,
-    Status, Timestamp, TokenId,
+    Status, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -17,13 +17,14 @@ use utoipa::ToSchema;
 mod fork;
 mod person;
 mod push;
+mod token;
 
 pub use fork::*;
 pub use person::*;
 pub use push::*;
+pub use token::*;
 
 use crate::link::Probe;
-use crate::token::Role;
 
 /// A page of a list.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -516,40 +517,6 @@ pub struct Runner {
     pub last_seen_at: Option<Timestamp>,
     /// When it joined.
     pub created_at: Timestamp,
-}
-
-/// Body of `POST /v1/tokens`.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct CreateToken {
-    /// What it allows.
-    pub role: Role,
-    /// Who it speaks for; the token's own id where absent.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub principal: Option<String>,
-}
-
-/// A token, without its secret.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Token {
-    /// Its identity.
-    pub id: TokenId,
-    /// What it allows.
-    pub role: Role,
-    /// Who it speaks for.
-    pub principal: String,
-    /// When it was made.
-    pub created_at: Timestamp,
-}
-
-/// A token that was just made.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
-pub struct NewToken {
-    /// What it is.
-    #[serde(flatten)]
-    pub token: Token,
-    /// The secret itself. Said once.
-    pub secret: String,
 }
 
 /// One entry of a workspace.
