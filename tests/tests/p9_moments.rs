@@ -159,8 +159,8 @@ fn p9_any_moment_can_be_opened() {
         room.cli(&["sessions", "logs", id, "--events"]).exits(0).says("kept (");
         // What is refused.
         get(&room, id, "diff?run=nonsense").problem(422, "invalid");
-        get(&room, id, &format!("diff?run={first}&seq=3")).problem(422, "invalid");
-        get(&room, id, &format!("diff?since={first}")).problem(422, "invalid");
+        get(&room, id, &format!("diff?run={first}&seq=3")).problem(409, "two_moments");
+        get(&room, id, &format!("diff?since={first}")).problem(409, "no_moment");
         get(&room, id, "files?seq=0").problem(422, "invalid");
         get(&room, id, "files?run=0198c0de-0000-7000-8000-000000000000")
             .problem(404, "run_not_found");
