@@ -165,6 +165,7 @@ fn complete_schemas(schemas: &mut Value) {
     id["type"] = json!(["string", "null"]);
     let named = [("id", id), ("labels", labels.clone()), ("title", title.clone())];
     set(all, "CreateSession", &named);
+    set(all, "CreateSession", &[("runner_labels", labels.clone())]);
     set(all, "ForkSession", &named);
     set(all, "PatchSession", &[("labels", labels), ("title", title)]);
     set(
