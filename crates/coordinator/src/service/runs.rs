@@ -103,7 +103,7 @@ pub(crate) async fn accept(
         first: request.first.unwrap_or(false),
         stop: fresh::stop(),
     };
-    let wants = wants(&session, next.agent.as_deref());
+    let wants = wants(session, next.agent.as_deref());
     let render = shown.clone();
     let then = [Some(Command::Prompt(prompt)), next.command.clone()];
     let commands = first.into_iter().chain(then.into_iter().flatten()).collect();
