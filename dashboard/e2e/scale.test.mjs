@@ -18,14 +18,13 @@ after(async () => {
 test("a session of 100 000 events opens at its tail in less than half a second", async (t) => {
   await server.create("flood", { id: "large", prompt: "100000" });
   const session = await until(
-    "it has ended",
+    "it has ended, and all it said is in its log: a receipt may overtake that",
     async () => {
       const now = await server.session("large");
-      return now.status === "finished" && now;
+      return now.status === "finished" && now.last_seq > 100_000 && now;
     },
     240_000,
   );
-  assert.ok(session.last_seq > 100_000);
   const times = [];
   const page = await person(chrome, server);
   await page.at("/");
