@@ -35,11 +35,7 @@ export default function Receipts({ view }: { view: SessionView }) {
           .map((one) => ({ ...one, how: standing(one.how), late: one.how === "late" }));
   if (asked.isLoading) return <Rows n={4} height={90} />;
   return (
-    <section
-      className="min-h-0 flex-1 overflow-y-auto"
-      aria-label="Receipts"
-      tabIndex={0}
-    >
+    <section className="min-h-0 flex-1 overflow-y-auto" aria-label="Receipts" tabIndex={0}>
       {asked.isError ? (
         <div className="p-4">
           <ErrorNote error={asked.error} onRetry={() => void asked.refetch()} />
