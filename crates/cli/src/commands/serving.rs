@@ -199,6 +199,24 @@ mod tests {
     use super::*;
 
     #[test]
+    fn doors_are_named() {
+        #[derive(clap::Parser)]
+        struct Up {
+            #[command(flatten)]
+            options: Options,
+        }
+        let doors = |words: &[&str]| {
+            let up = <Up as clap::Parser>::try_parse_from(words).ok()?;
+            Some(up.options.doors.map(|named| named.into_iter().flatten().collect::<Doors>()))
+        };
+        let two = Doors::from([Door::Foundry, Door::DockerAgent]);
+        assert_eq!(doors(&["up"]), Some(None), "it is for the command to say");
+        assert_eq!(doors(&["up", "--door", "foundry,docker-agent"]), Some(Some(two)));
+        assert_eq!(doors(&["up", "--door", "none"]), Some(Some(Doors::new())));
+        assert_eq!(doors(&["up", "--door", "garden"]), None);
+    }
+
+    #[test]
     fn addresses() {
         assert_eq!(address("127.0.0.1:0").expect("one").port(), 0);
         assert!(address("localhost:70").expect("one").ip().is_loopback());
