@@ -197,6 +197,28 @@ fn p1_abandon_is_a_persons_word_and_says_so() {
 }
 
 #[test]
+fn p1_what_was_abandoned_and_deleted_ends_when_its_runner_returns() {
+    let mut room = Greenroom::serve().agent("holder", agents::holder()).runner("one").start();
+    let (mark, prompt) = room.mark();
+    let id = room.api.begin("holder", &prompt);
+    room.api.wait_text(&id, "holding");
+    room.kill9_runner("one");
+    room.api.wait_status(&id, "unreachable");
+    let path = format!("/v1/sessions/{id}");
+    room.api.post(&format!("{path}/abandon"), json!({"reason": "it burnt"})).granted();
+    room.api.wait_status(&id, "interrupted");
+    room.api.request("DELETE", &format!("{path}?wait=1ms")).send().expect(202);
+    assert_eq!(room.api.status(&id), "deleting");
+    assert_eq!(procs::holding(&mark).len(), 1, "it is alive all the same");
+
+    room.restart_runner("one");
+    let gone = room.api.request("DELETE", &path).within(Duration::from_secs(40)).send();
+    assert_eq!(gone.status, 204, "{}", gone.text());
+    room.api.get(&path).refused(404);
+    assert!(procs::holding(&mark).is_empty());
+}
+
+#[test]
 fn p1_stop_while_it_is_being_deleted() {
     let room = Greenroom::up().agent("stubborn", agents::stubborn()).start();
     let (mark, prompt) = room.mark();

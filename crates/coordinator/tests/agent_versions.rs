@@ -104,7 +104,7 @@ async fn what_is_live_keeps_its_agent_unless_it_is_forced() {
     assert!(!forced.is_finished(), "nothing is proven yet");
     let receipt = RecordBody::Receipt { receipt: Box::new(receipt(epoch, EndReason::Deleted)) };
     runner.tell(uid(&made), epoch, vec![receipt]).await;
-    runner.wait_for(uid(&made), |order| matches!(order, Order::Gone)).await;
+    runner.wait_for(uid(&made), |order| matches!(order, Order::Gone { .. })).await;
     runner.sync_with(|request| request.removed.push(uid(&made))).await;
     forced.await.expect("an answer").expect(204);
     for gone in ["/v1/agents/helper", "/v1/sessions/s", "/v1/sessions/rest"] {

@@ -318,7 +318,7 @@ async fn a_session_is_removed_everywhere() {
             vec![RecordBody::Receipt { receipt: Box::new(receipt(epoch, EndReason::Deleted)) }],
         )
         .await;
-    runner.wait_for(uid, |order| matches!(order, Order::Gone)).await;
+    runner.wait_for(uid, |order| matches!(order, Order::Gone { .. })).await;
     runner.sync_with(|request| request.removed = vec![uid]).await;
     waiting.await.expect("an answer").expect(204);
     room.delete("/v1/sessions/live").await.refused(404);

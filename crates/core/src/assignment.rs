@@ -48,7 +48,12 @@ pub enum Order {
     /// Its receipt is durable at the coordinator.
     Closed,
     /// The session is removed: its files may go.
-    Gone,
+    Gone {
+        /// A person has closed this epoch, and nothing proves its end: what lives of it is
+        /// ended first.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        stop: Option<StopOrder>,
+    },
 }
 
 impl Order {

@@ -141,21 +141,26 @@ pub fn converge(local: &Local, assignment: &Assignment) -> Action {
         // An older compute is still there: it ends first, by its own order.
         (Order::Up { .. }, None) if live.is_some() => Action::Nothing,
         (Order::Up { .. }, None) => Action::Start { epoch },
-        (Order::Down { stop }, Some(compute)) => match &compute.stop {
-            Some(given) if !is_news(given, stop) => Action::Nothing,
-            _ => Action::Stop { stop: stop.clone() },
-        },
+        (Order::Down { stop } | Order::Gone { stop: Some(stop) }, Some(compute)) => {
+            match &compute.stop {
+                Some(given) if !is_news(given, stop) => Action::Nothing,
+                _ => Action::Stop { stop: stop.clone() },
+            }
+        }
         (Order::Down { .. }, None) if closed => Action::AnswerClosed { epoch },
         (Order::Down { .. }, None) if live.is_some() => Action::Nothing,
         (Order::Down { stop }, None) => Action::CloseUnstarted { epoch, stop: stop.clone() },
+        (Order::Gone { stop: Some(stop) }, None) if !closed && live.is_none() => {
+            Action::CloseUnstarted { epoch, stop: stop.clone() }
+        }
         // An epoch that no runner was ever given is above the floor; what is below it is
         // settled all the same.
         (Order::Closed, None) if local.floor > Epoch(0) => {
             Action::Forget { epoch: epoch.min(local.floor) }
         }
         // Never under a live compute, whatever the message says.
-        (Order::Gone, None) if live.is_none() => Action::RemoveFiles,
-        (Order::Closed | Order::Gone, _) => Action::Nothing,
+        (Order::Gone { .. }, None) if live.is_none() => Action::RemoveFiles,
+        (Order::Closed | Order::Gone { .. }, _) => Action::Nothing,
     }
 }
 

@@ -366,9 +366,12 @@ impl Session {
         };
         let assign =
             |epoch, order| Assignment { uid: self.uid, epoch, generation: self.generation, order };
+        // One order for each epoch: what removes the files ends its compute, too.
+        let going = self.compute.is_none() && self.life == Life::Deleting;
         let mut all: Vec<_> = self
             .abandoned
             .iter()
+            .filter(|epoch| !(going && **epoch == self.last_epoch))
             .map(|&epoch| (home, assign(epoch, Order::Down { stop: self.late_stop(epoch) })))
             .collect();
         let last = match &self.compute {
@@ -379,8 +382,10 @@ impl Session {
                 };
                 Some((compute.runner, assign(compute.epoch, order)))
             }
-            None if self.life == Life::Deleting => {
-                Some((home, assign(self.last_epoch, Order::Gone)))
+            None if going => {
+                let unproven = self.abandoned.contains(&self.last_epoch);
+                let stop = unproven.then(|| self.late_stop(self.last_epoch));
+                Some((home, assign(self.last_epoch, Order::Gone { stop })))
             }
             None if self.abandoned.contains(&self.last_epoch) => None,
             None if self.last_epoch > Epoch(0) => {

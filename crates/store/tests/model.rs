@@ -331,7 +331,7 @@ impl World<'_> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig { cases: 96, max_shrink_iters: 400, ..ProptestConfig::default() })]
+    #![proptest_config(ProptestConfig { cases: 192, max_shrink_iters: 1000, ..ProptestConfig::default() })]
 
     #[test]
     fn the_store_is_the_fold_of_its_logs(ops in prop::collection::vec((0..4usize, op()), 1..80)) {

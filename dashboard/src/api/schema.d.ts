@@ -2347,6 +2347,7 @@ export interface components {
         };
         /** @description The session is removed: its files may go. */
         OrderGone: {
+            stop?: components["schemas"]["StopOrder"] | null;
             /** @enum {string} */
             wanted: "gone";
         };

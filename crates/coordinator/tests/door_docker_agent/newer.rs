@@ -140,7 +140,7 @@ impl House {
         let assignment = self.runner.wait_for(uid, down).await;
         let receipt = Box::new(receipt(assignment.epoch, EndReason::Deleted));
         self.runner.tell(uid, assignment.epoch, vec![RecordBody::Receipt { receipt }]).await;
-        self.runner.wait_for(uid, |order| matches!(order, Order::Gone)).await;
+        self.runner.wait_for(uid, |order| matches!(order, Order::Gone { .. })).await;
         self.runner.sync_with(|request| request.removed = vec![uid]).await;
     }
 }

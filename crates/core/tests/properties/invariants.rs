@@ -121,6 +121,10 @@ impl Watch {
             let told = matches!(facts.last(), Some(Fact::Status { status: s, .. }) if *s == status);
             assert!(told, "the log does not say {status:?}");
         }
+        let told = orders(session);
+        for (n, (_, epoch, _)) in told.iter().enumerate() {
+            assert!(told[..n].iter().all(|(_, other, _)| other != epoch), "two orders: {told:?}");
+        }
         let head = session.compute.as_ref().and_then(|compute| compute.head.as_ref());
         for steer in head.iter().flat_map(|head| &head.steers) {
             assert!(session.queue.iter().any(|waiting| waiting.id == *steer), "it is lost");

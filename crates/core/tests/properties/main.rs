@@ -63,7 +63,7 @@ proptest! {
         live in prop::option::of((0u32..5, prop::option::of(1u128..3), any::<bool>())),
         epoch in 1u32..5,
         generation in 0u64..5,
-        which in 0usize..5,
+        which in 0usize..6,
     ) {
         let stop = scene::session().running().stops().stop_order().expect("it is stopping");
         let live = live.map(|(epoch, handed, stopping)| LocalCompute {
@@ -85,9 +85,10 @@ proptest! {
             },
             2 => Order::Down { stop },
             3 => Order::Closed,
-            _ => Order::Gone,
+            4 => Order::Gone { stop: Some(stop) },
+            _ => Order::Gone { stop: None },
         };
-        let down = matches!(order, Order::Down { .. });
+        let down = matches!(order, Order::Down { .. } | Order::Gone { stop: Some(_) });
         let uid = scene::session().session.uid;
         let (epoch, generation) = (Epoch(epoch), Generation(generation));
         match converge(&local, &Assignment { uid, epoch, generation, order }) {

@@ -29,7 +29,7 @@ fn a_deleted_session_is_gone_when_its_runner_says_so() {
     let scene = session().running().deleted().closed(EndReason::Deleted);
     assert_eq!((scene.stands().as_str(), scene.runs().as_str()), ("deleting", "1 stopped"));
     let orders: Vec<_> = scene.session.assignments().into_iter().map(|(_, a)| a.order).collect();
-    assert_eq!(orders, [Order::Gone]);
+    assert_eq!(orders, [Order::Gone { stop: None }]);
     let scene = scene.does(Command::FilesGone);
     assert_eq!(scene.session.life, Life::Removed);
     assert!(scene.session.assignments().is_empty());

@@ -17,7 +17,8 @@ fn orders(scene: &Scene) -> Vec<String> {
             Order::Up { run: None, .. } => "up".into(),
             Order::Down { .. } => "down".into(),
             Order::Closed => "closed".into(),
-            Order::Gone => "gone".into(),
+            Order::Gone { stop: None } => "gone".into(),
+            Order::Gone { stop: Some(_) } => "down and gone".into(),
         };
         format!("{} {order}", assignment.epoch)
     });
@@ -67,7 +68,9 @@ fn an_abandoned_epoch_is_told_to_end_whenever_its_runner_returns() {
     let receipt = Box::new(proof(Epoch(1), EndReason::User));
     assert_eq!(orders(&next.does(Command::Receipt(receipt))), ["2 up 2"]);
     let gone = session().running().silent().deleted().abandoned();
-    assert_eq!(orders(&gone), ["1 down", "1 gone"]);
+    assert_eq!(orders(&gone), ["1 down and gone"], "one order for each epoch");
+    let receipt = Box::new(proof(Epoch(1), EndReason::User));
+    assert_eq!(orders(&gone.does(Command::Receipt(receipt))), ["1 gone"]);
 }
 
 const STOP: StopId = StopId(Uuid::nil());
@@ -94,6 +97,10 @@ fn up(n: u128) -> Order {
 
 fn down() -> Order {
     Order::Down { stop: stop() }
+}
+
+fn gone() -> Order {
+    Order::Gone { stop: Some(stop()) }
 }
 
 fn local(floor: u32, live: Option<LocalCompute>) -> Local {
@@ -136,8 +143,14 @@ fn what_a_runner_does() {
         ("settled unplaced", local(1, None), told(2, 6, Order::Closed), Action::Forget { epoch: epoch(1) }),
         ("settled elsewhere", local(0, None), told(1, 6, Order::Closed), Action::Nothing),
         ("settled, but it lives", local(0, live(1, None, None)), told(1, 6, Order::Closed), Action::Nothing),
-        ("gone", local(1, None), told(1, 6, Order::Gone), Action::RemoveFiles),
-        ("gone, but something lives", local(1, live(2, None, None)), told(1, 6, Order::Gone), Action::Nothing),
+        ("gone", local(1, None), told(1, 6, Order::Gone { stop: None }), Action::RemoveFiles),
+        ("gone, but something lives", local(1, live(2, None, None)), told(1, 6, Order::Gone { stop: None }), Action::Nothing),
+        ("gone, and it lives", local(0, live(1, None, None)), told(1, 6, Order::Gone { stop: None }), Action::Nothing),
+        ("abandoned and gone, and it lives", local(0, live(1, one(), None)), told(1, 6, gone()), Action::Stop { stop: stop() }),
+        ("the same again", local(0, live(1, one(), Some(stop()))), told(1, 6, gone()), Action::Nothing),
+        ("abandoned and gone, beside another", local(0, live(2, None, None)), told(1, 6, gone()), Action::Nothing),
+        ("abandoned and gone, never seen", local(0, None), told(1, 6, gone()), Action::CloseUnstarted { epoch: epoch(1), stop: stop() }),
+        ("abandoned and gone, and it ended", local(1, None), told(1, 6, gone()), Action::RemoveFiles),
     ];
     for (what, local, assignment, action) in table {
         assert_eq!(converge(&local, &assignment), action, "{what}");

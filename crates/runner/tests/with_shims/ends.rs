@@ -10,7 +10,7 @@ use rustix::mount::UnmountFlags;
 use rustix::process::{Pid, Signal, kill_process};
 
 use crate::coordinator::Inner;
-use crate::fixture::{Fixture, eventually};
+use crate::fixture::{Fixture, eventually, stop};
 
 const STUBBORN: &str = "trap '' TERM HUP INT; \
     for n in 1 2 3; do (setsid sh -c 'trap \"\" TERM; sleep 1000' &) & done; echo begun; \
@@ -108,7 +108,7 @@ pub(crate) async fn gone_removes_files_but_never_under_a_live_compute() {
     let session = f.session("echo text > file; echo begun; read x; sleep 1000");
     session.up(1, 1, "");
     session.says(1, "begun").await;
-    session.order(1, 2, Order::Gone);
+    session.order(1, 2, Order::Gone { stop: None });
     let other = f.session("echo other");
     other.up(1, 1, "");
     other.receipt(1).await;
@@ -116,12 +116,32 @@ pub(crate) async fn gone_removes_files_but_never_under_a_live_compute() {
     assert_eq!(runner.live(), 1);
     session.down(1, 3, 0);
     session.receipt(1).await;
-    session.order(1, 4, Order::Gone);
+    session.order(1, 4, Order::Gone { stop: None });
     let removed = |sync: &SyncRequest| sync.removed.contains(&session.uid);
     f.coordinator.until("the removal to be said", |inner| inner.syncs.iter().any(removed)).await;
     assert!(!f.work(session.uid).exists() && !f.control(session.uid, 1).exists());
     assert_eq!(f.floor(session.uid), 1);
     assert_eq!(std::fs::read_dir(f.data().join("trash")).unwrap().count(), 0);
+    runner.shutdown().await;
+}
+
+pub(crate) async fn what_was_abandoned_and_deleted_ends_before_its_files_go() {
+    let f = Fixture::new().await;
+    let runner = f.runner().await;
+    let session = f.session("echo text > file; echo begun; sleep 1000");
+    session.up(1, 1, "");
+    session.says(1, "begun").await;
+    session.order(1, 2, Order::Gone { stop: Some(stop(0)) });
+    let removed = |sync: &SyncRequest| sync.removed.contains(&session.uid);
+    f.coordinator.until("the removal to be said", |inner| inner.syncs.iter().any(removed)).await;
+    assert_eq!(runner.live(), 0);
+    assert!(f.shims().is_empty() && !f.work(session.uid).exists());
+    assert_eq!(f.floor(session.uid), 1);
+    // An epoch that never came here is closed all the same, so that it never starts.
+    let unseen = f.session("echo never");
+    unseen.order(1, 2, Order::Gone { stop: Some(stop(0)) });
+    unseen.receipt(1).await;
+    assert_eq!(f.floor(unseen.uid), 1);
     runner.shutdown().await;
 }
 
@@ -139,7 +159,7 @@ pub(crate) async fn what_cannot_be_removed_is_said() {
         eprintln!("nothing to test where one may not mount: {error}");
         return runner.shutdown().await;
     }
-    session.order(1, 2, Order::Gone);
+    session.order(1, 2, Order::Gone { stop: None });
     let notes = |inner: &Inner| {
         let info = inner.syncs.iter().rev().find_map(|sync| sync.info.as_ref());
         info.map(|info| info.probe.notes.join("\n")).unwrap_or_default()

@@ -45,6 +45,7 @@ const TESTS: &[Test] = tests![
     ends::a_stop_at_any_moment_of_a_start_is_kept,
     ends::down_before_start_closes_and_stays_closed,
     ends::gone_removes_files_but_never_under_a_live_compute,
+    ends::what_was_abandoned_and_deleted_ends_before_its_files_go,
     ends::what_cannot_be_removed_is_said,
     ends::the_groups_of_a_runner_go_with_its_last_compute,
     ends::a_killed_shim_is_closed_by_the_runner,

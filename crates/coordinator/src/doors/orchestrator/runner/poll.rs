@@ -134,11 +134,13 @@ pub(super) async fn settle(app: &App, adapter: &Adapter<'_>) -> Done<Todo> {
         let (uid, epoch) = (assignment.uid, assignment.epoch);
         match assignment.order {
             Order::Closed => closed = true,
-            Order::Gone => match sessions::submit(app, uid, vec![Command::FilesGone]).await {
-                Ok(_) => {}
-                Err(error) if error.0.status == 404 => {}
-                Err(error) => return Err(error.into()),
-            },
+            Order::Gone { .. } => {
+                match sessions::submit(app, uid, vec![Command::FilesGone]).await {
+                    Ok(_) => {}
+                    Err(error) if error.0.status == 404 => {}
+                    Err(error) => return Err(error.into()),
+                }
+            }
             Order::Down { .. } => {
                 let Some(session) = stored(app.store.session(uid).await)? else { continue };
                 if let Some(session) = still_ending(app, adapter, session, epoch).await? {
