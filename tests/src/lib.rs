@@ -36,10 +36,20 @@ pub use room::{Greenroom, binary};
 pub use serde_json::{Value, json};
 pub use sse::{Frame, Sse};
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// How long a test waits for something that should come at once.
 pub const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Waits for what tells nobody that it has come: a file, or what another's server says.
+#[track_caller]
+pub fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
+    let begun = Instant::now();
+    while !there() {
+        assert!(begun.elapsed() < PATIENCE, "{what} did not come");
+        std::thread::sleep(Duration::from_millis(20));
+    }
+}
 
 /// Whether the full counts are asked for (`GREENROOM_SOAK=1`).
 pub fn soak() -> bool {

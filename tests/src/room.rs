@@ -395,6 +395,20 @@ impl Greenroom {
         lines[lines.len().saturating_sub(40)..].join("\n")
     }
 
+    /// Prints the end of each session's log.
+    fn tell_sessions(&self) {
+        let all = self.api.get("/v1/sessions?limit=20").expect(200);
+        for session in all["items"].as_array().into_iter().flatten() {
+            let id = session["id"].as_str().unwrap_or_default();
+            let log = self.api.log(id);
+            eprintln!("--- session {id}: {} ---", session["status"]);
+            for event in &log[log.len().saturating_sub(200)..] {
+                let data: String = event["data"].to_string().chars().take(400).collect();
+                eprintln!("{} {} {data}", event["seq"], event["type"]);
+            }
+        }
+    }
+
     fn runner_ids(&self) -> Vec<String> {
         self.data_folders()
             .iter()
@@ -445,6 +459,9 @@ impl Drop for Greenroom {
             for name in &names {
                 eprintln!("--- runner {name} ---\n{}", self.log_text(&format!("runner-{name}")));
             }
+            // A server that is gone has nothing to say.
+            let told = std::panic::AssertUnwindSafe(|| self.tell_sessions());
+            let _ = std::panic::catch_unwind(told);
         }
         self.kill9_server();
         for name in &names {

@@ -5,10 +5,9 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
 
 use greenroom_tests::session::uid_of;
-use greenroom_tests::{Greenroom, PATIENCE, json, procs, tools};
+use greenroom_tests::{Greenroom, json, procs, tools, wait_for};
 
 fn beside(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -110,14 +109,6 @@ fn served(name: &str, file: &str, protocol: &str) -> Greenroom {
 
 fn at(agent: &str, rest: &str) -> String {
     format!("/foundry/api/projects/p/agents/{agent}/endpoint/{rest}")
-}
-
-fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !there() {
-        assert!(begun.elapsed() < PATIENCE, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

@@ -5,10 +5,10 @@ use std::fs;
 use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::process::Command;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use greenroom_tests::session::{id_of, uid_of};
-use greenroom_tests::{Greenroom, PATIENCE, Value, json, procs, tools};
+use greenroom_tests::{Greenroom, Value, json, procs, tools, wait_for};
 
 fn beside(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -36,14 +36,6 @@ fn server(file: &str, protocol: &str) -> Value {
 
 fn at(id: &str, path: &str) -> String {
     format!("/v1/sessions/{id}/http{path}")
-}
-
-fn wait_for(what: &str, mut there: impl FnMut() -> bool) {
-    let begun = Instant::now();
-    while !there() {
-        assert!(begun.elapsed() < PATIENCE, "{what} did not come");
-        std::thread::sleep(Duration::from_millis(20));
-    }
 }
 
 #[test]

@@ -5,6 +5,7 @@ the middle it exits for recovery, and is called again by its server's next start
 import asyncio
 import os
 
+from azure.ai.agentserver.core.tasks._manager import get_task_manager
 from azure.ai.agentserver.responses import (
     CreateResponse,
     ResponseContext,
@@ -16,10 +17,17 @@ from azure.ai.agentserver.responses import (
 app = ResponsesAgentServerHost(options=ResponsesServerOptions(resilient_background=True))
 
 
+async def leave(context):
+    """Goes, to be called again. The package tells handlers that it ends before it tells its
+    tasks, and one that leaves in between counts as failed: so that word is awaited too."""
+    await get_task_manager()._shutdown_event.wait()
+    await context.exit_for_recovery()
+
+
 async def let(step, context, cancelled):
     while not os.path.exists(f"go-{step}"):
         if context.shutdown.is_set():
-            await context.exit_for_recovery()
+            await leave(context)
         if cancelled.is_set():
             return False
         await asyncio.sleep(0.02)
