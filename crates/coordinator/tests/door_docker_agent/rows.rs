@@ -3,6 +3,7 @@
 use greenroom_core::RecordBody;
 use greenroom_core::approval::AskKind;
 use greenroom_core::record::OutputKind;
+use greenroom_protocol::link::{Delta, RecordLine};
 use reqwest::Method;
 use serde_json::{Value, json};
 
@@ -206,6 +207,40 @@ async fn post_run_takes_a_bare_list_and_an_object() {
 }
 
 /// The order of a plain turn.
+#[tokio::test]
+async fn post_run_says_text_behind_the_beginning_and_a_first_agent_is_no_change() {
+    let mut house = House::open().await;
+    let id = house.session(json!({})).await;
+    let body = json!([{ "role": "user", "content": "be quick" }]);
+    let frames = house.turn(&format!("/api/sessions/{id}/agent/team"), body).await;
+    let uid = house.uid(&id).await;
+    let (epoch, run) = house.runner.wait_run(uid).await;
+    house.runner.tell(uid, epoch, vec![RecordBody::Ready]).await;
+    // Live text overtakes the log, where a turn is short.
+    let delta = Delta { uid, run, part: 0, offset: 0, text: "one\n".into() };
+    house.runner.upload(&[RecordLine::Delta(delta)]).await;
+    let data = json!({ "role": "agent", "text": "one\n", "part": 0, "from": 0, "to": 4 });
+    let rest = vec![
+        RecordBody::RunStarted { run },
+        output(run, OutputKind::Message, data),
+        completed(run),
+    ];
+    house.runner.tell(uid, epoch, rest).await;
+    let events = frames.all().await;
+    let expected = [
+        "agent_info",
+        "team_info",
+        "toolset_info",
+        "user_message",
+        "stream_started",
+        "agent_choice",
+        "agent_choice",
+        "stream_stopped",
+    ];
+    assert_eq!(types(&events), expected, "{events:#?}");
+    assert_eq!((&events[5]["content"], &events[6]["content"]), (&json!("one\n"), &json!("")));
+}
+
 #[tokio::test]
 async fn post_run_streams_a_turn_in_its_order() {
     let mut house = House::open().await;

@@ -28,6 +28,7 @@ use crate::api::idempotency_key;
 use crate::app::{App, fresh};
 use crate::auth::{Allowed, Caller, ToUse};
 use crate::error::ApiResult;
+use crate::hub::DeltaFrame;
 use crate::service::agents::Pinned;
 use crate::service::runs::{self, Chosen};
 use crate::service::sessions::{self, Answered};
@@ -76,9 +77,11 @@ pub(super) async fn run(
             before.run.id
         }
     };
+    let chosen_now = session.labels.get(AGENT).is_some_and(|value| value == UNCHOSEN);
     let session = app.store.session(session.uid).await?.unwrap_or(session);
     let frames = Frames::of(Face::of(&app, &session).await?);
-    Ok(Turn { app, watch, frames, run, ready: VecDeque::new(), over: false }.respond())
+    let (ready, early) = (VecDeque::new(), Some(Vec::new()));
+    Ok(Turn { app, watch, frames, run, chosen_now, ready, early, over: false }.respond())
 }
 
 /// What has to be decided with the run, so that it is done by the agent that is named; and
@@ -201,7 +204,11 @@ struct Turn {
     watch: Watch,
     frames: Frames,
     run: RunId,
+    /// It is this turn that has chosen the session's agent.
+    chosen_now: bool,
     ready: VecDeque<Bytes>,
+    /// Text that came before the log has said that the run has begun. `None` after that.
+    early: Option<Vec<Arc<DeltaFrame>>>,
     over: bool,
 }
 
@@ -224,11 +231,13 @@ impl Turn {
             }
             match self.watch.next().await {
                 Next::Quiet => return Some(Bytes::from_static(b": ping\n\n")),
-                Next::Delta(delta) if delta.delta.run == self.run => {
-                    let events = self.frames.delta(&delta.delta, self.app.clock.wall());
-                    self.say(events, None);
-                }
+                Next::Delta(delta) if delta.delta.run == self.run => match &mut self.early {
+                    Some(early) => early.push(delta),
+                    None => self.say_live(&delta),
+                },
                 Next::Delta(_) => {}
+                // Nothing has changed for who has chosen it.
+                Next::Event(event) if self.chosen_now && event.kind == "session.agent_changed" => {}
                 Next::Event(event) => {
                     let events = self.frames.event(&event);
                     // Of other runs only what is said about the session.
@@ -237,6 +246,11 @@ impl Turn {
                         || into.is_some_and(|into| into == self.run.to_string());
                     if of_it {
                         self.say(events, Some(event.seq));
+                    }
+                    if event.kind == "run.started" && event.run == Some(self.run) {
+                        for delta in self.early.take().into_iter().flatten() {
+                            self.say_live(&delta);
+                        }
                     }
                     self.over = ended(&event) == Some(self.run);
                 }
@@ -256,6 +270,11 @@ impl Turn {
                 }
             }
         }
+    }
+
+    fn say_live(&mut self, delta: &DeltaFrame) {
+        let events = self.frames.delta(&delta.delta, self.app.clock.wall());
+        self.say(events, None);
     }
 
     fn say(&mut self, events: Vec<Value>, seq: Option<Seq>) {
