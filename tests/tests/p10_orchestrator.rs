@@ -62,6 +62,34 @@ fn p10_a_session_of_the_dashboard_is_stopped_for_certain() {
     room.api.check(&id);
 }
 
+/// The original's own SDK, unchanged.
+#[test]
+fn p10_its_sdk_starts_resumes_waits_and_stops() {
+    let room =
+        Greenroom::up().agent("echo", agents::echo()).agent("holder", agents::holder()).start();
+    let (mark, prompt) = room.mark();
+    let packages = tools::mcp("@rawe");
+    let mut command = Command::new(tools::node());
+    command.arg(concat!(env!("CARGO_MANIFEST_DIR"), "/tools/mcp/sdk.mjs"));
+    command.arg(packages.parent().expect("a folder"));
+    command.arg(format!("http://{}/orchestrator", room.api.host));
+    command.env("TOKEN", room.api.token.as_deref().expect("a token")).env("MARK", prompt);
+    let ran = command.stderr(Stdio::inherit()).output().expect("it runs");
+    assert!(ran.status.success(), "{:?}", ran.status);
+    let seen: Value = serde_json::from_slice(&ran.stdout).expect("JSON");
+    let completed = |text| json!({ "status": "completed", "resultText": text });
+    assert_eq!((&seen["apple"], &seen["pear"]), (&completed("apple"), &completed("pear")));
+    assert_eq!(seen["ids"][0], seen["ids"][1], "it is the same session");
+    assert_eq!(seen["stopped"], json!({ "status": "stopped" }), "{seen:#}");
+    assert!(procs::holding(&mark).is_empty());
+    let held = text(&seen["ids"][2]);
+    assert_eq!(room.api.session(&held)["receipt"]["survivors"], 0);
+    for (refused, word) in [("nobody", "nobody"), ("bad", "prompt"), ("gone", "ses_not_there")] {
+        assert!(seen[refused].as_str().is_some_and(|said| said.contains(word)), "{seen:#}");
+    }
+    room.api.check(&held);
+}
+
 /// The client of the protocol's own package.
 struct Client {
     child: Child,
