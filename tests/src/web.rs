@@ -30,6 +30,8 @@ pub struct Asked {
     pub path: String,
     /// Headers, with their names in small letters.
     pub headers: BTreeMap<String, String>,
+    /// What it brought, where it says how much that is.
+    pub body: Vec<u8>,
     /// What was answered; 0 for silence.
     pub status: u16,
 }
@@ -113,6 +115,11 @@ impl Web {
             let Some((name, value)) = line.split_once(':') else { break };
             headers.insert(name.to_ascii_lowercase(), value.trim().to_owned());
         }
+        let length = headers.get("content-length").and_then(|length| length.parse().ok());
+        let mut brought = vec![0; length.unwrap_or(0)];
+        if reader.read_exact(&mut brought).is_err() {
+            return;
+        }
         let page = self.lock().pages.get(&path).cloned().unwrap_or(Page::Status(404));
         let (status, mut head, body) = match &page {
             Page::Body(_, Some(tag)) if headers.get("if-none-match") == Some(tag) => {
@@ -126,7 +133,7 @@ impl Web {
             Page::Silence => (0, String::new(), String::new()),
         };
         let mut state = self.lock();
-        state.asked.push(Asked { path, headers, status });
+        state.asked.push(Asked { path, headers, body: brought, status });
         if status == 0 {
             state.silent.push(stream.try_clone().expect("a stream"));
         }

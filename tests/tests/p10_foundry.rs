@@ -7,7 +7,8 @@ use std::path::{Path, PathBuf};
 use std::process::Command;
 
 use greenroom_tests::session::uid_of;
-use greenroom_tests::{Greenroom, json, procs, tools, wait_for};
+use greenroom_tests::web::Web;
+use greenroom_tests::{Greenroom, Value, json, procs, tools, wait_for};
 
 fn beside(path: &str) -> PathBuf {
     Path::new(env!("CARGO_MANIFEST_DIR")).join(path)
@@ -92,11 +93,16 @@ fn p10_javascript_does_every_operation_on_sessions_and_files() {
 /// A room with one of the agents of `tests/tools/agentserver`, made through the door as a
 /// definition.
 fn served(name: &str, file: &str, protocol: &str) -> Greenroom {
+    served_with(name, file, protocol, json!({}))
+}
+
+fn served_with(name: &str, file: &str, protocol: &str, environment: Value) -> Greenroom {
     let room = Greenroom::up().start();
     let program = text(&beside("tools/agentserver").join(file));
     let definition = json!({
         "kind": "hosted", "cpu": "1", "memory": "2Gi",
         "protocol_versions": [{ "protocol": protocol, "version": "2.0.0" }],
+        "environment_variables": environment,
         "code_configuration": {
             "runtime": "python_3_11", "entry_point": [text(&tools::agentserver()), program],
         },
@@ -248,6 +254,34 @@ fn p10_an_agent_hears_from_the_platform_and_over_a_socket() {
         .expect("the client runs");
     let said = String::from_utf8_lossy(&talk.stdout);
     assert_eq!(said.trim(), "closed CLOSE 1000", "{}", String::from_utf8_lossy(&talk.stderr));
+}
+
+/// Telemetry is the agent's own: it is told where to, and which trace a request belongs to.
+#[test]
+fn p10_an_agents_telemetry_belongs_to_the_trace_of_its_client() {
+    let collector = Web::start();
+    for signal in ["traces", "metrics", "logs"] {
+        collector.body(&format!("/v1/{signal}"), String::new());
+    }
+    let environment = json!({ "OTEL_EXPORTER_OTLP_ENDPOINT": collector.url("") });
+    let room = served_with("traced", "says_back.py", "invocations", environment);
+    let made = room.api.post(&at("traced", "sessions"), json!({ "agent_session_id": "t" }));
+    made.expect(201);
+    let asked = |trace: &str| {
+        let parent = format!("00-{trace}-b7ad6b7169203331-01");
+        let path = at("traced", "protocols/invocations?agent_session_id=t");
+        let asked = room.api.request("POST", &path).header("traceparent", &parent);
+        let said = asked.header("baggage", "who=ann").body("hello").send().expect(200);
+        let names: Vec<_> = said["headers"].as_array().expect("names").clone();
+        assert!(names.contains(&json!("traceparent")) && names.contains(&json!("baggage")));
+    };
+    let trace = 0x0af7_6519_16cd_43dd_8448_eb21_1c80_319c_u128;
+    asked(&format!("{trace:032x}"));
+    let trace = trace.to_be_bytes();
+    collector.wait(0, 1, |asked| {
+        asked.path == "/v1/logs" && asked.body.windows(16).any(|bytes| bytes == trace)
+    });
+    assert_eq!(room.api.stop("t")["receipt"]["survivors"], 0);
 }
 
 #[test]
