@@ -7,6 +7,7 @@ use std::sync::{Arc, OnceLock};
 
 use greenroom_core::{AgentSpec, Ms};
 use greenroom_store::StoreError;
+use http::HeaderValue;
 
 use crate::doors::Doors;
 
@@ -34,6 +35,8 @@ pub struct Config {
     pub runner_ttl: Ms,
     /// The doors that are open.
     pub doors: Doors,
+    /// Origins whose pages may use the doors, with a token.
+    pub door_origins: Vec<HeaderValue>,
     /// Variables of this process that descriptions of a door may name; nobody reads others.
     pub exposed_env: Vec<String>,
 }
@@ -51,6 +54,7 @@ impl Default for Config {
             allowed_hosts: Vec::new(),
             runner_ttl: Ms::secs(20),
             doors: Doors::new(),
+            door_origins: Vec::new(),
             exposed_env: Vec::new(),
         }
     }

@@ -1,5 +1,6 @@
 //! Who may speak to this address at all: pages of other origins may not, and a name
-//! that was made to point here (DNS rebinding) may not either.
+//! that was made to point here (DNS rebinding) may not either. An operator may let pages of
+//! other origins in by the doors, where they bring a token; cookies are ours alone.
 
 use std::net::{IpAddr, SocketAddr};
 use std::sync::Arc;
@@ -8,7 +9,7 @@ use axum::extract::{Request, State};
 use axum::middleware::Next;
 use axum::response::{IntoResponse, Response};
 use greenroom_protocol::Problem;
-use http::{HeaderMap, Uri, header};
+use http::{HeaderMap, HeaderValue, Uri, header};
 
 use crate::error::ApiResult;
 
@@ -17,13 +18,38 @@ use crate::error::ApiResult;
 pub struct Hosts {
     listen: SocketAddr,
     allowed: Vec<(String, Option<u16>)>,
+    guests: Guests,
+}
+
+/// Pages of other origins that may come in, and where.
+#[derive(Debug, Clone, Default)]
+pub struct Guests {
+    /// Their origins, as a browser writes them.
+    pub origins: Vec<HeaderValue>,
+    /// First parts of the paths that are open to them.
+    pub beneath: Vec<&'static str>,
+}
+
+impl Guests {
+    fn has(&self, uri: &Uri, headers: &HeaderMap) -> bool {
+        let first = uri.path().split('/').nth(1).unwrap_or_default();
+        let mut origins = headers.get_all(header::ORIGIN).iter();
+        let known = origins.next().is_some_and(|origin| self.origins.contains(origin));
+        known && origins.next().is_none() && self.beneath.contains(&first)
+    }
 }
 
 impl Hosts {
     /// The names for an address, and those that an operator has added.
     pub fn new(listen: SocketAddr, allowed: &[String]) -> Self {
         let allowed = allowed.iter().map(|host| split_port(&host.to_ascii_lowercase())).collect();
-        Self { listen, allowed }
+        Self { listen, allowed, guests: Guests::default() }
+    }
+
+    /// Lets these pages in, too.
+    #[must_use]
+    pub fn with_guests(self, guests: Guests) -> Self {
+        Self { guests, ..self }
     }
 
     /// Whether a `host[:port]` is one of ours. `default_port` is that of the scheme.
@@ -74,7 +100,10 @@ impl Hosts {
     fn check_origin(&self, headers: &HeaderMap) -> ApiResult<()> {
         let foreign = |what: &str| {
             Problem::new(403, "foreign_origin", format!("requests of {what} are not answered"))
-                .hint("use the pages of this address, or the command line")
+                .hint(
+                    "use the pages of this address, or the command line; pages of another origin \
+                     may use a door that is opened to them with --door-origin",
+                )
         };
         for origin in headers.get_all(header::ORIGIN) {
             let origin = origin.to_str().unwrap_or("an unreadable origin");
@@ -107,10 +136,15 @@ fn split_port(authority: &str) -> (String, Option<u16>) {
 }
 
 /// Refuses foreign hosts and origins, on every method.
-pub async fn guard(State(hosts): State<Arc<Hosts>>, request: Request, next: Next) -> Response {
-    let checked = hosts
-        .check_host(request.uri(), request.headers())
-        .and_then(|()| hosts.check_origin(request.headers()));
+pub async fn guard(State(hosts): State<Arc<Hosts>>, mut request: Request, next: Next) -> Response {
+    let guest = hosts.guests.has(request.uri(), request.headers());
+    if guest {
+        request.headers_mut().remove(header::COOKIE);
+    }
+    let checked = hosts.check_host(request.uri(), request.headers()).and_then(|()| match guest {
+        true => Ok(()),
+        false => hosts.check_origin(request.headers()),
+    });
     match checked {
         Ok(()) => next.run(request).await,
         Err(refused) => refused.into_response(),
@@ -156,6 +190,34 @@ mod tests {
         let open = hosts("0.0.0.0:7070", &[]);
         assert!(open.is_ours("10.0.0.1:7070", 80));
         assert!(!open.is_ours("evil.example:7070", 80));
+    }
+
+    #[test]
+    fn guests_come_in_by_the_doors_alone() {
+        let origins = vec![HeaderValue::from_static("http://localhost:3000")];
+        let guests = Guests { origins, beneath: vec!["orchestrator"] };
+        let may = |path: &str, origins: &[&'static str]| {
+            let mut headers = HeaderMap::new();
+            for origin in origins {
+                headers.append(header::ORIGIN, HeaderValue::from_static(origin));
+            }
+            guests.has(&path.parse().expect("a path"), &headers)
+        };
+        let known = "http://localhost:3000";
+        assert!(may("/orchestrator/runs", &[known]) && may("/orchestrator", &[known]));
+        for path in ["/v1/sessions", "/orchestrators", "/", "//orchestrator", "/foundry/x"] {
+            assert!(!may(path, &[known]), "{path}");
+        }
+        let others: [&[&str]; 5] = [
+            &[],
+            &["null"],
+            &["http://localhost:3001"],
+            &["https://localhost:3000"],
+            &[known, "http://evil.example"],
+        ];
+        for origins in others {
+            assert!(!may("/orchestrator/runs", origins), "{origins:?}");
+        }
     }
 
     #[test]

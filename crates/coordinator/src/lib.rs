@@ -30,5 +30,5 @@ mod timers;
 
 pub use config::{Config, Offered, StartError};
 pub use doors::{Door, Doors};
-pub use guard::{Hosts, guard};
+pub use guard::{Guests, Hosts, guard};
 pub use server::{Coordinator, start, start_with};

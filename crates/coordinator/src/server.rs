@@ -101,8 +101,8 @@ pub async fn start_with(
     tasks::restore(&app).await.map_err(failed)?;
     load_agents(&app, references).await?;
 
-    let hosts = Arc::new(Hosts::new(address, &config.allowed_hosts));
-    let router = api::router(Arc::clone(&app), hosts, &config.doors);
+    let hosts = Hosts::new(address, &config.allowed_hosts);
+    let router = api::router(Arc::clone(&app), hosts, &config.doors, &config.door_origins);
     let mut tasks = tasks::start(&app);
     doors::start(&app, &config.doors, &mut tasks);
     let serving = tokio::spawn(serve(listener, router, app.ending.clone()));

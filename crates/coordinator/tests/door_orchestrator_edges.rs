@@ -220,3 +220,59 @@ async fn sessions_say_what_was_said_of_them() {
     assert_eq!(removed["deleted"]["session"], true);
     room.get(&format!("/v1/sessions/{id}")).await.expect(404);
 }
+
+/// Its dashboard is a page of another origin, which sends what a browser sends for it.
+#[tokio::test]
+async fn pages_of_an_origin_that_is_let_in_use_the_door_and_nothing_else() {
+    const PAGE: &str = "http://localhost:3000";
+    let folder = tempfile::tempdir().expect("a folder");
+    let mut config = config(folder.path());
+    config.doors = [Door::Orchestrator].into();
+    config.door_origins = vec![PAGE.parse().expect("an origin")];
+    let room = Room::in_folder(folder, config).await;
+    let asked = |method: Method, path: &str, origin: &str| {
+        let request = room.http.request(method, room.url(path)).header("origin", origin);
+        request.header("sec-fetch-site", "same-site")
+    };
+    let allowed = |answer: &reqwest::Response| {
+        let said = answer.headers().get("access-control-allow-origin");
+        said.map(|origin| origin.to_str().expect("text").to_owned())
+    };
+
+    let before = asked(Method::OPTIONS, "/orchestrator/runs", PAGE)
+        .header("access-control-request-method", "POST")
+        .header("access-control-request-headers", "authorization,content-type")
+        .send();
+    let before = before.await.expect("an answer");
+    assert_eq!((before.status().as_u16(), allowed(&before).as_deref()), (200, Some(PAGE)));
+    assert_eq!(before.headers()["access-control-allow-headers"], "authorization,content-type");
+    assert_eq!(before.headers()["access-control-allow-methods"], "POST");
+    assert!(before.headers().get("access-control-allow-credentials").is_none());
+
+    let run =
+        json!({"type": "start_session", "agent_name": "shell", "parameters": {"prompt": "x"}});
+    let made = asked(Method::POST, "/orchestrator/runs", PAGE).bearer_auth(&room.token).json(&run);
+    let made = made.send().await.expect("an answer");
+    assert_eq!((made.status().as_u16(), allowed(&made).as_deref()), (201, Some(PAGE)));
+    // A refusal can be read, too.
+    let nobody = asked(Method::GET, "/orchestrator/sessions", PAGE).send().await.expect("one");
+    assert_eq!((nobody.status().as_u16(), allowed(&nobody).as_deref()), (401, Some(PAGE)));
+
+    // A cookie that a browser has of this address is not this page's.
+    let login = json!({ "token": room.token });
+    let login = room.http.post(room.url("/v1/login")).json(&login).send().await.expect("one");
+    let cookie = login.headers()["set-cookie"].to_str().expect("text").to_owned();
+    let cookie = cookie.split(';').next().expect("a pair").to_owned();
+    let own = room.http.get(room.url("/orchestrator/sessions")).header("cookie", &cookie);
+    assert_eq!(own.send().await.expect("one").status().as_u16(), 200);
+    let theirs = asked(Method::GET, "/orchestrator/sessions", PAGE).header("cookie", &cookie);
+    assert_eq!(theirs.send().await.expect("one").status().as_u16(), 401);
+
+    for (path, origin) in
+        [("/v1/sessions", PAGE), ("/orchestrator/sessions", "http://evil.example")]
+    {
+        let refused = asked(Method::GET, path, origin).bearer_auth(&room.token);
+        let refused = refused.send().await.expect("an answer");
+        assert_eq!((refused.status().as_u16(), allowed(&refused)), (403, None), "{path} {origin}");
+    }
+}

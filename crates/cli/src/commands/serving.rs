@@ -6,6 +6,7 @@ use std::sync::Arc;
 use greenroom_coordinator::{Config, Coordinator, Door, Doors, Offered};
 use greenroom_core::Ms;
 use greenroom_store::{SqliteStore, Store};
+use http::{HeaderValue, Uri};
 use tracing_subscriber::EnvFilter;
 
 use crate::args::Label;
@@ -46,6 +47,9 @@ pub(crate) struct Options {
     /// them with `up`, none with `serve`, where this is absent
     #[arg(long = "door", value_name = "DOOR", value_delimiter = ',', value_parser = door)]
     doors: Option<Vec<Option<Door>>>,
+    /// Let pages of this origin use the doors, with a token; may be repeated
+    #[arg(long = "door-origin", value_name = "ORIGIN", value_parser = origin)]
+    door_origins: Vec<HeaderValue>,
     /// Let descriptions that come in by a door name this variable of the server, as ${env.NAME};
     /// may be repeated
     #[arg(long = "door-env", value_name = "NAME")]
@@ -58,6 +62,27 @@ fn door(text: &str) -> Result<Option<Door>, String> {
         "none" => Ok(None),
         name => name.parse().map(Some),
     }
+}
+
+/// An origin, as a browser writes it: nothing behind the port, and no port that is the scheme's.
+fn origin(text: &str) -> Result<HeaderValue, String> {
+    let failed = || "write it like http://localhost:3000".to_owned();
+    let uri: Uri = text.parse().map_err(|_| failed())?;
+    let (Some(scheme), Some(authority)) = (uri.scheme_str(), uri.authority()) else {
+        return Err(failed());
+    };
+    let standard = match scheme {
+        "http" => ":80",
+        "https" => ":443",
+        _ => return Err(failed()),
+    };
+    if !matches!(uri.path(), "" | "/") || uri.query().is_some() || authority.as_str().contains('@')
+    {
+        return Err(failed());
+    }
+    let authority = authority.as_str().to_ascii_lowercase();
+    let authority = authority.strip_suffix(standard).unwrap_or(&authority);
+    format!("{scheme}://{authority}").parse().map_err(|_| failed())
 }
 
 fn address(text: &str) -> Result<SocketAddr, String> {
@@ -146,6 +171,7 @@ impl Serving {
             allowed_hosts: options.allowed_hosts,
             runner_ttl: options.runner_ttl,
             exposed_env: options.door_env,
+            door_origins: options.door_origins,
             doors: options.doors.map_or(doors, |named| named.into_iter().flatten().collect()),
         };
         let shared: Arc<dyn Store> = Arc::clone(&store) as _;
@@ -197,6 +223,25 @@ impl Serving {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn origins_are_written_as_browsers_do() {
+        let said =
+            |text: &str| origin(text).map(|origin| origin.to_str().expect("text").to_owned());
+        for (given, is) in [
+            ("http://localhost:3000", "http://localhost:3000"),
+            ("HTTP://LOCALHOST:3000/", "http://localhost:3000"),
+            ("https://a.example:443", "https://a.example"),
+            ("http://[::1]:5173", "http://[::1]:5173"),
+        ] {
+            assert_eq!(said(given).as_deref(), Ok(is), "{given}");
+        }
+        for wrong in
+            ["*", "localhost:3000", "null", "file:///x", "http://a/b", "http://a?b", "http://u@a"]
+        {
+            assert!(said(wrong).is_err(), "{wrong}");
+        }
+    }
 
     #[test]
     fn doors_are_named() {

@@ -70,10 +70,11 @@ pub fn operations() -> OpenApiRouter<Arc<App>> {
 }
 
 /// The service that answers every request.
-pub fn router(app: Arc<App>, hosts: Arc<Hosts>, open: &Doors) -> Router {
+pub fn router(app: Arc<App>, hosts: Hosts, open: &Doors, origins: &[HeaderValue]) -> Router {
+    let hosts = Arc::new(hosts.with_guests(doors::guests(open, origins)));
     let (router, _) = operations().split_for_parts();
     router
-        .merge(doors::routes(open))
+        .merge(doors::routes(open, origins))
         .fallback(no_route)
         .layer(middleware::from_fn(measure))
         .layer(axum::extract::DefaultBodyLimit::max(MAX_BODY))

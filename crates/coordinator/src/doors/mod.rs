@@ -21,10 +21,13 @@ use axum::extract::Request;
 use axum::middleware;
 use axum::response::Response;
 use greenroom_protocol::Problem;
+use http::HeaderValue;
+use tower_http::cors::{AllowHeaders, AllowMethods, AllowOrigin, CorsLayer, ExposeHeaders};
 
 use crate::api::plain_refusals_become_problems;
 use crate::app::App;
 use crate::error::problem_response;
+use crate::guard::Guests;
 
 /// A system whose clients come in.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash)]
@@ -83,16 +86,29 @@ impl std::str::FromStr for Door {
 }
 
 /// The routes of the doors that are open, each beneath a prefix of its own.
-pub(crate) fn routes(open: &Doors) -> Router<Arc<App>> {
+pub(crate) fn routes(open: &Doors, origins: &[HeaderValue]) -> Router<Arc<App>> {
+    // Never with cookies: a page of another origin brings a token.
+    let pages = CorsLayer::new()
+        .allow_origin(AllowOrigin::list(origins.iter().cloned()))
+        .allow_methods(AllowMethods::mirror_request())
+        .allow_headers(AllowHeaders::mirror_request())
+        .expose_headers(ExposeHeaders::any());
     open.iter().fold(Router::new(), |router, door| {
         let door = *door;
         let routes = door
             .routes()
             .fallback(no_route)
             .layer(middleware::map_response(plain_refusals_become_problems))
-            .layer(middleware::map_response(move |response| ready(spoken(door, response))));
+            .layer(middleware::map_response(move |response| ready(spoken(door, response))))
+            .layer(pages.clone());
         router.nest(&format!("/{}", door.as_str()), routes)
     })
+}
+
+/// Pages of these origins may come in by the doors that are open.
+pub(crate) fn guests(open: &Doors, origins: &[HeaderValue]) -> Guests {
+    let beneath = open.iter().map(|door| door.as_str()).collect();
+    Guests { origins: origins.to_vec(), beneath }
 }
 
 async fn no_route(request: Request) -> Response {
