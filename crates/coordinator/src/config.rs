@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use greenroom_core::{AgentSpec, Ms};
-use greenroom_store::StoreError;
+use greenroom_store::{Quotas, StoreError};
 
 use crate::doors::Doors;
 
@@ -32,6 +32,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// How long a runner may be silent before its computes are `unreachable`.
     pub runner_ttl: Ms,
+    /// How many sessions there may be.
+    pub quotas: Quotas,
     /// The doors that are open.
     pub doors: Doors,
     /// Variables of this process that descriptions of a door may name; nobody reads others.
@@ -50,6 +52,7 @@ impl Default for Config {
             no_auth: false,
             allowed_hosts: Vec::new(),
             runner_ttl: Ms::secs(20),
+            quotas: Quotas::default(),
             doors: Doors::new(),
             exposed_env: Vec::new(),
         }
