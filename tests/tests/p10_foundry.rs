@@ -336,4 +336,13 @@ fn p10_the_command_line_acts_for_one_user() {
     cli(&["create", "my-agent"]).exits(1).says("agent \"my-agent\" is disabled");
     room.cli(&["agents", "enable", "my-agent"]).exits(0);
     cli(&["create", "my-agent", "--id", "c"]).exits(0);
+    // A version that is not in service is one's own choice.
+    let description = json!({ "driver": "hosted", "command": program(), "env": { "A": "2" } });
+    let made = room.api.post("/v1/agents/my-agent/versions", json!({ "description": description }));
+    assert_eq!(made.expect(201)["version"], 2);
+    cli(&["create", "my-agent", "--id", "old", "--agent-version", "1"]).exits(0);
+    cli(&["create", "my-agent", "--id", "new"]).exits(0);
+    let version = |id: &str| room.api.session(id)["agent"]["version"].clone();
+    assert_eq!((version("old"), version("new")), (json!(1), json!(2)));
+    cli(&["create", "my-agent", "--agent-version", "9"]).exits(1);
 }
