@@ -161,9 +161,10 @@ fn p1_what_nobody_uses_expires_and_can_be_restored() {
     let room = Greenroom::up().agent("holder", agents::holder()).agent("loop", disused).start();
     let (mark, prompt) = room.mark();
     // A run in progress is use, however long it is and however little it says.
-    let busy = json!({"prompt": prompt, "limits": {"unused_ms": 500}});
-    let busy = id_of(&room.api.create("holder", busy));
+    let busy = room.api.begin("holder", &prompt);
     room.api.wait_text(&busy, "holding");
+    let limits = json!({"limits": {"unused_ms": 500}});
+    room.api.request("PATCH", &format!("/v1/sessions/{busy}")).json(&limits).send().expect(200);
     let session = room.api.create("loop", json!({"prompt": "hello"}));
     let id = id_of(&session);
     assert_eq!(session["limits"]["unused_ms"], 1500, "{session:#}");

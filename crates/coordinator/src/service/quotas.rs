@@ -1,6 +1,7 @@
 //! Quotas: how many sessions there may be. The store keeps them, where it is exact; here they
 //! are put into words.
 
+use greenroom_core::Principal;
 use greenroom_protocol::Problem;
 use greenroom_protocol::problem::QuotaUse;
 use greenroom_store::{Quota, StoreError};
@@ -47,10 +48,14 @@ pub(crate) async fn of(app: &App, caller: &Caller) -> ApiResult<Vec<QuotaUse>> {
     Ok(app.quotas.uses(used).map(view).collect())
 }
 
-/// Refuses what would become active later, where nothing may now. Whether it may then is
-/// decided then.
-pub(crate) async fn check_active(app: &App, caller: &Caller) -> ApiResult<()> {
-    let used = app.store.used(&caller.principal, caller.user.as_deref()).await?;
+/// Refuses what would become active later, where nothing of this owner may now. Whether it may
+/// then is decided then.
+pub(crate) async fn check_active(
+    app: &App,
+    owner: &Principal,
+    user: Option<&str>,
+) -> ApiResult<()> {
+    let used = app.store.used(owner, user).await?;
     let mut uses = app.quotas.uses(used);
     match uses.find(|of| of.quota != Quota::SessionsPerOwner && of.used >= of.limit) {
         Some(used) => Err(exceeded(used).into()),

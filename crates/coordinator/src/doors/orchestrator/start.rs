@@ -185,7 +185,11 @@ async fn start(app: &Arc<App>, caller: &Caller, asked: RunCreate, with_hooks: bo
         ..Default::default()
     };
     if kept_run.waits.is_some() {
-        quotas::check_active(app, caller).await?;
+        let (owner, user) = match &parent {
+            Some(parent) => (&parent.owner, &parent.user),
+            None => (&caller.principal, &caller.user),
+        };
+        quotas::check_active(app, owner, user.as_deref()).await?;
     }
     // Written down before the session is there: whoever is told of it finds it whole.
     kept.keep(app, uid).await?;
@@ -253,7 +257,7 @@ async fn resume(app: &Arc<App>, caller: &Caller, asked: RunCreate) -> Done<Begun
     let hooked = waits.is_some() || hooks.on_run_finish.is_some();
     let waits_now = waits.is_some();
     if waits_now && !session.is_active() {
-        quotas::check_active(app, caller).await?;
+        quotas::check_active(app, &session.owner, session.user.as_deref()).await?;
     }
     let blueprint = agents::for_resume(app, &session, &parameters, &scope, run).await?;
     let kept_run = KeptRun {
