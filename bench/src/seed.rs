@@ -112,7 +112,9 @@ impl Seeded {
         let new = NewSession {
             create: Create { created, inherited: Vec::new(), prompt: Some(prompt) },
             mode: Mode::Enqueue,
+            then: Vec::new(),
             bounds: TreeBounds { depth: 8, children: 100 },
+            quotas: Default::default(),
             place: self.place(),
             idempotency: None,
             at: now(),

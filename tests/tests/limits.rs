@@ -156,6 +156,61 @@ fn p1_ttl_expires_and_can_be_restored() {
 }
 
 #[test]
+fn p1_what_nobody_uses_expires_and_can_be_restored() {
+    let disused = agents::with(agents::persistent(), json!({"limits": {"unused": "1500ms"}}));
+    let room = Greenroom::up().agent("holder", agents::holder()).agent("loop", disused).start();
+    let (mark, prompt) = room.mark();
+    // A run in progress is use, however long it is and however little it says.
+    let busy = room.api.begin("holder", &prompt);
+    room.api.wait_text(&busy, "holding");
+    let limits = json!({"limits": {"unused_ms": 500}});
+    room.api.request("PATCH", &format!("/v1/sessions/{busy}")).json(&limits).send().expect(200);
+    let session = room.api.create("loop", json!({"prompt": "hello"}));
+    let id = id_of(&session);
+    assert_eq!(session["limits"]["unused_ms"], 1500, "{session:#}");
+    // What is warm is stopped, with proof, like what is too old.
+    room.api.wait_event(&id, 1, "session.expired");
+    let expired = room.api.wait_rest(&id);
+    assert_eq!(expired["status"], "stopped", "{expired:#}");
+    assert_eq!(expired["receipt"]["survivors"], 0, "{expired:#}");
+    assert!(expired["expires_at"].as_str() > session["expires_at"].as_str(), "it was used");
+    assert_eq!(room.api.status(&busy), "running");
+    assert_eq!(procs::holding(&mark).len(), 1);
+    // A prompt brings it back, and that is use.
+    let run = room.api.prompt(&id, "again");
+    assert_eq!(room.api.wait_run(&id, &run["id"])["status"], "completed");
+    let stopped = room.api.stop(&busy);
+    assert_eq!(stopped["receipt"]["survivors"], 0, "{stopped:#}");
+    room.api.wait_event(&busy, 1, "session.expired");
+    room.api.check(&id);
+    room.api.check(&busy);
+}
+
+#[test]
+fn p1_the_command_line_says_which_quota_is_used_up() {
+    let room = Greenroom::up()
+        .agent("holder", agents::holder())
+        .args(&["--max-active", "1", "--max-sessions-per-owner", "2"])
+        .start();
+    let (_, prompt) = room.mark();
+    let id = room.api.begin("holder", &prompt);
+    room.api.wait_text(&id, "holding");
+    room.cli(&["run", "holder", "more"])
+        .exits(1)
+        .says("1 of 1 active sessions in the whole Greenroom are used: quota max_active")
+        .says("hint: stop a session that is not needed");
+    room.cli(&["sessions", "create", "holder", "--id", "rest"]).exits(0);
+    room.cli(&["sessions", "send", "rest", "go"]).exits(1).says("quota max_active");
+    room.cli(&["sessions", "create", "holder"]).exits(1).says("quota max_sessions_per_owner");
+    assert_eq!(room.api.runs("rest"), Vec::<greenroom_tests::Value>::new());
+    room.cli(&["sessions", "stop", &id]).exits(0);
+    room.cli(&["sessions", "send", "rest", "go"]).exits(0);
+    for options in [["--max-active", "0"], ["--max-active-per-owner", "many"]] {
+        room.cli(&["serve", options[0], options[1]]).exits(2);
+    }
+}
+
+#[test]
 fn p3_output_beyond_its_quota_is_counted_and_said() {
     let room = Greenroom::up()
         .agent(

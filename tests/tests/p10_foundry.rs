@@ -303,6 +303,38 @@ fn p10_an_agent_that_does_not_come_up_is_a_session_that_has_failed() {
 }
 
 #[test]
+fn p10_what_an_agent_says_of_itself_is_passed_on() {
+    let room = served("talks", "says_back.py", "invocations");
+    let docs = |query: &str| {
+        let path = format!("protocols/invocations/docs/openapi.json?api-version=v1{query}");
+        room.api.get(&at("talks", &path))
+    };
+    // Nobody is up to be asked, and no session is made for it.
+    assert_eq!(docs("").expect(404)["error"]["code"], "not_found");
+    assert_eq!(docs("&agent_session_id=s").expect(404)["error"]["code"], "session_not_found");
+    assert_eq!(room.api.get("/v1/sessions").expect(200)["items"], json!([]));
+    let made = room.api.post(&at("talks", "sessions"), json!({ "agent_session_id": "s" }));
+    made.expect(201);
+    for query in ["", "&agent_session_id=s"] {
+        let said = docs(query);
+        assert_eq!(said.header("x-agent-session-id"), Some("s"));
+        assert_eq!(said.expect(200)["info"]["title"], "Says back");
+    }
+    // What the agent has not is the agent's to say.
+    for other in ["asyncapi.json", "asyncapi.yaml"] {
+        let path = format!("protocols/invocations/docs/{other}?agent_session_id=s");
+        let said = room.api.get(&at("talks", &path));
+        assert_eq!((said.status, said.header("x-greenroom-epoch")), (404, Some("1")));
+    }
+    assert_eq!(room.api.stop("s")["receipt"]["survivors"], 0);
+    // With the session named, it comes up to be asked.
+    assert_eq!(docs("&agent_session_id=s").expect(200)["openapi"], "3.1.0");
+    assert_eq!(room.api.session("s")["epoch"], 2);
+    assert_eq!(room.api.stop("s")["receipt"]["survivors"], 0);
+    room.api.check("s");
+}
+
+#[test]
 fn p10_the_command_line_acts_for_one_user() {
     let room = room();
     let cli = |args: &[&str]| room.cli(&[&["sessions"], args].concat());
@@ -329,4 +361,13 @@ fn p10_the_command_line_acts_for_one_user() {
     cli(&["create", "my-agent"]).exits(1).says("agent \"my-agent\" is disabled");
     room.cli(&["agents", "enable", "my-agent"]).exits(0);
     cli(&["create", "my-agent", "--id", "c"]).exits(0);
+    // A version that is not in service is one's own choice.
+    let description = json!({ "driver": "hosted", "command": program(), "env": { "A": "2" } });
+    let made = room.api.post("/v1/agents/my-agent/versions", json!({ "description": description }));
+    assert_eq!(made.expect(201)["version"], 2);
+    cli(&["create", "my-agent", "--id", "old", "--agent-version", "1"]).exits(0);
+    cli(&["create", "my-agent", "--id", "new"]).exits(0);
+    let version = |id: &str| room.api.session(id)["agent"]["version"].clone();
+    assert_eq!((version("old"), version("new")), (json!(1), json!(2)));
+    cli(&["create", "my-agent", "--agent-version", "9"]).exits(1);
 }

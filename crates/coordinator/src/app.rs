@@ -8,7 +8,7 @@ use greenroom_core::fact::Fact;
 use greenroom_core::session::Life;
 use greenroom_core::{RunId, SessionUid, StopId, StreamId, TokenId};
 use greenroom_protocol::v1::Change;
-use greenroom_store::{Commit, Store, StoreIdentity};
+use greenroom_store::{Commit, Quotas, Store, StoreIdentity};
 use tokio::sync::Notify;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
@@ -22,7 +22,7 @@ use crate::presence::{Runners, Wants};
 use crate::service::agents::Agents;
 use crate::service::streams::Streams;
 use crate::sources::Sources;
-use crate::timers::{Deadlines, IdleLimits};
+use crate::timers::{Deadlines, Expiries, IdleLimits};
 
 /// Everything the handlers and reconcilers share.
 pub struct App {
@@ -52,6 +52,8 @@ pub struct App {
     pub deadlines: Deadlines,
     /// Idle sessions.
     pub idle: IdleLimits,
+    /// Sessions that expire after a time.
+    pub expiries: Expiries,
     /// What wakes the reconcilers.
     pub wakes: Wakes,
     /// No token is asked for.
@@ -60,6 +62,8 @@ pub struct App {
     pub address: SocketAddr,
     /// How long a runner may be silent.
     pub runner_ttl: Duration,
+    /// How many sessions there may be.
+    pub quotas: Quotas,
     /// How often sources that are not on this machine are asked again.
     pub agents_refresh: Duration,
     /// Cancelled when it ends.
@@ -85,8 +89,6 @@ pub struct Wakes {
     pub purge: Notify,
     /// A runner has come or gone.
     pub runners: Notify,
-    /// A session with a time to live has changed.
-    pub ttl: Notify,
     /// References of agents, or files beneath them, have changed.
     pub sources: Notify,
     /// References of agents have changed.
@@ -110,9 +112,6 @@ impl App {
             if session.life == Life::Removed {
                 self.wakes.purge.notify_one();
             }
-            if session.limits.ttl_ms.is_some() {
-                self.wakes.ttl.notify_one();
-            }
             let child_ended = |kind: &str| {
                 matches!(kind, "run.completed" | "run.failed" | "run.stopped" | "run.withdrawn")
             };
@@ -125,6 +124,7 @@ impl App {
                 self.orchestrator.wake.notify_one();
             }
         }
+        self.expiries.note(session, &self.lives);
         if session.limits.idle_ms.is_some() {
             self.idle.note(session, self.clock.boot());
         }

@@ -6,7 +6,7 @@ use std::path::PathBuf;
 use std::sync::{Arc, OnceLock};
 
 use greenroom_core::{AgentSpec, Ms};
-use greenroom_store::StoreError;
+use greenroom_store::{Quotas, StoreError};
 use http::HeaderValue;
 
 use crate::doors::Doors;
@@ -33,6 +33,8 @@ pub struct Config {
     pub allowed_hosts: Vec<String>,
     /// How long a runner may be silent before its computes are `unreachable`.
     pub runner_ttl: Ms,
+    /// How many sessions there may be.
+    pub quotas: Quotas,
     /// The doors that are open.
     pub doors: Doors,
     /// Origins whose pages may use the doors, with a token.
@@ -53,6 +55,7 @@ impl Default for Config {
             no_auth: false,
             allowed_hosts: Vec::new(),
             runner_ttl: Ms::secs(20),
+            quotas: Quotas::default(),
             doors: Doors::new(),
             door_origins: Vec::new(),
             exposed_env: Vec::new(),

@@ -7,6 +7,8 @@ use greenroom_protocol::Problem;
 use greenroom_store::StoreError;
 use http::{HeaderValue, StatusCode, header};
 
+use crate::service::quotas;
+
 /// What a handler answers when it does not do what was asked.
 #[derive(Debug)]
 pub struct ApiError(pub Box<Problem>);
@@ -41,6 +43,7 @@ impl From<StoreError> for ApiError {
             StoreError::NameTaken(_) => Problem::new(409, "session_exists", detail)
                 .hint("choose another id, or leave it out to get one")
                 .into(),
+            StoreError::QuotaExceeded(used) => quotas::exceeded(used).into(),
             StoreError::IdempotencyConflict => Problem::new(409, "idempotency_conflict", detail)
                 .hint("use a fresh Idempotency-Key for another request")
                 .into(),

@@ -30,5 +30,6 @@ mod timers;
 
 pub use config::{Config, Offered, StartError};
 pub use doors::{Door, Doors};
+pub use greenroom_store::Quotas;
 pub use guard::{Guests, Hosts, guard};
 pub use server::{Coordinator, start, start_with};

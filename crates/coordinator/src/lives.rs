@@ -1,4 +1,5 @@
-//! The time in which a coordinator was up: the time that a session's `ttl` counts.
+//! The time in which a coordinator was up: the time that a session's `ttl` counts, and that
+//! it is not used.
 //!
 //! A wall clock that is wrong at a start, or jumps, must end nothing. So each coordinator
 //! keeps for how long it has been up, by the clock since boot, as a span of wall time; the
@@ -8,7 +9,8 @@
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use greenroom_core::{Session, Timestamp};
+use greenroom_core::command::Expiry;
+use greenroom_core::{Ms, Session, Timestamp};
 use greenroom_store::{Result, Span, Store};
 
 use crate::clock::SharedClock;
@@ -16,6 +18,9 @@ use crate::clock::SharedClock;
 /// A step of the wall clock against the clock since boot that begins another span, and the
 /// longest pause that does not, in milliseconds.
 const STEP: i64 = 5 * 60 * 1000;
+
+/// A step is noticed so late at most: what happened just before a span belongs to it.
+const LATE: i64 = 60 * 1000;
 
 /// The spans so far; the last one is going on.
 pub struct Lives {
@@ -89,10 +94,48 @@ impl Lives {
         Ok(())
     }
 
-    /// When a session's time to live ends, if no coordinator is down in between.
+    /// When a session expires, if no coordinator is down in between and nobody uses it.
     pub(crate) fn expires_at(&self, session: &Session) -> Option<Timestamp> {
-        let ttl = i64::try_from(session.limits.ttl_ms?.0).ok()?;
-        Some(Timestamp::from_unix_ms(ends_at(&self.lock().spans, session.lives_from, ttl)))
+        let now = self.now();
+        self.expiry(&Ages::of(session)?, now).map(|(at, _)| at)
+    }
+
+    /// When what is this old expires, and why.
+    pub(crate) fn expiry(&self, ages: &Ages, now: Timestamp) -> Option<(Timestamp, Expiry)> {
+        let inner = self.lock();
+        let ends = |from, ms| Timestamp::from_unix_ms(ends_at(&inner.spans, from, ms));
+        let ttl = ages.ttl.map(|(from, ms)| (ends(from, ms), Expiry::Ttl));
+        let unused = ages.unused.map(|(used, ms)| match used {
+            Some(since) => (ends(since, ms), Expiry::Unused { since }),
+            // As if it were let go of right now.
+            None => (ends(now, ms), Expiry::Unused { since: now }),
+        });
+        ttl.into_iter().chain(unused).min_by_key(|(at, _)| *at)
+    }
+}
+
+/// What decides when a session expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Ages {
+    /// Since when it lives, and how long it may, in milliseconds.
+    ttl: Option<(Timestamp, i64)>,
+    /// When it was last used, unless it is in use, and how long it may be without.
+    unused: Option<(Option<Timestamp>, i64)>,
+}
+
+impl Ages {
+    /// Of a session that may expire.
+    pub(crate) fn of(session: &Session) -> Option<Self> {
+        let ms = |limit: Option<Ms>| limit.and_then(|limit| i64::try_from(limit.0).ok());
+        let used = (!session.in_use()).then_some(session.used_at);
+        let ttl = ms(session.limits.ttl_ms).map(|ms| (session.lives_from, ms));
+        let unused = ms(session.limits.unused_ms).map(|ms| (used, ms));
+        (ttl.is_some() || unused.is_some()).then_some(Self { ttl, unused })
+    }
+
+    /// Without what ends nothing while it is in use.
+    pub(crate) fn due(self) -> Self {
+        Self { unused: self.unused.filter(|(used, _)| used.is_some()), ..self }
     }
 }
 
@@ -103,8 +146,9 @@ fn ends_at(spans: &[Span], from: Timestamp, ttl: i64) -> i64 {
     let mut left = ttl;
     // The latest that may be the one it was created in; for what is older than all of them,
     // the first.
-    let born = |span: &Span| (span.began.unix_ms()..=span.ended.unix_ms()).contains(&from);
-    if last.began.unix_ms() > from {
+    let began = |span: &Span| span.began.unix_ms() - LATE;
+    let born = |span: &Span| (began(span)..=span.ended.unix_ms()).contains(&from);
+    if began(last) > from {
         let first = earlier.iter().rposition(born).unwrap_or(0);
         for span in earlier.iter().skip(first) {
             let since = span.began.unix_ms().max(from);
@@ -122,13 +166,16 @@ fn ends_at(spans: &[Span], from: Timestamp, ttl: i64) -> i64 {
 mod tests {
     use super::*;
 
+    /// In seconds.
+    fn ends(all: &[(i64, i64)], from: i64, ttl: i64) -> i64 {
+        let all: Vec<_> = all.iter().map(|(began, ended)| (began * 1000, ended * 1000)).collect();
+        let from = Timestamp::from_unix_ms(from * 1000);
+        ends_at(&spans(&all), from, ttl * 1000) / 1000
+    }
+
     fn spans(all: &[(i64, i64)]) -> Vec<Span> {
         let at = Timestamp::from_unix_ms;
         all.iter().map(|&(began, ended)| Span { began: at(began), ended: at(ended) }).collect()
-    }
-
-    fn ends(all: &[(i64, i64)], from: i64, ttl: i64) -> i64 {
-        ends_at(&spans(all), Timestamp::from_unix_ms(from), ttl)
     }
 
     #[test]
@@ -188,5 +235,7 @@ mod tests {
             ends(&[(year, year + 5000), (0, 100), (year + 6000, year + 6000)], 40, 1000),
             year + 6940
         );
+        // Created just before it was noticed that the clock is right again.
+        assert_eq!(ends(&[(year, year + 500), (200, 300)], 180, 1000), 1200);
     }
 }

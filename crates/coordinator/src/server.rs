@@ -26,7 +26,7 @@ use crate::service::agents::Agents;
 use crate::service::streams::Streams;
 use crate::service::tokens;
 use crate::sources::{self, Reference, Sources};
-use crate::timers::{Deadlines, IdleLimits};
+use crate::timers::{Deadlines, Expiries, IdleLimits};
 use crate::{api, doors, figures, secret, tasks};
 
 /// Open requests get this long to end after a shutdown has begun.
@@ -77,10 +77,12 @@ pub async fn start_with(
         sources: Sources::new(config.agents_tokens, config.offered),
         deadlines: Deadlines::default(),
         idle: IdleLimits::default(),
+        expiries: Expiries::default(),
         wakes: Default::default(),
         no_auth: config.no_auth,
         address,
         runner_ttl: config.runner_ttl.into(),
+        quotas: config.quotas,
         agents_refresh: config.agents_refresh.into(),
         ending: CancellationToken::new(),
         openapi: api::spec::document().to_string().into(),

@@ -4,11 +4,13 @@ use std::collections::HashMap;
 use std::sync::Mutex;
 use std::time::{Duration, Instant};
 
-use greenroom_core::session::Wanted;
+use greenroom_core::command::Expiry;
+use greenroom_core::session::{Life, Wanted};
 use greenroom_core::{Epoch, Ms, Session, SessionUid, Status};
 use tokio::sync::Notify;
 
 use crate::hub::lock;
+use crate::lives::{Ages, Lives};
 
 /// A stop that brings no receipt is unconfirmed this long after its graces.
 const PROOF: Duration = Duration::from_secs(30);
@@ -63,6 +65,54 @@ impl Deadlines {
         let mut armed = lock(&self.armed);
         let due = armed.extract_if(|_, deadline| deadline.at <= now).collect();
         (due, armed.values().map(|deadline| deadline.at).min())
+    }
+}
+
+/// Sessions that expire after a time, by the time in which a coordinator was up.
+#[derive(Default)]
+pub struct Expiries {
+    armed: Mutex<HashMap<SessionUid, Ages>>,
+    /// One that is soon due was armed.
+    pub changed: Notify,
+}
+
+/// One that is due later than this is found in time without a wake-up.
+pub(crate) const SOON: Duration = Duration::from_secs(30);
+
+impl Expiries {
+    /// Arms anew, or disarms.
+    pub(crate) fn note(&self, session: &Session, lives: &Lives) {
+        let ages = Ages::of(session).filter(|_| session.life == Life::Kept).map(Ages::due);
+        let Some(ages) = ages else {
+            if session.limits.may_expire() {
+                lock(&self.armed).remove(&session.uid);
+            }
+            return;
+        };
+        if lock(&self.armed).insert(session.uid, ages) == Some(ages) {
+            return;
+        }
+        let now = lives.now();
+        let left = lives.expiry(&ages, now).map(|(at, _)| at.unix_ms() - now.unix_ms());
+        if left.is_some_and(|left| left < SOON.as_millis() as i64) {
+            self.changed.notify_one();
+        }
+    }
+
+    /// What is due. Answers how long it is until the next one, too.
+    pub(crate) fn due(&self, lives: &Lives) -> (Vec<(SessionUid, Expiry)>, Option<Duration>) {
+        let now = lives.now();
+        let (mut due, mut following) = (Vec::new(), None);
+        for (uid, ages) in lock(&self.armed).iter() {
+            let Some((at, why)) = lives.expiry(ages, now) else { continue };
+            let left = at.unix_ms() - now.unix_ms();
+            if left <= 0 {
+                due.push((*uid, why));
+            } else {
+                following = Some(following.map_or(left, |before: i64| before.min(left)));
+            }
+        }
+        (due, following.map(|ms| Duration::from_millis(ms as u64)))
     }
 }
 

@@ -24,7 +24,7 @@ env: { RUST_LOG: info, API_KEY: "${secret:api-key}", PORT: 8080 }
 workspace: { from: dir, path: /srv/code, mode: in_place }
 stop: { cancel_grace: 500ms, grace: 35s }
 leftovers: keep
-limits: { idle: 15m, run: 1h, start: 30s, ttl: 30d, memory: 512MiB, pids: 100, output: 1MB }
+limits: { idle: 15m, run: 1h, start: 30s, ttl: 30d, unused: 7d, memory: 512MiB, pids: 100, output: 1MB }
 runner: { labels: { gpu: "yes" } }
 input_schema: { type: object, required: [n], properties: { n: { type: integer } } }
 output_schema: { type: string }
@@ -43,6 +43,7 @@ fn every_key_is_read() {
     assert_eq!((spec.stop.cancel_grace_ms, spec.stop.grace_ms), (Ms(500), Ms(35_000)));
     assert_eq!(spec.leftovers, Leftovers::Keep);
     assert_eq!(spec.limits.ttl_ms, Some(Ms(30 * 86_400_000)));
+    assert_eq!(spec.limits.unused_ms, Some(Ms(7 * 86_400_000)));
     assert_eq!(spec.limits.memory_bytes, Some(Bytes(512 << 20)));
     assert_eq!(spec.limits.output_bytes, Some(Bytes(1_000_000)));
     assert_eq!(spec.runner_labels["gpu"], "yes");

@@ -38,6 +38,7 @@ impl Session {
             lives_from: at,
             updated_at: at,
             last_active_at: at,
+            used_at: at,
             life: Life::Kept,
             compute: None,
             ended: None,

@@ -43,6 +43,18 @@ pub enum Asks {
     Input(Value),
 }
 
+/// Why a session expires.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Expiry {
+    /// Its time to live has passed.
+    Ttl,
+    /// It was not used for too long. One that is used meanwhile does not expire.
+    Unused {
+        /// When it was last used.
+        since: Timestamp,
+    },
+}
+
 /// What is asked of a session, or reported about it.
 #[derive(Debug, Clone, PartialEq)]
 pub enum Command {
@@ -118,10 +130,12 @@ pub enum Command {
         /// Who asks.
         by: Actor,
     },
-    /// Its time to live has passed.
+    /// Its time to live has passed, or it was not used for too long.
     Expire {
         /// Identity for the stop.
         stop: StopId,
+        /// Which of the two.
+        why: Expiry,
     },
     /// The runner says that the files are gone, or no runner ever had any.
     FilesGone,

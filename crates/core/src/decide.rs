@@ -90,7 +90,7 @@ impl Plan {
             Command::Resume { by } => self.resume(&by)?,
             Command::Abandon { by, reason } => self.abandon(&by, &reason)?,
             Command::Delete { stop, by } => self.delete(stop, &by),
-            Command::Expire { stop } => self.expire(stop),
+            Command::Expire { stop, why } => self.expire(stop, why),
             Command::FilesGone => self.files_gone(),
             Command::HomeLost { runner, by } => self.home_lost(runner, &by),
             Command::StopOverdue { epoch, attempt } => self.stop_overdue(epoch, attempt),

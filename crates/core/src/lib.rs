@@ -17,6 +17,7 @@ pub mod assignment;
 pub mod command;
 pub mod converge;
 pub mod decide;
+mod disuse;
 pub mod drive;
 pub mod fact;
 pub mod ids;

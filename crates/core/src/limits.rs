@@ -23,6 +23,11 @@ pub struct Limits {
     /// removed a day of the coordinator's uptime later.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<Ms>,
+    /// A session that is not used for longer than this expires in the same way. It is used
+    /// when it is asked something or says something, and while a run is in progress that does
+    /// not wait for a person.
+    #[serde(skip_serializing_if = "Option::is_none")]
+    pub unused_ms: Option<Ms>,
     /// Memory of the whole process tree; more fails the session with `oom`.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub memory_bytes: Option<Bytes>,
@@ -57,6 +62,7 @@ impl Limits {
             run_ms: over.run_ms.or(self.run_ms),
             start_ms: over.start_ms.or(self.start_ms),
             ttl_ms: over.ttl_ms.or(self.ttl_ms),
+            unused_ms: over.unused_ms.or(self.unused_ms),
             memory_bytes: over.memory_bytes.or(self.memory_bytes),
             pids: over.pids.or(self.pids),
             iterations: over.iterations.or(self.iterations),

@@ -76,6 +76,10 @@ pub struct Session {
     pub updated_at: Timestamp,
     /// When it last said or was asked anything.
     pub last_active_at: Timestamp,
+    /// When it was last used, by the clock of whoever keeps it, who says so: entries of the
+    /// log have the time of their origin.
+    #[serde(skip)]
+    pub used_at: Timestamp,
     /// Whether it exists for its users.
     pub life: Life,
     /// The compute that is not proven ended, if any.
@@ -432,6 +436,11 @@ impl Session {
         let compute = self.compute.as_ref()?;
         let runs = compute.head.as_ref().is_some_and(|h| h.state != HeadState::Waiting);
         (runs || compute.busy).then_some(compute.runner)
+    }
+
+    /// Whether it has a compute, or waits for one: it is not at rest.
+    pub fn is_active(&self) -> bool {
+        self.compute.is_some() || self.need().is_some()
     }
 
     /// Whether a stop would find something live, or something that will be.

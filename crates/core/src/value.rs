@@ -12,7 +12,18 @@ use crate::integer;
 /// A moment on some machine's wall clock, in RFC 3339 UTC. It is for people:
 /// nothing is ordered or timed by it.
 #[derive(
-    Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
+    Debug,
+    Clone,
+    Copy,
+    Default,
+    PartialEq,
+    Eq,
+    PartialOrd,
+    Ord,
+    Hash,
+    Serialize,
+    Deserialize,
+    ToSchema,
 )]
 #[serde(transparent)]
 #[schema(value_type = String, format = DateTime)]

@@ -26,9 +26,23 @@ pub struct Problem {
     /// Seconds after which a retry can help.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub retry_after: Option<u32>,
+    /// The quota that is used up.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub quota: Option<QuotaUse>,
     /// What could have been meant, where that is not one thing alone.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub candidates: Vec<Candidate>,
+}
+
+/// A quota, and how much of it is used.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct QuotaUse {
+    /// Which: `max_active`, `max_active_per_owner` or `max_sessions_per_owner`.
+    pub quota: String,
+    /// So many sessions may be.
+    pub limit: u32,
+    /// So many are.
+    pub used: u32,
 }
 
 impl Problem {
@@ -61,6 +75,7 @@ impl Problem {
             hint: None,
             path: None,
             retry_after: None,
+            quota: None,
             candidates: Vec::new(),
         }
     }

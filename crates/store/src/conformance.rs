@@ -8,6 +8,7 @@ pub mod fixtures;
 pub mod link;
 pub mod list;
 pub mod parents;
+pub mod quotas;
 pub mod rest;
 pub mod sessions;
 
@@ -64,6 +65,11 @@ pub const CHECKS: &[Check] = checks![
     parents::text_behind_a_receipt_is_awaited,
     parents::what_is_told,
     parents::a_parent_that_is_gone_is_told_nothing,
+    quotas::quotas_are_kept,
+    quotas::quotas_are_of_each_owner,
+    quotas::quotas_are_exact,
+    quotas::a_session_may_begin_with_wishes,
+    quotas::use_is_timed_here,
     rest::runners_join_and_leave,
     rest::agents_have_versions,
     rest::versions_fail_are_chosen_and_taken_back,

@@ -31,6 +31,9 @@ pub enum StoreError {
     /// The name is taken by a session that exists.
     #[error("a session {0:?} exists already")]
     NameTaken(SessionId),
+    /// No more sessions may be active, or exist. Nothing has changed.
+    #[error("{} of {} {} are used", .0.used, .0.limit, .0.quota.counts())]
+    QuotaExceeded(QuotaUse),
     /// The idempotency key was used with another body.
     #[error("this idempotency key was used with another request")]
     IdempotencyConflict,
@@ -94,6 +97,9 @@ pub trait Store: Send + Sync + 'static {
     async fn sessions(&self, query: SessionQuery) -> Result<Page<Arc<Session>>>;
     /// Sessions a reconciler has work with.
     async fn scan(&self, scan: Scan) -> Result<Vec<SessionUid>>;
+    /// How many sessions there are, as quotas count them for this owner, and this user of
+    /// theirs. Never reads the sessions.
+    async fn used(&self, owner: &Principal, user: Option<&str>) -> Result<Used>;
     /// Whether a session of this name existed once and was removed.
     async fn was_removed(&self, id: &SessionId) -> Result<bool>;
     /// Entries of a session's log from `from`, `limit` at most.

@@ -53,8 +53,12 @@ pub struct NewSession {
     pub create: Create,
     /// How its first run treats a busy session; kept with the run.
     pub mode: Mode,
+    /// What is decided on it right away, in the same commit.
+    pub then: Vec<Command>,
     /// Bounds its parent's consent is subject to, where it has a parent.
     pub bounds: TreeBounds,
+    /// How many sessions there may be with it.
+    pub quotas: Quotas,
     /// Places it may take in the same commit, the best first.
     pub place: Vec<Candidate>,
     /// Makes a repetition answer the same.
@@ -73,6 +77,9 @@ pub struct Submission {
     pub from: Option<RunnerId>,
     /// How a prompt among the commands treats a busy session; kept with the run.
     pub mode: Mode,
+    /// How many sessions may be active, should this one become so by it; reports and what was
+    /// admitted before are under none.
+    pub quotas: Quotas,
     /// Places the session may take in the same commit, the best first.
     pub place: Vec<Candidate>,
     /// Makes a repetition answer the same.
@@ -89,10 +96,80 @@ impl Submission {
             commands,
             from: None,
             mode: Mode::default(),
+            quotas: Quotas::default(),
             place: Vec::new(),
             idempotency: None,
             at,
         }
+    }
+}
+
+/// How many sessions there may be; unlimited where absent. An owner is each of the users that
+/// a program of the owner's names, and the owner's own sessions beside them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Quotas {
+    /// Active ones: with a compute, or waiting for one.
+    pub active: Option<u32>,
+    /// Active ones of one owner.
+    pub active_per_owner: Option<u32>,
+    /// Those of one owner that exist: neither expired nor being removed.
+    pub sessions_per_owner: Option<u32>,
+}
+
+/// Sessions, as quotas count them.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Used {
+    /// Active ones.
+    pub active: u32,
+    /// Active ones of the owner.
+    pub active_per_owner: u32,
+    /// Those of the owner that exist.
+    pub sessions_per_owner: u32,
+}
+
+/// A quota, and how much of it is used.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct QuotaUse {
+    /// The quota.
+    pub quota: Quota,
+    /// So many may be.
+    pub limit: u32,
+    /// So many are.
+    pub used: u32,
+}
+
+/// One of the quotas.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Quota {
+    /// [`Quotas::active`].
+    Active,
+    /// [`Quotas::active_per_owner`].
+    ActivePerOwner,
+    /// [`Quotas::sessions_per_owner`].
+    SessionsPerOwner,
+}
+
+impl Quota {
+    /// In words: what there is so much of.
+    pub fn counts(self) -> &'static str {
+        match self {
+            Self::Active => "active sessions in the whole Greenroom",
+            Self::ActivePerOwner => "active sessions of their owner",
+            Self::SessionsPerOwner => "sessions of their owner",
+        }
+    }
+}
+
+impl Quotas {
+    /// Those that are set, with how much of each is used.
+    pub fn uses(self, used: Used) -> impl Iterator<Item = QuotaUse> {
+        let all = [
+            (Quota::Active, self.active, used.active),
+            (Quota::ActivePerOwner, self.active_per_owner, used.active_per_owner),
+            (Quota::SessionsPerOwner, self.sessions_per_owner, used.sessions_per_owner),
+        ];
+        all.into_iter()
+            .filter_map(|(quota, limit, used)| Some(QuotaUse { quota, limit: limit?, used }))
     }
 }
 
@@ -222,7 +299,7 @@ pub enum Scan {
     Deleting,
     /// Idle sessions with an idle limit.
     IdleLimited,
-    /// Sessions with a time to live.
+    /// Sessions that expire after a time.
     TtlLimited,
     /// Sessions that have expired.
     Expired,

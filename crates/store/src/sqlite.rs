@@ -15,6 +15,7 @@ mod open;
 mod outbox;
 mod place;
 mod purge;
+mod quotas;
 mod runners;
 mod runs;
 mod seen;

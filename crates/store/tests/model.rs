@@ -2,7 +2,7 @@
 
 use std::path::Path;
 
-use greenroom_core::command::{Actor, Mode};
+use greenroom_core::command::{Actor, Expiry, Mode};
 use greenroom_core::receipt::{EndReason, StopReason};
 use greenroom_core::record::{Outcome, OutputKind, RunError};
 use greenroom_core::run::RunStatus;
@@ -207,7 +207,7 @@ impl World<'_> {
             },
             Op::Resume => Command::Resume { by },
             Op::Delete => delete(),
-            Op::Expire => Command::Expire { stop: StopId(fresh()) },
+            Op::Expire => Command::Expire { stop: StopId(fresh()), why: Expiry::Ttl },
             Op::Overdue => Command::StopOverdue { epoch, attempt: 0 },
             Op::Unproven => Command::Unproven { epoch, evidence: "hung".to_owned() },
             Op::Abandon => Command::Abandon { by, reason: "it burned".to_owned() },

@@ -61,7 +61,7 @@ async fn a_newer_schema_is_refused_and_left_alone() {
     change(&path, "INSERT INTO schema (version, applied_at) VALUES (99, 0)").await;
     let before = std::fs::read(&path).expect("reads");
     let refused = error(SqliteStore::open(&path).await);
-    assert!(matches!(refused, StoreError::Newer { found: 99, known: 8 }), "{refused}");
+    assert!(matches!(refused, StoreError::Newer { found: 99, known: 9 }), "{refused}");
     assert!(refused.to_string().contains("newer greenroom"), "{refused}");
     assert_eq!(std::fs::read(&path).expect("reads"), before);
     change(&path, "DELETE FROM schema WHERE version = 99").await;

@@ -71,6 +71,13 @@ suite! {
         what_is_told
         a_parent_that_is_gone_is_told_nothing
     }
+    quotas {
+        quotas_are_kept
+        quotas_are_of_each_owner
+        quotas_are_exact
+        a_session_may_begin_with_wishes
+        use_is_timed_here
+    }
     rest {
         runners_join_and_leave
         agents_have_versions

@@ -1720,6 +1720,8 @@ export interface components {
             run_ms?: number | null;
             start_ms?: number | null;
             ttl_ms?: number | null;
+            /** @default null */
+            unused_ms: components["schemas"]["Ms"] | null;
         };
         /** @description A page of a list. */
         List_Agent: {
@@ -2075,6 +2077,11 @@ export interface components {
         Login: {
             /** @description For whom. */
             principal: string;
+            /**
+             * @description The quotas that are set, and how much of each is used: of the whole Greenroom, or of
+             *     this owner, and this user of theirs.
+             */
+            quotas?: components["schemas"]["QuotaUse"][];
             /** @description With which rights. */
             role: components["schemas"]["Role"];
         };
@@ -2484,6 +2491,7 @@ export interface components {
             hint?: string | null;
             /** @description Where in the request the fault is, as a JSON pointer or a parameter's name. */
             path?: string | null;
+            quota?: components["schemas"]["QuotaUse"] | null;
             /**
              * Format: int32
              * @description Seconds after which a retry can help.
@@ -2539,6 +2547,21 @@ export interface components {
             branch?: string | null;
             /** @description The address of the repository to push to; the one it was cloned from where absent. */
             remote?: string | null;
+        };
+        /** @description A quota, and how much of it is used. */
+        QuotaUse: {
+            /**
+             * Format: int32
+             * @description So many sessions may be.
+             */
+            limit: number;
+            /** @description Which: `max_active`, `max_active_per_owner` or `max_sessions_per_owner`. */
+            quota: string;
+            /**
+             * Format: int32
+             * @description So many are.
+             */
+            used: number;
         };
         /**
          * @description The evidence that closes a compute: what was done, when, to how many, and by what
@@ -6352,6 +6375,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `quota_exceeded`: `quota` says which, and the header Retry-After when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description A mistake of the coordinator, or of its store */
             500: {
                 headers: {
@@ -7955,6 +7987,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `quota_exceeded`: `quota` says which, and the header Retry-After when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description A mistake of the coordinator, or of its store */
             500: {
                 headers: {
@@ -8036,6 +8077,15 @@ export interface operations {
             };
             /** @description What does not parse */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `quota_exceeded`: `quota` says which, and the header Retry-After when to try again */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8162,6 +8212,15 @@ export interface operations {
             };
             /** @description What does not parse */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `quota_exceeded`: `quota` says which, and the header Retry-After when to try again */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8304,6 +8363,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `quota_exceeded`: `quota` says which, and the header Retry-After when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description A mistake of the coordinator, or of its store */
             500: {
                 headers: {
@@ -8419,6 +8487,15 @@ export interface operations {
             };
             /** @description What does not parse */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `quota_exceeded`: `quota` says which, and the header Retry-After when to try again */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8554,6 +8631,15 @@ export interface operations {
             };
             /** @description What does not parse */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `quota_exceeded`: `quota` says which, and the header Retry-After when to try again */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };
@@ -8889,6 +8975,15 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
+            /** @description `quota_exceeded`: `quota` says which, and the header Retry-After when to try again */
+            429: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
             /** @description A mistake of the coordinator, or of its store */
             500: {
                 headers: {
@@ -9084,6 +9179,15 @@ export interface operations {
             };
             /** @description What does not parse */
             422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description `quota_exceeded`: `quota` says which, and the header Retry-After when to try again */
+            429: {
                 headers: {
                     [name: string]: unknown;
                 };

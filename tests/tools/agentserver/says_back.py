@@ -6,7 +6,9 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse
 from starlette.websockets import WebSocket
 
-app = InvocationAgentServerHost()
+SPEC = {"openapi": "3.1.0", "info": {"title": "Says back", "version": "1"}, "paths": {}}
+
+app = InvocationAgentServerHost(openapi_spec=SPEC)
 
 
 @app.invoke_handler

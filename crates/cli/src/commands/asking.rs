@@ -68,6 +68,7 @@ impl FromStr for Limit {
             "run" => limits.run_ms = time()?,
             "start" => limits.start_ms = time()?,
             "ttl" => limits.ttl_ms = time()?,
+            "unused" => limits.unused_ms = time()?,
             "memory" => limits.memory_bytes = size()?,
             "output" => limits.output_bytes = size()?,
             "pids" => {
@@ -75,7 +76,7 @@ impl FromStr for Limit {
             }
             _ => {
                 return Err(format!(
-                    "{key:?} is not a limit: idle, run, start, ttl, memory, pids or output"
+                    "{key:?} is not a limit: idle, run, start, ttl, unused, memory, pids or output"
                 ));
             }
         }
@@ -105,12 +106,15 @@ pub(crate) struct Traits {
     /// Label for filters; may be repeated
     #[arg(long = "label", value_name = "K=V")]
     pub(crate) labels: Vec<crate::args::Label>,
-    /// Limit over the agent's own: idle, run, start, ttl, memory, pids, output; may be repeated
+    /// Limit over the agent's own: idle, run, start, ttl, unused, memory, pids, output; may be repeated
     #[arg(long = "limit", value_name = "WHAT=VALUE")]
     pub(crate) limits: Vec<Limit>,
     /// Let every operator use it and every viewer see it
     #[arg(long)]
     pub(crate) shared: bool,
+    /// Version of the agent; the one in service if absent
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    pub(crate) agent_version: Option<u32>,
     /// What a prompt does when the agent's source says something else by then: follow, pin or ask
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     pub(crate) agent_policy: Option<AgentPolicy>,
@@ -173,6 +177,7 @@ impl Traits {
     ) -> greenroom_protocol::v1::CreateSession {
         greenroom_protocol::v1::CreateSession {
             agent,
+            agent_version: self.agent_version,
             id: self.id,
             title: self.title,
             labels: (!self.labels.is_empty()).then(|| crate::args::Label::map(&self.labels)),

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use greenroom_coordinator::{Config, Coordinator, Door, Doors, Offered};
 use greenroom_core::Ms;
-use greenroom_store::{SqliteStore, Store};
+use greenroom_store::{Quotas, SqliteStore, Store};
 use http::{HeaderValue, Uri};
 use tracing_subscriber::EnvFilter;
 
@@ -43,6 +43,8 @@ pub(crate) struct Options {
     /// How long a runner may be silent before its sessions are unreachable
     #[arg(long, value_name = "TIME", default_value = "20s")]
     runner_ttl: Ms,
+    #[command(flatten)]
+    quotas: QuotaOptions,
     /// Doors for clients of other systems: foundry, orchestrator, docker-agent, or none. All of
     /// them with `up`, none with `serve`, where this is absent
     #[arg(long = "door", value_name = "DOOR", value_delimiter = ',', value_parser = door)]
@@ -54,6 +56,31 @@ pub(crate) struct Options {
     /// may be repeated
     #[arg(long = "door-env", value_name = "NAME")]
     door_env: Vec<String>,
+}
+
+/// How many sessions there may be.
+#[derive(Debug, clap::Args)]
+#[group(skip)]
+struct QuotaOptions {
+    /// Sessions that may be active at once: up, or waiting for a place. One more is refused
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_active: Option<u32>,
+    /// The same for each owner, and each user that an owner names
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_active_per_owner: Option<u32>,
+    /// Sessions that each owner, and each user that an owner names, may have at all
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u32).range(1..))]
+    max_sessions_per_owner: Option<u32>,
+}
+
+impl From<QuotaOptions> for Quotas {
+    fn from(options: QuotaOptions) -> Self {
+        Self {
+            active: options.max_active,
+            active_per_owner: options.max_active_per_owner,
+            sessions_per_owner: options.max_sessions_per_owner,
+        }
+    }
 }
 
 /// A door by its name; `none` for no door.
@@ -170,6 +197,7 @@ impl Serving {
             no_auth,
             allowed_hosts: options.allowed_hosts,
             runner_ttl: options.runner_ttl,
+            quotas: options.quotas.into(),
             exposed_env: options.door_env,
             door_origins: options.door_origins,
             doors: options.doors.map_or(doors, |named| named.into_iter().flatten().collect()),

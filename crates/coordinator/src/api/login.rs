@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use axum::extract::State;
 use axum::response::{IntoResponse, Response};
+use greenroom_protocol::problem::QuotaUse;
 use greenroom_protocol::{Problem, v1};
 use http::request::Parts;
 use http::{HeaderValue, StatusCode, header};
@@ -16,7 +17,7 @@ use crate::app::App;
 use crate::auth::{COOKIE, Caller, Who, cookie_of};
 use crate::error::ApiResult;
 use crate::extract::Body;
-use crate::service::tokens;
+use crate::service::{quotas, tokens};
 
 pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     OpenApiRouter::default().routes(routes!(who, login, logout))
@@ -25,8 +26,9 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
 /// Show as whom one is logged in
 #[utoipa::path(get, path = "/v1/login", tag = "login",
     responses((status = 200, description = "Who asks", body = v1::Login)))]
-async fn who(caller: Caller) -> Response {
-    json(StatusCode::OK, &view(&caller))
+async fn who(State(app): State<Arc<App>>, caller: Caller) -> ApiResult<Response> {
+    let quotas = quotas::of(&app, &caller).await?;
+    Ok(json(StatusCode::OK, &view(&caller, quotas)))
 }
 
 /// Log a browser in
@@ -79,10 +81,10 @@ fn put_cookie(response: &mut Response, cookie: &str) -> ApiResult<()> {
     Ok(())
 }
 
-fn view(caller: &Caller) -> v1::Login {
+fn view(caller: &Caller, quotas: Vec<QuotaUse>) -> v1::Login {
     let principal = match &caller.who {
         Who::Agent { id, .. } => format!("session {id}"),
         Who::Person | Who::Runner(_) => caller.principal.0.clone(),
     };
-    v1::Login { principal, role: caller.role }
+    v1::Login { principal, role: caller.role, quotas }
 }

@@ -75,6 +75,13 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     if has_body || !parameters.is_empty() {
         add("422", "What does not parse");
     }
+    let admits = ["/v1/sessions", "/fork", "/runs", "/resume"];
+    if tag == "http" || (method == "post" && admits.iter().any(|end| path.ends_with(end))) {
+        add(
+            "429",
+            "`quota_exceeded`: `quota` says which, and the header Retry-After when to try again",
+        );
+    }
     add("500", "A mistake of the coordinator, or of its store");
     if writes {
         add("507", "The disk is full, and nothing was kept");

@@ -98,7 +98,9 @@ pub(crate) async fn fork(
     let new = NewSession {
         create: Create { created, inherited, prompt: None },
         mode: Mode::Enqueue,
+        then: Vec::new(),
         bounds: BOUNDS,
+        quotas: app.quotas,
         place: Vec::new(),
         idempotency,
         at: app.clock.wall(),

@@ -56,22 +56,14 @@ pub(crate) async fn pass(
     }
 }
 
-/// Has a session that was just created come up, of the description that it has. It answers
-/// how the session stands once it is up, or has failed, or has no place for a while.
-pub(crate) async fn start(
-    app: &App,
-    caller: &Caller,
-    session: Arc<Session>,
-) -> ApiResult<Arc<Session>> {
+/// How a session that comes up stands once it is up, or has failed, or has no place for a
+/// while.
+pub(crate) async fn start(app: &App, session: Arc<Session>) -> ApiResult<Arc<Session>> {
     if !session.traits.persistent {
         return Ok(session);
     }
     let placed = Waiter::new(app, session.uid, PLACED);
     let up = Waiter::new(app, session.uid, COMES_UP);
-    let mut session = session;
-    if session.last_epoch == Epoch(0) && session.compute.is_none() && session.need().is_none() {
-        session = runs::start(app, caller, &session).await?;
-    }
     let mut latest = Arc::clone(&session);
     let mut settled = |now: Option<&Arc<Session>>, placed_is_enough: bool| {
         let Some(now) = now else { return Some(()) };

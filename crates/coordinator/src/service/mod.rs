@@ -10,6 +10,7 @@ pub(crate) mod hosted;
 pub(crate) mod kept;
 pub(crate) mod link;
 pub(crate) mod policies;
+pub(crate) mod quotas;
 pub(crate) mod reports;
 pub(crate) mod runners;
 pub(crate) mod runs;

@@ -109,6 +109,7 @@ pub(crate) async fn accept(
     let commands = first.into_iter().chain(then.into_iter().flatten()).collect();
     let submission = Submission {
         mode,
+        quotas: app.quotas,
         place: app.runners.candidates(session.home, &wants),
         idempotency: key.map(|key| Idempotency {
             scope: scope(caller, session),
@@ -328,37 +329,13 @@ pub(crate) async fn bring_up(
     // What is to resume depends on the agent.
     let commands = [next.command.clone(), Some(Command::Resume { by: caller.actor() })];
     let submission = Submission {
+        quotas: app.quotas,
         place: app.runners.candidates(session.home, &wants),
         ..Submission::new(session.uid, app.clock.wall(), commands.into_iter().flatten().collect())
     };
     match app.store.submit(submission).await.map_err(|error| next.refused(error))? {
         Submitted::Done { commit, .. } => Ok(Arc::clone(&commit.session)),
         Submitted::Replay(_) => unreachable!("a submission without a key replays nothing"),
-    }
-}
-
-/// Brings a session up for the first time, of the description it was created with.
-pub(crate) async fn start(
-    app: &App,
-    caller: &Caller,
-    session: &Session,
-) -> ApiResult<Arc<Session>> {
-    versions::refuse_disabled(app, &session.agent.name)?;
-    let wants = app.wants(session).await;
-    let command = Command::Resume { by: caller.actor() };
-    let submission = Submission {
-        place: app.runners.candidates(session.home, &wants),
-        ..Submission::new(session.uid, app.clock.wall(), vec![command])
-    };
-    match app.store.submit(submission).await {
-        Ok(Submitted::Done { commit, .. }) => Ok(Arc::clone(&commit.session)),
-        Ok(Submitted::Replay(_)) => unreachable!("a submission without a key replays nothing"),
-        // Somebody else has done it.
-        Err(StoreError::Refused(Refusal::NothingToResume)) => {
-            let now = app.store.session(session.uid).await?;
-            Ok(now.ok_or_else(|| sessions::not_found(session.id.as_str()))?)
-        }
-        Err(error) => Err(error.into()),
     }
 }
 

@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::time::Duration;
 
+use greenroom_core::agent::Driver;
 use greenroom_core::command::{Command, Create, Mode, Prompt, TreeBounds};
 use greenroom_core::fact::{Changes, Created};
 use greenroom_core::run::PendingRun;
@@ -75,23 +76,55 @@ pub(crate) async fn by_uid(
 pub(crate) enum LimitsOf {
     /// Its agent's, with those of the request over them.
     Agent,
+    /// The same; where they let it stay for ever, it expires when it was not used for so long.
+    AgentUntil {
+        /// So long.
+        unused: Ms,
+    },
     /// Those of the request alone, where its agent is not settled yet.
     Request,
 }
 
-/// The identities of what is created, for whoever must write them down before.
+/// Which new sessions come up without a prompt, in the commit that creates them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum ComesUp {
+    /// None.
+    No,
+    /// Those of agents that take requests.
+    Hosted,
+    /// Those of every agent that can be up without a run.
+    Persistent,
+}
+
+impl ComesUp {
+    fn is_for(self, agent: &Pinned) -> bool {
+        match self {
+            Self::No => false,
+            Self::Hosted => matches!(agent.row.spec.driver, Driver::Hosted(_)),
+            Self::Persistent => agent.traits().persistent,
+        }
+    }
+}
+
+/// How a session is made, beside what is asked for. Identities are given for whoever must
+/// write them down before.
 #[derive(Debug, Clone, Copy)]
-pub(crate) struct Identities {
-    /// The session's.
+pub(crate) struct Making {
+    /// The session's identity.
     pub uid: SessionUid,
     /// Its first run's.
     pub run: RunId,
+    /// Whose limits it has.
+    pub limits_of: LimitsOf,
+    /// Whether it comes up.
+    pub comes_up: ComesUp,
 }
 
-impl Identities {
-    /// New ones.
-    pub(crate) fn fresh() -> Self {
-        Self { uid: fresh::session(), run: fresh::run() }
+impl Making {
+    /// With new identities.
+    pub(crate) fn of(limits_of: LimitsOf) -> Self {
+        let comes_up = ComesUp::No;
+        Self { uid: fresh::session(), run: fresh::run(), limits_of, comes_up }
     }
 }
 
@@ -102,16 +135,16 @@ pub(crate) async fn create(
     request: v1::CreateSession,
     key: Option<IdempotencyKey>,
 ) -> ApiResult<Answered<v1::Session>> {
-    create_with(app, caller, request, key, LimitsOf::Agent).await
+    create_with(app, caller, request, key, Making::of(LimitsOf::Agent)).await
 }
 
-/// Creates a session, with the limits that are meant.
+/// Creates a session in the way that is meant.
 pub(crate) async fn create_with(
     app: &App,
     caller: &Caller,
     request: v1::CreateSession,
     key: Option<IdempotencyKey>,
-    limits_of: LimitsOf,
+    making: Making,
 ) -> ApiResult<Answered<v1::Session>> {
     let (name, version) = (request.agent.clone(), request.agent_version);
     let agent = async {
@@ -122,7 +155,7 @@ pub(crate) async fn create_with(
         versions::refuse_disabled(app, &agent.row.name)?;
         Ok(agent)
     };
-    create_of(app, caller, request, agent, Identities::fresh(), limits_of, key).await
+    create_of(app, caller, request, agent, making, key).await
 }
 
 /// Creates a session of an agent that is found only once everything else is in order.
@@ -131,8 +164,7 @@ pub(crate) async fn create_of(
     caller: &Caller,
     request: v1::CreateSession,
     agent: impl Future<Output = ApiResult<Arc<Pinned>>>,
-    Identities { uid, run }: Identities,
-    limits_of: LimitsOf,
+    Making { uid, run, limits_of, comes_up }: Making,
     key: Option<IdempotencyKey>,
 ) -> ApiResult<Answered<v1::Session>> {
     caller.require(Right::Use)?;
@@ -156,6 +188,11 @@ pub(crate) async fn create_of(
     let parent = parent(app, caller, request.parent.as_deref()).await?;
     let own = match limits_of {
         LimitsOf::Agent => agent.row.spec.limits.clone(),
+        LimitsOf::AgentUntil { unused } => {
+            let own = agent.row.spec.limits.clone();
+            let unused_ms = if own.may_expire() { own.unused_ms } else { Some(unused) };
+            Limits { unused_ms, ..own }
+        }
         LimitsOf::Request => Limits::default(),
     };
     let limits = own.overlaid(request.limits.as_ref().unwrap_or(&Limits::default()));
@@ -208,7 +245,12 @@ pub(crate) async fn create_of(
         forked_from: None,
     };
     let wants = Wants::of(&agent.row.spec, &created.runner_labels, &created.owner);
-    let place = if asks { app.runners.candidates(None, &wants) } else { Vec::new() };
+    let then = match comes_up.is_for(&agent) && !asks {
+        true => vec![Command::Resume { by: caller.actor() }],
+        false => Vec::new(),
+    };
+    let place =
+        if asks || !then.is_empty() { app.runners.candidates(None, &wants) } else { Vec::new() };
     let idempotency = key.map(|key| Idempotency {
         scope: key.scope,
         key: key.key,
@@ -221,7 +263,9 @@ pub(crate) async fn create_of(
     let new = NewSession {
         create: Create { created, inherited: Vec::new(), prompt },
         mode: Mode::Enqueue,
+        then,
         bounds: BOUNDS,
+        quotas: app.quotas,
         place,
         idempotency,
         at,
@@ -419,6 +463,7 @@ fn check_limits(limits: &Limits) -> ApiResult<()> {
         ("run_ms", limits.run_ms),
         ("start_ms", limits.start_ms),
         ("ttl_ms", limits.ttl_ms),
+        ("unused_ms", limits.unused_ms),
     ];
     for (name, span) in spans {
         if span.is_some_and(|span| span > Ms::MAX) {

@@ -111,5 +111,8 @@ pub(crate) async fn log_in(app: &App, text: &str, takes: Takes) -> ApiResult<Log
         app.auth.revoke(row.id);
     }
     let (_, secret) = make(app, row.role, Some(row.principal.0.clone()), false).await?;
-    Ok(Login { who: v1::Login { principal: row.principal.0, role: row.role }, secret })
+    Ok(Login {
+        who: v1::Login { principal: row.principal.0, role: row.role, quotas: Vec::new() },
+        secret,
+    })
 }

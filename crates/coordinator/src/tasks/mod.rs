@@ -40,6 +40,11 @@ pub(crate) async fn restore(app: &App) -> ApiResult<()> {
             app.idle.note(&session, app.clock.boot());
         }
     }
+    for uid in app.store.scan(Scan::TtlLimited).await? {
+        if let Some(session) = app.store.session(uid).await? {
+            app.expiries.note(&session, &app.lives);
+        }
+    }
     for runner in app.runners.list() {
         for uid in app.store.scan(Scan::LiveOn(runner.id)).await? {
             if let Some(session) = app.store.session(uid).await? {

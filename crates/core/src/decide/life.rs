@@ -1,6 +1,6 @@
 //! Removal, expiry, children, and a home that is lost.
 
-use crate::command::{Actor, Refusal, Stop, TreeBounds};
+use crate::command::{Actor, Expiry, Refusal, Stop, TreeBounds};
 use crate::fact::Fact;
 use crate::ids::{RunId, RunnerId, StopId};
 use crate::receipt::StopReason;
@@ -49,15 +49,23 @@ impl Plan {
         }
     }
 
-    pub(super) fn expire(&mut self, id: StopId) {
+    pub(super) fn expire(&mut self, id: StopId, why: Expiry) {
         if self.session.life != Life::Kept {
             return;
         }
+        let (by, text) = match why {
+            Expiry::Ttl => ("ttl", "the session's time to live has passed"),
+            // It was used between the look and the wish.
+            Expiry::Unused { since } if self.session.in_use() || self.session.used_at != since => {
+                return;
+            }
+            Expiry::Unused { .. } => ("unused", "the session was not used for too long"),
+        };
         self.stop(Stop {
             id,
             reason: StopReason::Limit,
-            by: Actor::machine("ttl"),
-            text: Some("the session's time to live has passed".to_owned()),
+            by: Actor::machine(by),
+            text: Some(text.to_owned()),
             grace: None,
             discard_queue: false,
             tree: false,

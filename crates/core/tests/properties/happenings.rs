@@ -1,7 +1,7 @@
 //! Everything that can be put to a session, right or wrong, drawn at random.
 
 use greenroom_core::approval::Decision;
-use greenroom_core::command::{Actor, Asks, Mode, Prompt, Stop, TreeBounds};
+use greenroom_core::command::{Actor, Asks, Expiry, Mode, Prompt, Stop, TreeBounds};
 use greenroom_core::fact::{Changes, Output};
 use greenroom_core::receipt::{EndReason, LastRun, Means, Receipt, StopReason};
 use greenroom_core::record::{Outcome, OutputKind};
@@ -289,7 +289,7 @@ impl Happening {
             Self::Resume { person } => Command::Resume { by: actor(person) },
             Self::Abandon => Command::Abandon { by: user(), reason: "gone".into() },
             Self::Delete => Command::Delete { stop, by: user() },
-            Self::Expire => Command::Expire { stop },
+            Self::Expire => Command::Expire { stop, why: Expiry::Ttl },
             Self::FilesGone => Command::FilesGone,
             Self::HomeLost { home } => Command::HomeLost { runner: runner(home), by: user() },
             Self::Grant { home } => Command::Grant { runner: runner(home) },

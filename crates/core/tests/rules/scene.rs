@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 
 use greenroom_core::agent::{AgentPin, Graces};
 use greenroom_core::approval::{Answer, Ask, AskKind, Decision};
-use greenroom_core::command::{Actor, Create, Mode, Now, Prompt, Stop};
+use greenroom_core::command::{Actor, Create, Expiry, Mode, Now, Prompt, Stop};
 use greenroom_core::decide::create;
 use greenroom_core::fact::Created;
 use greenroom_core::receipt::{EndReason, LastRun, Means, Receipt, StopReason};
@@ -226,7 +226,7 @@ impl Scene {
     }
 
     pub fn expired(self) -> Self {
-        self.does(Command::Expire { stop: StopId(Uuid::from_u128(0x9)) })
+        self.does(Command::Expire { stop: StopId(Uuid::from_u128(0x9)), why: Expiry::Ttl })
     }
 
     // What the coordinator finds.

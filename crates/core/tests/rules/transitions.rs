@@ -4,7 +4,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
 
-use greenroom_core::command::{Mode, Now, Prompt};
+use greenroom_core::command::{Expiry, Mode, Now, Prompt};
 use greenroom_core::receipt::{EndReason, StopReason};
 use greenroom_core::record::RunError;
 use greenroom_core::session::{Blocked, Life};
@@ -95,7 +95,7 @@ fn happenings(scene: &Scene) -> Vec<(&'static str, Command)> {
         ("delete", Command::Delete { stop, by: user() }),
         ("idle limit", Command::Stop(stop_for(StopReason::Idle))),
         ("shutdown", Command::Stop(stop_for(StopReason::Shutdown))),
-        ("time to live", Command::Expire { stop }),
+        ("time to live", Command::Expire { stop, why: Expiry::Ttl }),
         ("place", Command::Grant { runner: HOME }),
         ("no place", Command::Block(Blocked::RunnersFull)),
         ("stop's deadline", Command::StopOverdue { epoch, attempt }),

@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+use crate::problem::QuotaUse;
 use crate::token::Role;
 
 /// Who asks.
@@ -16,6 +17,10 @@ pub struct Login {
     pub principal: String,
     /// With which rights.
     pub role: Role,
+    /// The quotas that are set, and how much of each is used: of the whole Greenroom, or of
+    /// this owner, and this user of theirs.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub quotas: Vec<QuotaUse>,
 }
 
 /// Body of `POST /v1/login`.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use greenroom_core::command::Actor;
+use greenroom_core::command::{Actor, Expiry};
 use greenroom_core::fact::Changes;
 use greenroom_core::{
     Command, Limits, Ms, Principal, RecordBody, SessionId, SessionUid, Status, StopId,
@@ -154,7 +154,7 @@ pub async fn filters_narrow(store: Arc<dyn Store>) {
         assert_eq!(names(&*store, query.clone()).await, expected, "{query:?}");
     }
 
-    let expire = Command::Expire { stop: StopId(fresh()) };
+    let expire = Command::Expire { stop: StopId(fresh()), why: Expiry::Ttl };
     submit(&*store, parent.uid, vec![expire]).await;
     assert_eq!(names(&*store, seen_by("eve")).await, Vec::<String>::new(), "it is hidden");
     let hidden = SessionQuery { expired: true, ..seen_by("eve") };
@@ -224,7 +224,7 @@ pub async fn reconcilers_find_their_work(store: Arc<dyn Store>) {
     assert_eq!(found(Scan::IdleLimited).await, only(&[warm]));
     assert_eq!(found(Scan::TtlLimited).await, only(&[warm]));
     assert_eq!(found(Scan::Expired).await, only(&[]));
-    submit(&*store, warm, vec![Command::Expire { stop: StopId(fresh()) }]).await;
+    submit(&*store, warm, vec![Command::Expire { stop: StopId(fresh()), why: Expiry::Ttl }]).await;
     assert_eq!(found(Scan::Expired).await, only(&[warm]));
     assert_eq!(found(Scan::TtlLimited).await, only(&[]));
     let nowhere = greenroom_core::RunnerId(fresh());

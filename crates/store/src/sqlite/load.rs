@@ -14,10 +14,10 @@ use crate::{Result, StoreError};
 use super::cache::{Entry, Top};
 
 /// What a session is made of, for `FROM session s JOIN fold f USING (sid)`.
-pub(super) const COLUMNS: &str = "s.sid, s.uid, s.last_seq, s.active_at, s.input_tokens, \
+pub(super) const COLUMNS: &str = "s.sid, s.uid, s.last_seq, s.active_at, s.used_at, s.input_tokens, \
     s.output_tokens, s.cost_micro_usd, f.format, f.state";
 
-const SELECT: &str = "SELECT s.sid, s.uid, s.last_seq, s.active_at, s.input_tokens, \
+const SELECT: &str = "SELECT s.sid, s.uid, s.last_seq, s.active_at, s.used_at, s.input_tokens, \
     s.output_tokens, s.cost_micro_usd, f.format, f.state \
     FROM session s JOIN fold f ON f.sid = s.sid WHERE s.uid = ?";
 pub(super) const SELECT_TOPS: &str = "SELECT epoch, writer, top FROM mark WHERE sid = ?";
@@ -84,6 +84,7 @@ pub(super) fn session(row: &SqliteRow) -> Result<Stored> {
         .map_err(|error| damaged(&format!("the state of session {uid}"), error))?;
     session.last_seq = count(row, "last_seq")?;
     session.last_active_at = time(row, "active_at")?;
+    session.used_at = time(row, "used_at")?;
     session.usage = Usage {
         input_tokens: count(row, "input_tokens")?,
         output_tokens: count(row, "output_tokens")?,
@@ -99,7 +100,7 @@ pub(super) async fn entry(conn: &mut SqliteConnection, uid: SessionUid) -> Resul
     let sid: i64 = row.try_get("sid")?;
     let session = match session(&row)? {
         Stored::Folded(session) => *session,
-        Stored::Stale(_) => refold(conn, sid).await?,
+        Stored::Stale(_) => Session { used_at: time(&row, "used_at")?, ..refold(conn, sid).await? },
     };
     let tops = sqlx::query(SELECT_TOPS).bind(sid).fetch_all(&mut *conn).await?;
     let tops = tops.iter().map(top).collect::<Result<_>>()?;

@@ -30,6 +30,7 @@ const MIGRATIONS: &[&str] = &[
     include_str!("migrations/0006_door_record.sql"),
     include_str!("migrations/0007_files.sql"),
     include_str!("migrations/0008_agents_by_api.sql"),
+    include_str!("migrations/0009_quotas_and_disuse.sql"),
 ];
 
 /// Marks the file as ours.

@@ -11,6 +11,7 @@ use crate::{Answer, Commit, Idempotency, NewSession, StoreError, Submission, Sub
 use super::draft::{Draft, whole_ms};
 use super::fault::Do;
 use super::place::place;
+use super::quotas::admit;
 use super::settle::settle;
 use super::unit::Unit;
 use super::writer::Work;
@@ -73,8 +74,16 @@ impl Work for CreateSession {
     type Output = Submitted;
 
     async fn run(self, unit: &mut Unit<'_>) -> Do<Submitted> {
-        let NewSession { mut create, mode, bounds, place: candidates, mut idempotency, at } =
-            self.0;
+        let NewSession {
+            mut create,
+            mode,
+            then: wishes,
+            bounds,
+            quotas,
+            place: candidates,
+            mut idempotency,
+            at,
+        } = self.0;
         let at = whole_ms(at);
         if let Some(asked) = &mut idempotency
             && let Some(answer) = replay(unit, asked, at).await?
@@ -106,6 +115,10 @@ impl Work for CreateSession {
         let session = Session::begin(created, at);
         let (first, then) = decide::create(create, greenroom_core::command::Now(at))?;
         let mut draft = Draft::begin(unit.next_sid(), session, first, then, at);
+        for wish in wishes {
+            draft.decide(wish, at)?;
+        }
+        admit(unit, &draft, quotas).await?;
         if let Some(parent) = parent {
             settle(unit, parent, mode, at).await?;
         }
@@ -123,8 +136,16 @@ impl Work for Submit {
     type Output = Submitted;
 
     async fn run(self, unit: &mut Unit<'_>) -> Do<Submitted> {
-        let Submission { uid, commands, from, mode, place: candidates, mut idempotency, at } =
-            self.0;
+        let Submission {
+            uid,
+            commands,
+            from,
+            mode,
+            quotas,
+            place: candidates,
+            mut idempotency,
+            at,
+        } = self.0;
         let at = whole_ms(at);
         if let Some(asked) = &mut idempotency
             && let Some(answer) = replay(unit, asked, at).await?
@@ -139,6 +160,7 @@ impl Work for Submit {
         for command in commands {
             draft.decide(command, at)?;
         }
+        admit(unit, &draft, quotas).await?;
         place(unit, &mut draft, &candidates, at).await?;
         let commit = settle(unit, draft, mode, at).await?;
         Ok(done(unit, idempotency, commit, at))

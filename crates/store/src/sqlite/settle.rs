@@ -18,13 +18,13 @@ use super::{outbox, runs};
 
 const INSERT_SESSION: &str = "INSERT INTO session (sid, uid, name, owner, user, shared, title, agent, \
     status, life, parent, home, live_runner, slot_runner, needs_since, stopping, idle_limited, \
-    ttl_limited, last_seq, active_at, input_tokens, output_tokens, cost_micro_usd) \
-    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
+    ttl_limited, last_seq, active_at, used_at, input_tokens, output_tokens, cost_micro_usd) \
+    VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)";
 const UPDATE_SESSION: &str = "UPDATE session SET shared = ?, title = ?, agent = ?, status = ?, \
     life = ?, home = ?, live_runner = ?, slot_runner = ?, needs_since = ?, stopping = ?, idle_limited = ?, \
-    ttl_limited = ?, last_seq = ?, active_at = ?, input_tokens = ?, output_tokens = ?, \
+    ttl_limited = ?, last_seq = ?, active_at = ?, used_at = ?, input_tokens = ?, output_tokens = ?, \
     cost_micro_usd = ? WHERE sid = ?";
-const UPDATE_TAIL: &str = "UPDATE session SET last_seq = ?, active_at = ?, input_tokens = ?, \
+const UPDATE_TAIL: &str = "UPDATE session SET last_seq = ?, active_at = ?, used_at = ?, input_tokens = ?, \
     output_tokens = ?, cost_micro_usd = ? WHERE sid = ?";
 const PUT_FOLD: &str = "INSERT INTO fold (sid, format, state) VALUES (?, ?, ?) \
     ON CONFLICT (sid) DO UPDATE SET format = excluded.format, state = excluded.state";
@@ -66,7 +66,10 @@ pub(super) async fn settle(
 async fn write(unit: &mut Unit<'_>, draft: Draft, mode: Mode, at: Timestamp) -> Do<Arc<Commit>> {
     let orders = draft.orders();
     let state_changed = draft.state_changed();
-    let Draft { sid, before, session, facts, told, tops, moved } = draft;
+    let Draft { sid, before, mut session, facts, told, tops, moved } = draft;
+    if facts.iter().any(|(fact, _)| fact.is_use()) {
+        session.used_at = at;
+    }
     let removed = session.life == Life::Removed;
     let mut events: Vec<Event> = Vec::with_capacity(facts.len());
     for (fact, event) in facts {
@@ -148,7 +151,7 @@ fn put_row(unit: &mut Unit<'_>, sid: i64, session: &Session, new: bool) -> Resul
     writes.bind(session.shared).bind(session.title.clone()).bind(session.agent.name.as_str());
     let status = session.status();
     let idle = status == greenroom_core::Status::Idle && session.limits.idle_ms.is_some();
-    let ttl = session.life == Life::Kept && session.limits.ttl_ms.is_some();
+    let ttl = session.life == Life::Kept && session.limits.may_expire();
     let live = session.compute.as_ref();
     writes.bind(status.as_str()).bind(life_number(session.life));
     if new {
@@ -186,6 +189,7 @@ fn bind_tail(unit: &mut Unit<'_>, session: &Session) {
     unit.writes
         .bind(session.last_seq)
         .bind(session.last_active_at)
+        .bind(session.used_at)
         .bind(session.usage.input_tokens)
         .bind(session.usage.output_tokens)
         .bind(session.usage.cost_micro_usd);

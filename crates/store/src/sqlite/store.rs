@@ -15,8 +15,8 @@ use crate::*;
 use super::list::Reader;
 use super::writer::{Lane, Probe};
 use super::{
-    agents, append, copies, doors, files, list, outbox, purge, runners, runs, seen, sessions,
-    spans, tokens, upkeep,
+    agents, append, copies, doors, files, list, outbox, purge, quotas, runners, runs, seen,
+    sessions, spans, tokens, upkeep,
 };
 
 impl SqliteStore {
@@ -67,6 +67,10 @@ impl Store for SqliteStore {
 
     async fn scan(&self, scan: Scan) -> Result<Vec<SessionUid>> {
         list::scan(&self.readers, scan).await
+    }
+
+    async fn used(&self, owner: &Principal, user: Option<&str>) -> Result<Used> {
+        quotas::used(&mut *self.readers.acquire().await?, owner, user, -1).await
     }
 
     async fn was_removed(&self, id: &SessionId) -> Result<bool> {

@@ -147,9 +147,11 @@ function LimitMeters({ session, page }: { session: Session; page: PageState | nu
   const rest: [string, string][] = [];
   if (limits.memory_bytes != null) rest.push(["memory", bytes(limits.memory_bytes)]);
   if (limits.pids != null) rest.push(["processes", grouped(limits.pids)]);
+  if (limits.unused_ms != null) rest.push(["unused", span(limits.unused_ms)]);
   rest.push(["start", span(limits.start_ms ?? 60_000)]);
   rest.push(["output a run", bytes(limits.output_bytes ?? 64 * 1024 * 1024)]);
-  const expires = session.expires_at;
+  // With both limits, it says when the earlier of the two ends.
+  const expires = limits.unused_ms == null ? session.expires_at : null;
   return (
     <>
       {limits.run_ms != null ? (

@@ -17,6 +17,7 @@ const LIMITS = [
   { key: "run_ms", label: "A run", about: "15m", read: duration },
   { key: "idle_ms", label: "Idle", about: "30m", read: duration },
   { key: "ttl_ms", label: "Lives for", about: "30d", read: duration },
+  { key: "unused_ms", label: "Unused for", about: "30d", read: duration },
   { key: "memory_bytes", label: "Memory", about: "2GiB", read: size },
   {
     key: "pids",

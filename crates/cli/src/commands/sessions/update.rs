@@ -34,7 +34,7 @@ pub(crate) struct Args {
     /// Label to remove; may be repeated
     #[arg(long = "remove-label", value_name = "K")]
     remove_labels: Vec<String>,
-    /// Limit to change: idle, run, start, ttl, memory, pids, output; may be repeated
+    /// Limit to change: idle, run, start, ttl, unused, memory, pids, output; may be repeated
     #[arg(long = "limit", value_name = "WHAT=VALUE")]
     limits: Vec<Limit>,
     /// Let every operator use it and every viewer see it, or no more

@@ -27,7 +27,7 @@ use crate::auth::{Allowed, ToRead, ToUse};
 use crate::error::ApiResult;
 use crate::extract::{Query, duration, parsed};
 use crate::service::agents;
-use crate::service::sessions::{self, Answered, IdempotencyKey, LimitsOf};
+use crate::service::sessions::{self, Answered, IdempotencyKey, LimitsOf, Making};
 use crate::service::stop;
 
 /// Sessions that a list has at most, where it does not say.
@@ -174,7 +174,8 @@ pub(super) async fn create(
     };
     let scope = format!("{} POST /docker-agent/api/sessions", caller.scope());
     let key = key.map(|key| IdempotencyKey { key, scope });
-    let id = match sessions::create_with(&app, &caller, request, key, limits_of).await? {
+    let id = match sessions::create_with(&app, &caller, request, key, Making::of(limits_of)).await?
+    {
         Answered::Now(session) => session.id.to_string(),
         Answered::Before(answer) => {
             let before: v1::Session = serde_json::from_slice(&answer.body)

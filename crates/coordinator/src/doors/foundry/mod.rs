@@ -227,6 +227,7 @@ fn details(problem: &Problem) -> Option<&'static str> {
         "session_stopping" => "SandboxIdle",
         "session_not_found" => "SandboxNotFound",
         "agent_version_failed" => "AgentVersionProvisioningFailed",
+        "quota_exceeded" => "QuotaExceeded",
         "source_unavailable" => "AgentVersionNotReady",
         _ => return None,
     })
@@ -246,7 +247,9 @@ pub(super) fn refusal(problem: &Problem) -> Response {
     if let Some(place) = &problem.path {
         error["param"] = place.as_str().into();
     }
-    if status.is_client_error() {
+    if status == StatusCode::TOO_MANY_REQUESTS {
+        error["type"] = "rate_limit_error".into();
+    } else if status.is_client_error() {
         error["type"] = "invalid_request_error".into();
     }
     let mut response = (status, Json(json!({ "error": error }))).into_response();

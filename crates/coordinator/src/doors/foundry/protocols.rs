@@ -11,13 +11,14 @@ use greenroom_store::{SessionQuery, Sort};
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 use percent_encoding::{NON_ALPHANUMERIC, percent_decode_str, utf8_percent_encode};
 
+use super::sessions::New;
 use super::{Asked, conversations, ids, responses, sessions};
 use crate::api::requests;
 use crate::api::sessions::visible;
 use crate::app::App;
 use crate::auth::{Caller, Right};
 use crate::error::ApiResult;
-use crate::service::sessions as service;
+use crate::service::sessions::{self as service, ComesUp};
 
 /// Names the session to whoever asks.
 const SESSION: HeaderName = HeaderName::from_static("x-agent-session-id");
@@ -121,7 +122,10 @@ pub(super) async fn chosen(
 pub(super) async fn begun(asked: &Asked, agent: &str) -> ApiResult<Arc<Session>> {
     match parameter(asked, SELECTOR) {
         Some(id) => sessions::find(&asked.app, &asked.caller, agent, &id).await,
-        None => sessions::make(&asked.app, &asked.caller, agent, None, None, asked.id()).await,
+        None => {
+            let new = New { id: None, version: None, comes_up: ComesUp::Hosted };
+            sessions::make(&asked.app, &asked.caller, agent, new, asked.id()).await
+        }
     }
 }
 

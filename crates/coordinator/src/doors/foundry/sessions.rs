@@ -4,7 +4,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use axum::response::{IntoResponse, Response};
-use greenroom_core::{AgentName, Epoch, Session, SessionId, Status};
+use greenroom_core::{AgentName, Epoch, Ms, Session, SessionId, Status};
 use greenroom_protocol::{Problem, v1};
 use greenroom_store::{Beyond, SessionQuery, Sort};
 use http::StatusCode;
@@ -17,12 +17,14 @@ use crate::app::App;
 use crate::auth::{Caller, Right};
 use crate::doors::records::Records;
 use crate::error::ApiResult;
-use crate::service::sessions::{self, Answered, IdempotencyKey};
+use crate::service::sessions::{self, Answered, ComesUp, IdempotencyKey, LimitsOf, Making};
 use crate::service::stop::{self, Stopped};
 use crate::service::{hosted, runs};
 
 /// The last compute of a session that had ended by itself before it was stopped.
 const STOPS: Records = records("stop");
+/// What is not used for so long expires, unless its agent's limits say otherwise.
+const KEPT: Ms = Ms::secs(30 * 24 * 3600);
 /// A stop, or a removal, has its own deadline before this one.
 const PATIENCE: Duration = Duration::from_secs(600);
 
@@ -76,7 +78,7 @@ impl Create {
     }
 }
 
-/// Creates a session and brings its compute up.
+/// Creates a session, which comes up.
 pub(super) async fn create(asked: Asked, agent: &str) -> ApiResult<Response> {
     let (app, caller, request) = (Arc::clone(&asked.app), asked.caller.clone(), asked.id());
     let body: Create = asked.json().await?.unwrap_or_default();
@@ -87,9 +89,20 @@ pub(super) async fn create(asked: Asked, agent: &str) -> ApiResult<Response> {
         let detail = format!("agent_session_id: {error}");
         return Err(Problem::new(400, "invalid_session_id", detail).at("agent_session_id").into());
     }
-    let session = make(&app, &caller, agent, body.agent_session_id, version, request).await?;
-    let session = hosted::start(&app, &caller, session).await?;
+    let new = New { id: body.agent_session_id, version, comes_up: ComesUp::Persistent };
+    let session = make(&app, &caller, agent, new, request).await?;
+    let session = hosted::start(&app, session).await?;
     Ok(shown(&app, StatusCode::CREATED, &session))
+}
+
+/// What is asked of a new session.
+pub(super) struct New {
+    /// Its name; made up where absent.
+    pub id: Option<String>,
+    /// The version of its agent; the endpoint's where absent.
+    pub version: Option<u32>,
+    /// Whether it comes up.
+    pub comes_up: ComesUp,
 }
 
 /// A new session, or the one that an earlier try of the same request has made.
@@ -97,8 +110,7 @@ pub(super) async fn make(
     app: &App,
     caller: &Caller,
     agent: &str,
-    id: Option<String>,
-    version: Option<u32>,
+    New { id, version, comes_up }: New,
     request: Option<String>,
 ) -> ApiResult<Arc<Session>> {
     let Ok(name) = agent.parse::<AgentName>() else {
@@ -118,7 +130,8 @@ pub(super) async fn make(
         key,
         scope: format!("{} POST /foundry {name} sessions", caller.scope()),
     });
-    let uid = match sessions::create(app, caller, body, key).await? {
+    let making = Making { comes_up, ..Making::of(LimitsOf::AgentUntil { unused: KEPT }) };
+    let uid = match sessions::create_with(app, caller, body, key, making).await? {
         Answered::Now(session) => session.uid,
         Answered::Before(answer) => super::parsed::<v1::Session>(&answer.body)?.uid,
     };
@@ -232,7 +245,7 @@ pub(super) async fn resume(asked: Asked, agent: &str, id: &str) -> ApiResult<Res
     find(app, caller, agent, id).await?;
     runs::resume(app, caller, id).await?;
     let session = find(app, caller, agent, id).await?;
-    let session = hosted::start(app, caller, session).await?;
+    let session = hosted::start(app, session).await?;
     Ok(shown(app, StatusCode::OK, &session))
 }
 

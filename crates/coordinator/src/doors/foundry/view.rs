@@ -7,8 +7,8 @@ use serde_json::{Value, json};
 
 use crate::lives::Lives;
 
-/// What a session is said to be good for after it was last used, where nothing ends it.
-const KEPT: i64 = 30 * 24 * 3600;
+/// What these clients show as no time at all.
+const NEVER: i64 = 0;
 
 fn seconds(at: Timestamp) -> i64 {
     at.unix_ms().div_euclid(1000)
@@ -44,7 +44,7 @@ pub(super) fn session(session: &Session, lives: &Lives) -> Value {
         "status": status(session),
         "created_at": seconds(session.created_at),
         "last_accessed_at": used,
-        "expires_at": lives.expires_at(session).map_or(used + KEPT, seconds),
+        "expires_at": lives.expires_at(session).map_or(NEVER, seconds),
         "agent_name": session.agent.name.as_str(),
         "owner": session.owner.0,
         "user_identity": session.user,

@@ -75,6 +75,9 @@ fn plain(status: u16, detail: &Value) -> Response {
 /// A problem in this door's words.
 pub(super) fn spoken(problem: &Problem) -> Response {
     let mut response = plain(problem.status, &detail(problem));
+    if let Some(seconds) = problem.retry_after {
+        response.headers_mut().insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+    }
     if problem.status == 401 {
         let challenge = HeaderValue::from_static("Bearer");
         response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);

@@ -18,8 +18,8 @@ use super::{check, words};
 use crate::app::{App, fresh};
 use crate::auth::{Caller, Right, Who};
 use crate::error::ApiResult;
-use crate::service::sessions::{Identities, LimitsOf};
-use crate::service::{runs, sessions};
+use crate::service::sessions::{LimitsOf, Making};
+use crate::service::{quotas, runs, sessions};
 
 /// A run fails that nobody has taken for so long.
 const NO_MATCH_MS: i64 = 300_000;
@@ -139,8 +139,8 @@ async fn start(app: &Arc<App>, caller: &Caller, asked: RunCreate, with_hooks: bo
     let given = asked.additional_demands.unwrap_or_default();
     given.check()?;
     let demands = found.demands.clone().over(given);
-    let identities = Identities::fresh();
-    let run = identities.run;
+    let making = Making::of(LimitsOf::Agent);
+    let (uid, run) = (making.uid, making.run);
     let blueprint = found.for_runner(app, &parameters, &scope, &id, run).await?;
     let mode = asked.execution_mode.unwrap_or_default();
     let kept = KeptSession {
@@ -156,7 +156,7 @@ async fn start(app: &Arc<App>, caller: &Caller, asked: RunCreate, with_hooks: bo
     let waits = hooks.on_run_start.map(|hook| waiting(app, hook, &parameters, callback));
     let hooked = waits.is_some() || hooks.on_run_finish.is_some();
     let kept_run = KeptRun {
-        session: Some(identities.uid),
+        session: Some(uid),
         kind: asked.kind.as_str().to_owned(),
         execution_mode: mode.as_str().to_owned(),
         agent_name: found.shown.clone(),
@@ -184,15 +184,21 @@ async fn start(app: &Arc<App>, caller: &Caller, asked: RunCreate, with_hooks: bo
         runner_labels: Some(demands.labels(matches!(found.agent, Agent::Foreign { .. }))),
         ..Default::default()
     };
+    if kept_run.waits.is_some() {
+        let (owner, user) = match &parent {
+            Some(parent) => (&parent.owner, &parent.user),
+            None => (&caller.principal, &caller.user),
+        };
+        quotas::check_active(app, owner, user.as_deref()).await?;
+    }
     // Written down before the session is there: whoever is told of it finds it whole.
-    kept.keep(app, identities.uid).await?;
+    kept.keep(app, uid).await?;
     kept_run.keep(app, run).await?;
     let agent = found.pinned(app);
-    match sessions::create_of(app, caller, request, agent, identities, LimitsOf::Agent, None).await
-    {
+    match sessions::create_of(app, caller, request, agent, making, None).await {
         Ok(_) => {}
         Err(error) => {
-            KeptSession::forget(app, identities.uid).await?;
+            KeptSession::forget(app, uid).await?;
             KeptRun::forget(app, run).await?;
             return Err(match error.0.code.as_str() {
                 "session_exists" => Fault::new(409, format!("Session '{id}' already exists")),
@@ -250,6 +256,9 @@ async fn resume(app: &Arc<App>, caller: &Caller, asked: RunCreate) -> Done<Begun
     let waits = hooks.on_run_start.map(|hook| waiting(app, hook, &parameters, callback && told));
     let hooked = waits.is_some() || hooks.on_run_finish.is_some();
     let waits_now = waits.is_some();
+    if waits_now && !session.is_active() {
+        quotas::check_active(app, &session.owner, session.user.as_deref()).await?;
+    }
     let blueprint = agents::for_resume(app, &session, &parameters, &scope, run).await?;
     let kept_run = KeptRun {
         session: Some(session.uid),
