@@ -62,6 +62,7 @@ fn p10_a_session_works_in_a_folder_that_its_client_has_named() {
     let shown = room.api.get("/v1/sessions/s").json();
     let workspace = json!({ "from": "dir", "path": app, "mode": "in_place" });
     assert_eq!(shown["workspace"], workspace);
+    room.cli(&["sessions", "show", "s"]).exits(0).says(&app);
     // Its files are those of the folder, both ways.
     let file = room.api.get("/v1/sessions/s/files/content/made");
     assert_eq!((file.status, file.text()), (200, "one\n".to_owned()));

@@ -193,7 +193,7 @@ pub(crate) fn blocked(reason: &str) -> &str {
         "agent_disabled" => "its agent is disabled: greenroom agents enable",
         "no_runner" => "no runner has the labels this agent asks for, or none is connected",
         "no_working_dir" => {
-            "no runner that is connected allows its working directory: greenroom runners show"
+            "no runner that is connected allows its working directory: greenroom runners show ID"
         }
         "home_unreachable" => "the runner that has its files is silent",
         "home_draining" => "the runner that has its files takes nothing new",

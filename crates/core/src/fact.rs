@@ -276,7 +276,8 @@ pub enum ForkedConversation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ForkedWorkspace {
-    /// None of them: its workspace begins as its agent's description says.
+    /// None of them: its workspace begins as its agent's description says, or is the folder
+    /// that the session had been given.
     Fresh,
 }
 

@@ -274,7 +274,7 @@ fn check_folder(app: &App, caller: &Caller, wants: &Wants) -> ApiResult<()> {
     );
     Err(Problem::new(403, "working_dir_not_allowed", detail)
         .at("/workspace/path")
-        .hint("start the runner with --working-dir-root DIR, or choose a folder beneath those it has: greenroom runners show")
+        .hint("start the runner with --working-dir-root DIR, or choose a folder beneath those it has: greenroom runners show ID")
         .into())
 }
 
