@@ -6327,7 +6327,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description `working_dir_not_allowed`: no runner allows the folder of `workspace`; `forbidden`: an agent named one */
+            /** @description A missing right, or a foreign Origin; `working_dir_not_allowed`: no runner allows the folder of `workspace` */
             403: {
                 headers: {
                     [name: string]: unknown;
