@@ -54,6 +54,7 @@ impl Seeded {
             isolation: "none".into(),
             probe: Probe::default(),
             keeps_files: false,
+            working_dir_roots: Vec::new(),
             foreign: None,
         };
         store.enroll_runner(NewRunner { id: runner, credential: [7; 32], info, at: now() }).await?;
@@ -76,6 +77,7 @@ impl Seeded {
             title: Some(format!("Work of {id}")),
             labels: BTreeMap::from([("team".into(), "bench".into())]),
             runner_labels: Default::default(),
+            workspace: None,
             agent: AgentPin {
                 name: agent.parse()?,
                 version: 1,

@@ -347,3 +347,55 @@ fn p10_docker_agent_keys_are_exact_else_of_one_identity_else_not_found() {
     }
     assert_eq!(ask(&one, &encode(&encode(&web.url("/b.yaml")))).status, 404);
 }
+
+#[test]
+fn p10_docker_agent_what_was_started_is_started_once_whatever_happens_to_the_server() {
+    let endpoint = Endpoint::start(&[endpoint::otherwise("So be it.")]);
+    let mut room = room(&endpoint, "autonomous");
+    let key = room.api.get("/v1/agents/lead").json()["source_key"].clone();
+    let request = |content: &str| {
+        json!({
+            "session_id": "begun", "agent_name": key, "title": "T",
+            "input": { "request_id": "r-1", "content": content },
+        })
+    };
+    let start = "/docker-agent/api/v2/sessions/start";
+    let first = room.api.post(start, request("begin")).expect(202);
+    assert_eq!(room.api.post(start, request("begin")).expect(202), first);
+    room.kill9_and_restart();
+    assert_eq!(room.api.post(start, request("begin")).expect(202), first);
+    let refused = room.api.post(start, request("something else"));
+    assert_eq!((refused.status, &refused.json()["reason"]), (409, &json!("conflict")));
+    let run = room.api.wait_run("begun", &first["turn_id"]);
+    assert_eq!((&run["status"], &run["prompt"]), (&json!("completed"), &json!("begin")));
+    assert_eq!(room.api.said("begun"), "So be it.");
+    assert_eq!(room.api.runs("begun").len(), 1);
+}
+
+#[test]
+fn p10_docker_agent_a_team_works_in_the_folder_that_its_client_has_named() {
+    let write = json!({ "path": "made.txt", "content": "hi" });
+    let endpoint = Endpoint::start(&endpoint::uses("WRITE", "write_file", write, "Done."));
+    let mut room = room(&endpoint, "autonomous");
+    let folder = room.root.join("projects/app");
+    std::fs::create_dir_all(&folder).expect("a folder");
+    let folder = folder.to_str().expect("text").to_owned();
+    let template = json!({ "id": "w", "working_dir": folder });
+    let refused = room.api.post("/docker-agent/api/sessions", template.clone());
+    assert_eq!(refused.status, 400, "{}", refused.text());
+    assert!(refused.text().contains(&folder), "{}", refused.text());
+    room.term_server();
+    let root = room.root.join("projects").display().to_string();
+    room.builder.set_args(&["--working-dir-root", &root]);
+    room.start_server();
+    session(&room, template);
+    let mut client = Client::start(&room, &["run", "w", "lead", "WRITE it"]);
+    let (events, why) = client.rest();
+    assert!(said(&events).ends_with("Done."), "{events:#?} {why}");
+    let text = std::fs::read_to_string(format!("{folder}/made.txt")).expect("the file");
+    assert_eq!(text, "hi");
+    let shown = door(&room, "GET", "/api/sessions/w", Value::Null);
+    assert_eq!(shown["working_dir"], folder.as_str());
+    door(&room, "DELETE", "/api/sessions/w", Value::Null);
+    assert!(std::path::Path::new(&folder).join("made.txt").exists());
+}

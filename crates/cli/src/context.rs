@@ -17,7 +17,14 @@ pub(crate) const DEFAULT_URL: &str = "http://127.0.0.1:7070";
 #[command(next_help_heading = "Global options")]
 pub(crate) struct Global {
     /// Address of the coordinator [default: that of the data folder's server, else http://127.0.0.1:7070]
-    #[arg(long, global = true, env = "GREENROOM_URL", value_name = "URL", hide_env_values = true)]
+    #[arg(
+        long,
+        alias = "server",
+        global = true,
+        env = "GREENROOM_URL",
+        value_name = "URL",
+        hide_env_values = true
+    )]
     pub(crate) url: Option<String>,
     /// Token to speak with [default: the data folder's `token` file]
     #[arg(

@@ -170,6 +170,10 @@ impl From<StartError> for CliError {
                 Self::failed(format!("cannot listen on {address}: {source}"))
                     .hint("choose another address with --listen, or end what has this one")
             }
+            StartError::Socket { path, reason } => {
+                Self::failed(format!("cannot listen on the socket {}: {reason}", path.display()))
+                    .hint("name another path with --listen-unix")
+            }
             StartError::Store(error) => error.into(),
             StartError::Source { .. } => {
                 Self::failed(error.to_string()).hint("name agent files, folders of them, or URLs")

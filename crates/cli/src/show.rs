@@ -1,7 +1,8 @@
 //! Sessions, runs and events, as people read them.
 
-use greenroom_core::Event;
+use greenroom_core::agent::DirMode;
 use greenroom_core::approval::SessionPolicy;
+use greenroom_core::{Event, SessionWorkspace};
 use greenroom_protocol::v1::{Approval, Run, Session};
 use serde_json::Value;
 
@@ -83,6 +84,13 @@ pub(crate) fn session(session: &Session, paint: Paint) -> String {
     }
     if let Some(runner) = session.runner_id {
         add("Runner", runner.to_string());
+    }
+    if let Some(workspace) = &session.workspace {
+        let copied = match workspace {
+            SessionWorkspace::Dir { mode: DirMode::Copy, .. } => "a copy of ",
+            SessionWorkspace::Dir { mode: DirMode::InPlace, .. } => "",
+        };
+        add("Works in", format!("{copied}{}", workspace.path()));
     }
     add("Epoch", session.epoch.to_string());
     add("Events", session.last_seq.to_string());

@@ -192,6 +192,9 @@ pub(crate) fn blocked(reason: &str) -> &str {
     match reason {
         "agent_disabled" => "its agent is disabled: greenroom agents enable",
         "no_runner" => "no runner has the labels this agent asks for, or none is connected",
+        "no_working_dir" => {
+            "no runner that is connected allows its working directory: greenroom runners show ID"
+        }
         "home_unreachable" => "the runner that has its files is silent",
         "home_draining" => "the runner that has its files takes nothing new",
         "home_full" => "the runner that has its files has no slot free",

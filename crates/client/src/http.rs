@@ -19,6 +19,8 @@ use crate::route::Route;
 
 /// What calls are answered with.
 const JSON: &str = "application/json";
+/// What a request by a socket is addressed to: its server asks for no name.
+const BY_SOCKET: &str = "http://localhost";
 /// Time to reach a coordinator.
 const CONNECT: Duration = Duration::from_secs(5);
 /// Time for an answer, beyond what the call asks to wait for.
@@ -110,6 +112,8 @@ struct Inner {
     http: reqwest::Client,
     /// Without a slash at its end.
     base: String,
+    /// The address as it is said to people: that of a socket is no address of HTTP.
+    shown: String,
 }
 
 /// What a call sends besides its address.
@@ -170,8 +174,14 @@ impl Client {
     /// The API of the coordinator at `url`, in the name of `token`.
     pub fn new(url: &str, token: Option<&Secret>) -> Result<Self, ClientError> {
         let bad = |why: String| ClientError::BadUrl { url: url.to_owned(), why };
-        let parsed = reqwest::Url::parse(url)
-            .map_err(|e| bad(format!("{e}; write it like http://127.0.0.1:7070")))?;
+        let socket = url.strip_prefix("unix://");
+        if socket.is_some_and(|path| !path.starts_with('/')) {
+            return Err(bad("write it like unix:///run/greenroom.sock".to_owned()));
+        }
+        let parsed =
+            reqwest::Url::parse(if socket.is_some() { BY_SOCKET } else { url }).map_err(|e| {
+                bad(format!("{e}; write it like http://127.0.0.1:7070, or unix:///PATH"))
+            })?;
         if !matches!(parsed.scheme(), "http" | "https") {
             return Err(bad(format!("{}: is neither http: nor https:", parsed.scheme())));
         }
@@ -196,9 +206,13 @@ impl Client {
         if parsed.host_str().is_some_and(is_local) {
             builder = builder.no_proxy();
         }
+        if let Some(path) = socket {
+            builder = builder.unix_socket(path);
+        }
         let http = builder.build().map_err(|e| bad(innermost(&e)))?;
         let base = parsed.as_str().trim_end_matches('/').to_owned();
-        Ok(Self { inner: Arc::new(Inner { http, base }), user: None })
+        let shown = if socket.is_some() { url.to_owned() } else { base.clone() };
+        Ok(Self { inner: Arc::new(Inner { http, base, shown }), user: None })
     }
 
     /// The same API, for one of its users: their sessions, and no others.
@@ -212,7 +226,7 @@ impl Client {
 
     /// The coordinator's address.
     pub fn url(&self) -> &str {
-        &self.inner.base
+        &self.inner.shown
     }
 
     /// Calls, and reads a JSON body.
@@ -323,7 +337,7 @@ impl Client {
             let body = response.bytes().await.map_err(|e| self.broken(&e))?;
             Ok((status, body.to_vec()))
         };
-        let silent = || ClientError::Silent { url: self.inner.base.clone(), after: limit };
+        let silent = || ClientError::Silent { url: self.inner.shown.clone(), after: limit };
         tokio::time::timeout(limit, exchange).await.unwrap_or_else(|_| Err(silent()))
     }
 
@@ -359,7 +373,7 @@ impl Client {
         request: reqwest::RequestBuilder,
     ) -> Result<Response, ClientError> {
         request.send().await.map_err(|error| {
-            let url = self.inner.base.clone();
+            let url = self.inner.shown.clone();
             match error.is_connect() {
                 true => ClientError::Unreachable { url, why: innermost(&error) },
                 false => self.broken(&error),
@@ -382,7 +396,7 @@ impl Client {
 
     /// The connection broke.
     pub(crate) fn broken(&self, error: &reqwest::Error) -> ClientError {
-        ClientError::Broken { url: self.inner.base.clone(), why: innermost(error) }
+        ClientError::Broken { url: self.inner.shown.clone(), why: innermost(error) }
     }
 
     fn address(&self, route: &Route) -> String {

@@ -146,11 +146,12 @@ impl App {
     /// what the session asks for itself.
     pub async fn wants(&self, session: &greenroom_core::Session) -> Wants {
         match self.agents.pinned(&*self.store, &session.agent).await {
-            Ok(Some(agent)) => Wants::of(&agent.row.spec, &session.runner_labels, &session.owner),
+            Ok(Some(agent)) => Wants::of(&agent.row.spec, session),
             _ => Wants {
                 system: None,
                 labels: session.runner_labels.clone(),
                 owner: Some(session.owner.clone()),
+                folder: session.workspace.as_ref().map(|from| from.path().clone()),
             },
         }
     }

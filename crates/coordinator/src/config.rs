@@ -16,6 +16,8 @@ use crate::doors::Doors;
 pub struct Config {
     /// Where to listen; port 0 takes a free one.
     pub listen: SocketAddr,
+    /// A Unix socket to listen on besides, for the server's own user.
+    pub listen_unix: Option<PathBuf>,
     /// The data folder, for `token`.
     pub data: PathBuf,
     /// Sources of agents: files, folders, URLs.
@@ -47,6 +49,7 @@ impl Default for Config {
     fn default() -> Self {
         Self {
             listen: SocketAddr::from(([127, 0, 0, 1], 7070)),
+            listen_unix: None,
             data: PathBuf::from("."),
             agents: Vec::new(),
             offered: Vec::new(),
@@ -91,6 +94,14 @@ pub enum StartError {
         address: SocketAddr,
         /// What the system said.
         source: std::io::Error,
+    },
+    /// The socket is in use, or cannot be made.
+    #[error("--listen-unix {}: {reason}", path.display())]
+    Socket {
+        /// Where it was to be.
+        path: PathBuf,
+        /// What is in the way, and what to do.
+        reason: String,
     },
     /// The admin token cannot be read or written.
     #[error("cannot keep the admin token in {path}: {source}")]

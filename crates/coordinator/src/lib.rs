@@ -24,6 +24,7 @@ mod secret;
 mod serve;
 mod server;
 mod service;
+mod socket;
 pub mod sources;
 mod tasks;
 mod timers;

@@ -5,7 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use greenroom_core::command::labels_fit;
-use greenroom_core::{AgentSpec, Epoch, Principal, RunnerId, Session, SessionUid, StreamId};
+use greenroom_core::fact::Created;
+use greenroom_core::{
+    AgentSpec, Epoch, FolderPath, Principal, RunnerId, Session, SessionUid, SessionWorkspace,
+    StreamId,
+};
 use greenroom_protocol::link::{ForeignRunner, OpenStream, RunnerInfo};
 use greenroom_store::{Candidate, Commit, RunnerRow};
 use tokio::sync::watch;
@@ -21,16 +25,40 @@ pub struct Wants {
     pub labels: BTreeMap<String, String>,
     /// Whose session it is.
     pub owner: Option<Principal>,
+    /// The folder it is to work in, where its client has named one.
+    pub folder: Option<FolderPath>,
 }
 
 impl Wants {
     /// Of a session of this description.
-    pub fn of(spec: &AgentSpec, own: &BTreeMap<String, String>, owner: &Principal) -> Self {
+    pub fn of(spec: &AgentSpec, session: &Session) -> Self {
+        let own = (&session.runner_labels, &session.owner, &session.workspace);
+        Self::from_parts(spec, own)
+    }
+
+    /// Of a session that is about to be created.
+    pub fn of_new(spec: &AgentSpec, created: &Created) -> Self {
+        let own = (&created.runner_labels, &created.owner, &created.workspace);
+        Self::from_parts(spec, own)
+    }
+
+    fn from_parts(
+        spec: &AgentSpec,
+        (own, owner, workspace): (&BTreeMap<String, String>, &Principal, &Option<SessionWorkspace>),
+    ) -> Self {
         let mut labels = own.clone();
         // What the description asks for goes before what the session adds.
         labels.extend(spec.runner_labels.clone());
         let system = spec.driver.system().map(str::to_owned);
-        Self { system, labels, owner: Some(owner.clone()) }
+        let folder = workspace.as_ref().map(|from| from.path().clone());
+        Self { system, labels, owner: Some(owner.clone()), folder }
+    }
+
+    /// Whether a runner's operator allows the folder, where one is named.
+    fn is_allowed(&self, info: &RunnerInfo) -> bool {
+        let beneath =
+            |folder: &FolderPath| info.working_dir_roots.iter().any(|root| folder.is_beneath(root));
+        self.folder.as_ref().is_none_or(beneath)
     }
 
     fn fits(&self, info: &RunnerInfo) -> bool {
@@ -39,6 +67,7 @@ impl Wants {
             || self.labels.keys().any(|key| key.starts_with(TAG) && info.labels.contains_key(key));
         self.system.as_deref() == foreign.map(|foreign| foreign.system.as_str())
             && labels_fit(&self.labels, &info.labels)
+            && self.is_allowed(info)
             && foreign.is_none_or(|foreign| {
                 let owner = self.owner.as_ref().map(|owner| owner.0.as_str());
                 foreign.registered
@@ -192,6 +221,14 @@ impl Runners {
     /// Notes which slot a session has.
     pub fn note_slot(&self, session: &Session) -> Option<RunnerId> {
         lock(&self.slots).note(session.uid, session.slot())
+    }
+
+    /// Whether any runner that is known, connected or not, allows the folder that is named.
+    pub fn allow(&self, wants: &Wants) -> bool {
+        let foreign = wants.system.is_some();
+        wants.folder.is_none()
+            || !foreign
+                && self.list().iter().any(|runner| wants.is_allowed(&lock(&runner.state).info))
     }
 
     /// Places a session could take, the best first: at home where it has one, else on the

@@ -1,10 +1,11 @@
 //! Starting and ending a coordinator.
 
 use std::net::SocketAddr;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::Duration;
 
+use futures::future::OptionFuture;
 use greenroom_core::Principal;
 use greenroom_protocol::token::Role;
 use greenroom_store::{Store, TokenRow};
@@ -25,6 +26,7 @@ use crate::serve::serve;
 use crate::service::agents::Agents;
 use crate::service::streams::Streams;
 use crate::service::tokens;
+use crate::socket::Socket;
 use crate::sources::{self, Reference, Sources};
 use crate::timers::{Deadlines, Expiries, IdleLimits};
 use crate::{api, doors, figures, secret, tasks};
@@ -39,6 +41,7 @@ const FIRST_ANSWERS: Duration = Duration::from_secs(3);
 pub struct Coordinator {
     app: Arc<App>,
     admin_token: String,
+    socket: Option<PathBuf>,
     serving: JoinHandle<()>,
     tasks: JoinSet<()>,
 }
@@ -61,6 +64,8 @@ pub async fn start_with(
     let listen = |source| StartError::Listen { address: config.listen, source };
     let listener = TcpListener::bind(config.listen).await.map_err(listen)?;
     let address = listener.local_addr().map_err(listen)?;
+    let socket = config.listen_unix.as_deref().map(socket).transpose()?;
+    let socket_path = socket.as_ref().map(|socket| socket.path().to_owned());
     figures::install();
 
     let identity = store.identity();
@@ -107,12 +112,20 @@ pub async fn start_with(
     let router = api::router(Arc::clone(&app), hosts, &config.doors, &config.door_origins);
     let mut tasks = tasks::start(&app);
     doors::start(&app, &config.doors, &mut tasks);
-    let serving = tokio::spawn(serve(listener, router, app.ending.clone()));
+    let by_socket = socket.map(|socket| serve(socket, router.clone(), app.ending.clone()));
+    let by_network = serve(listener, router, app.ending.clone());
+    let serving = tokio::spawn(async move {
+        tokio::join!(by_network, OptionFuture::from(by_socket));
+    });
     if config.no_auth {
         tracing::warn!(%address, "--no-auth: every process of this machine may do everything");
     }
     tracing::info!(%address, "the coordinator serves");
-    Ok(Coordinator { app, admin_token, serving, tasks })
+    Ok(Coordinator { app, admin_token, socket: socket_path, serving, tasks })
+}
+
+fn socket(path: &Path) -> Result<Socket, StartError> {
+    Socket::listen(path).map_err(|reason| StartError::Socket { path: path.to_owned(), reason })
 }
 
 fn failed(error: ApiError) -> StartError {
@@ -228,6 +241,11 @@ impl Coordinator {
     /// `http://ADDRESS:PORT`.
     pub fn url(&self) -> String {
         self.app.url()
+    }
+
+    /// The socket it listens on besides, where there is one.
+    pub fn socket(&self) -> Option<&Path> {
+        self.socket.as_deref()
     }
 
     /// The admin token, as it is in `DATA/token`.

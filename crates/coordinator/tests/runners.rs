@@ -238,3 +238,55 @@ async fn a_home_is_removed_only_by_force() {
     assert_eq!(runner.send_sync(&runner.request(0)).await.refused(401), "unauthorized");
     assert_eq!(room.delete(&path).await.refused(404), "runner_not_found");
 }
+
+#[tokio::test]
+async fn a_folder_of_a_client_is_worked_in_only_where_an_operator_allows_it() {
+    let room = Room::open().await;
+    let mut plain = room.runner().await;
+    let asks = |path: &str, id: &str| {
+        let workspace = json!({ "from": "dir", "path": path });
+        json!({ "agent": "shell", "id": id, "prompt": "x", "workspace": workspace })
+    };
+    let refused = room.post("/v1/sessions", asks("/srv/app", "none")).await;
+    assert!(refused.body["hint"].as_str().expect("a hint").contains("--working-dir-root"));
+    assert_eq!(refused.refused(403), "working_dir_not_allowed");
+    let mut allows = room.runner().await;
+    allows.allows(&["/srv"]).await;
+    for (path, status) in [("/srv2/app", 403), ("/", 403), ("/srv/../etc", 422), ("srv", 422)] {
+        room.post("/v1/sessions", asks(path, "none")).await.refused(status);
+    }
+    for workspace in [json!({ "from": "git", "url": "x" }), json!({ "from": "empty" })] {
+        let body = json!({ "agent": "shell", "workspace": workspace });
+        room.post("/v1/sessions", body).await.refused(422);
+    }
+    // It goes to the runner that allows it, and that one is told what was named.
+    let made = room.create(asks("/srv//app/", "s")).await;
+    let folder = json!({ "from": "dir", "path": "/srv/app", "mode": "in_place" });
+    assert_eq!(made["workspace"], folder);
+    let (epoch, run) = allows.wait_run(uid(&made)).await;
+    let body = allows.get(&format!("/v1/link/computes/{}/{epoch}", uid(&made))).await.expect(200);
+    assert_eq!(body["workspace"], folder);
+    assert_eq!(plain.sync(0).await.assignments.len(), 0);
+    // An agent names none, also not the folder of its own session.
+    let token = body["env"]["GREENROOM_TOKEN"].as_str().expect("a token");
+    let child = room
+        .call_as(token, reqwest::Method::POST, "/v1/sessions", Some(asks("/srv/app", "c")))
+        .await;
+    assert_eq!(child.refused(403), "forbidden");
+    allows.complete(uid(&made), epoch, run, "done").await;
+    // A fork of it works in the same folder.
+    let fork = room.post("/v1/sessions/s/fork", json!({ "id": "f" })).await.expect(201);
+    assert_eq!(fork["workspace"], folder);
+    // Where the operator takes it back, what is new waits and says for what.
+    allows.allows(&["/srv/other"]).await;
+    room.post("/v1/sessions", asks("/srv/app", "late")).await.refused(403);
+    room.post("/v1/sessions/f/runs", json!({ "prompt": "x" })).await.expect(202);
+    let waits = eventually(async || {
+        let session = room.get("/v1/sessions/f").await.expect(200);
+        session["status_reason"].is_string().then_some(session)
+    })
+    .await;
+    assert_eq!(waits["status_reason"], "no_working_dir");
+    allows.allows(&["/srv/other", "/srv/app"]).await;
+    room.wait_status("f", "starting").await;
+}

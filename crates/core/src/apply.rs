@@ -22,6 +22,7 @@ impl Session {
             title: created.title.clone(),
             labels: created.labels.clone(),
             runner_labels: created.runner_labels.clone(),
+            workspace: created.workspace.clone(),
             agent: created.agent.clone(),
             agent_policy: created.agent_policy,
             approvals: created.approvals.clone(),

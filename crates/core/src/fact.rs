@@ -8,6 +8,7 @@ use serde_json::Value;
 use crate::agent::{AgentPin, AgentPolicy};
 use crate::approval::{Answer, Ask, Policy, SessionPolicy};
 use crate::assignment::StopOrder;
+use crate::folder_path::SessionWorkspace;
 use crate::ids::*;
 use crate::limits::Limits;
 use crate::receipt::Receipt;
@@ -216,6 +217,9 @@ pub struct Created {
     /// Labels a runner must have, beside those its agent asks for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub runner_labels: BTreeMap<String, String>,
+    /// What it works in, where that is not what its agent's description says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<SessionWorkspace>,
     pub agent: AgentPin,
     pub traits: AgentTraits,
     #[serde(default, skip_serializing_if = "AgentPolicy::is_default")]
@@ -272,7 +276,8 @@ pub enum ForkedConversation {
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, utoipa::ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum ForkedWorkspace {
-    /// None of them: its workspace begins as its agent's description says.
+    /// None of them: its workspace begins as its agent's description says, or is the folder
+    /// that the session had been given.
     Fresh,
 }
 

@@ -8,6 +8,7 @@ use crate::agent::{AgentPin, AgentPolicy, Graces};
 use crate::approval::{Policies, Policy, SessionPolicy};
 use crate::assignment::{Assignment, Order, StopOrder};
 use crate::fact::Forked;
+use crate::folder_path::SessionWorkspace;
 use crate::ids::*;
 use crate::limits::Limits;
 use crate::receipt::{Receipt, StopReason};
@@ -38,6 +39,9 @@ pub struct Session {
     /// Labels its runner must have, beside those its agent asks for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub runner_labels: BTreeMap<String, String>,
+    /// What it works in, where that is not what its agent's description says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<SessionWorkspace>,
     /// The description its next compute is of: the one it was created with, until a resume
     /// has taken another.
     pub agent: AgentPin,
@@ -300,6 +304,8 @@ pub enum Hold {
 pub enum Blocked {
     /// No runner has the labels the agent asks for.
     NoRunner,
+    /// No runner that is connected allows the folder that the session is to work in.
+    NoWorkingDir,
     /// The runner that has the files is silent.
     HomeUnreachable,
     /// The runner that has the files takes nothing new.

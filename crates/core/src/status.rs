@@ -199,6 +199,7 @@ fn interrupt_word(reason: InterruptReason) -> &'static str {
 fn blocked_word(blocked: Blocked) -> &'static str {
     match blocked {
         Blocked::NoRunner => "no_runner",
+        Blocked::NoWorkingDir => "no_working_dir",
         Blocked::HomeUnreachable => "home_unreachable",
         Blocked::HomeDraining => "home_draining",
         Blocked::HomeFull => "home_full",

@@ -19,8 +19,8 @@ use greenroom_core::agent::AgentSpec;
 use greenroom_core::approval::{Answer, Policy};
 use greenroom_core::record::Writer;
 use greenroom_core::{
-    Assignment, Epoch, Generation, Limits, Receipt, RunFiles, RunId, RunnerId, SessionId,
-    SessionUid, StoreId, StreamId,
+    Assignment, Epoch, FolderPath, Generation, Limits, Receipt, RunFiles, RunId, RunnerId,
+    SessionId, SessionUid, SessionWorkspace, StoreId, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -70,6 +70,9 @@ pub struct RunnerInfo {
     /// Whether it keeps the files of each run's end, and can be asked for them.
     #[serde(default)]
     pub keeps_files: bool,
+    /// Folders of its machine beneath which clients may name one for a session to work in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub working_dir_roots: Vec<FolderPath>,
     /// Which other system it is of, where it is not one of ours.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub foreign: Option<ForeignRunner>,
@@ -293,6 +296,10 @@ pub struct ComputeBody {
     pub session: SessionId,
     /// The agent as it was pinned.
     pub agent: AgentSpec,
+    /// What the session works in instead of the agent's workspace: its client has named it,
+    /// so the runner checks it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<SessionWorkspace>,
     /// Limits in force when it was placed.
     pub limits: Limits,
     /// The policies of approvals it stays within, beside its agent's, into which the

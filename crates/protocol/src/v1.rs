@@ -7,8 +7,8 @@ use greenroom_core::approval::{AskKind, AskOption, Decision, Policy, SessionPoli
 use greenroom_core::command::Mode;
 use greenroom_core::run::RunStatus;
 use greenroom_core::{
-    AgentName, ApprovalId, Epoch, Limits, Ms, Receipt, RunFiles, RunId, RunnerId, SessionId,
-    Status, Timestamp,
+    AgentName, ApprovalId, Epoch, FolderPath, Limits, Ms, Receipt, RunFiles, RunId, RunnerId,
+    SessionId, SessionWorkspace, Status, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -95,6 +95,9 @@ pub struct Session {
     /// Labels its runner must have, beside those its agent asks for.
     #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
     pub runner_labels: BTreeMap<String, String>,
+    /// What it works in, where that is not what its agent's description says.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<SessionWorkspace>,
     /// How it stands.
     pub status: Status,
     /// Why, where there is a reason.
@@ -331,6 +334,10 @@ pub struct CreateSession {
     /// Labels its runner must have, beside those its agent asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_labels: Option<BTreeMap<String, String>>,
+    /// What it works in instead of the agent's workspace: a folder beneath one that the
+    /// operator of a runner has allowed with `--working-dir-root`. For people, not for agents.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub workspace: Option<SessionWorkspace>,
 }
 
 /// Body of `PATCH /v1/sessions/{id}`; what is absent stays.
@@ -509,6 +516,9 @@ pub struct Runner {
     pub live: u32,
     /// How far a session is kept from everything else.
     pub isolation: String,
+    /// Folders of its machine beneath which clients may name one for a session to work in.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub working_dir_roots: Vec<FolderPath>,
     /// What its probe found.
     pub probe: Probe,
     /// Live computes that this coordinator does not know. They are kept.

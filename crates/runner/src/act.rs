@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
+use greenroom_core::agent::WorkspaceFrom;
 use greenroom_core::approval::Answer;
 use greenroom_core::{ApprovalId, Epoch, Ms, RunId};
 use greenroom_protocol::link::{ComputeBody, RunBody};
@@ -18,6 +19,7 @@ use crate::http::CallError;
 use crate::session::{Compute, Event, Run, Session, Stage, Start, Steer, Supervised};
 use crate::shims::{self, Ears, Met};
 use crate::tail::Durable;
+use crate::workspace::Source;
 use crate::{env, kept, point, probe, workspace};
 
 impl Compute {
@@ -119,7 +121,16 @@ impl Session {
             // Nothing changes the files of a run that has ended before they are kept.
             let settled = host.kept.settled_for_start(uid, kept::PATIENCE);
             let (made, body, ()) = tokio::join!(make, fetch, settled);
-            let _ = inbox.send(Event::Body { epoch, body: Box::new(body), made });
+            let (named, own) = (body.workspace.clone(), body.agent.workspace.clone());
+            let looks = host.clone();
+            let from = match named {
+                None => Ok(own),
+                Some(named) => {
+                    let look = move || workspace::named(&looks.folder, &looks.roots, uid, &named);
+                    host.blocking(look).await
+                }
+            };
+            let _ = inbox.send(Event::Body { epoch, body: Box::new(body), from, made });
         });
     }
 
@@ -127,16 +138,18 @@ impl Session {
         &mut self,
         epoch: Epoch,
         body: ComputeBody,
+        from: Source,
         made: std::io::Result<()>,
     ) {
         let Some(compute) = self.computes.get(&epoch) else { return };
         let control = compute.control.clone();
         match &compute.stage {
             // The shim was there already and asks for its environment.
-            Stage::Supervised(_) => return self.prepare(epoch, body),
+            Stage::Supervised(_) => return self.prepare(epoch, body, from),
             Stage::Fetching => {}
         }
-        let spec = self.spec(epoch, &body);
+        // Where nothing is to be had its agent is not started, and this is never made.
+        let spec = self.spec(epoch, &body, from.as_ref().unwrap_or(&WorkspaceFrom::Empty));
         let launched = match made {
             Ok(()) => {
                 let (control, spec) = (control.clone(), spec.clone());
@@ -155,7 +168,7 @@ impl Session {
         if let Some(compute) = self.computes.get_mut(&epoch) {
             compute.stage = Stage::Supervised(Box::new(supervised(Some(spec), durable)));
         }
-        self.prepare(epoch, body);
+        self.prepare(epoch, body, from);
         self.reach(epoch, Some(born));
     }
 
@@ -172,8 +185,8 @@ impl Session {
         });
     }
 
-    fn spec(&self, epoch: Epoch, body: &ComputeBody) -> ShimSpec {
-        let paths = workspace::paths(&self.host.folder, self.uid, &body.agent.workspace);
+    fn spec(&self, epoch: Epoch, body: &ComputeBody, from: &WorkspaceFrom) -> ShimSpec {
+        let paths = workspace::paths(&self.host.folder, self.uid, from);
         ShimSpec {
             protocol: PROTOCOL,
             uid: self.uid,
@@ -199,7 +212,7 @@ impl Session {
 
     /// Makes workspace and environment, and puts on disk that the compute has begun, beside
     /// the shim's own start: nothing of the agent is started before all of that is there.
-    fn prepare(&mut self, epoch: Epoch, body: ComputeBody) {
+    fn prepare(&mut self, epoch: Epoch, body: ComputeBody, from: Source) {
         let (host, uid, inbox) = (self.host.clone(), self.uid, self.inbox.clone());
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
         let (cancel, control) = (compute.starting.clone(), compute.control.clone());
@@ -209,7 +222,7 @@ impl Session {
         // Not an effort that is dropped: what blocks must see its cancellation itself.
         self.host.tasks.spawn_blocking(move || {
             let on_disk = || control.sync().and_then(|()| host.folder.sync_session(uid));
-            let start = match make_ready(&host, uid, &body, &cancel) {
+            let start = match make_ready(&host, uid, &body, from, &cancel) {
                 Ok(Environment { variables: env, secrets }) => match on_disk() {
                     Ok(()) => ToShim::Env { env, secrets },
                     Err(error) => ToShim::CannotStart {
@@ -384,12 +397,13 @@ fn make_ready(
     host: &Host,
     uid: greenroom_core::SessionUid,
     body: &ComputeBody,
+    from: Source,
     cancel: &CancellationToken,
 ) -> Result<Environment, String> {
-    let agent = &body.agent;
-    workspace::make(&host.folder, uid, &body.session, &agent.workspace, cancel)
+    let (agent, from) = (&body.agent, from?);
+    workspace::make(&host.folder, uid, &body.session, &from, cancel)
         .map_err(|error| error.to_string())?;
-    let home = workspace::paths(&host.folder, uid, &agent.workspace).home;
+    let home = workspace::paths(&host.folder, uid, &from).home;
     let sources = env::Sources {
         exposed: &host.config.expose_env,
         secrets: &host.folder.secrets(),

@@ -32,6 +32,14 @@ pub enum RunnerError {
         /// What the parser said.
         source: serde_json::Error,
     },
+    /// A folder that clients may work beneath is none.
+    #[error("--working-dir-root {}: {reason}", path.display())]
+    BadRoot {
+        /// What was named.
+        path: PathBuf,
+        /// What is wrong with it.
+        reason: String,
+    },
     /// This data folder has joined no coordinator, and no token to join with was given.
     #[error("this runner has not joined a coordinator yet, and there is no token to join with")]
     NoToken,
@@ -64,6 +72,7 @@ impl RunnerError {
             Self::OtherMachine(_) => {
                 "give this machine a data folder of its own with --data; sessions cannot be moved by copying it"
             }
+            Self::BadRoot { .. } => "name a folder of this machine that exists",
             Self::NoToken => {
                 "make one with `greenroom token create --role runner` and give it with --token or GREENROOM_TOKEN"
             }

@@ -18,6 +18,7 @@ use crate::http::Api;
 use crate::identity::Identity;
 use crate::kept::Kept;
 use crate::probe;
+use crate::roots::Roots;
 use crate::session::{self, Event, Inbox};
 use crate::tidy::Leftovers;
 use crate::upload::Uploads;
@@ -27,6 +28,7 @@ use crate::upload::Uploads;
 pub(crate) struct Host {
     pub(crate) config: RunnerConfig,
     pub(crate) folder: Arc<Folder>,
+    pub(crate) roots: Roots,
     pub(crate) identity: Arc<Identity>,
     pub(crate) found: probe::Found,
     pub(crate) api: Api,
@@ -48,6 +50,7 @@ pub(crate) struct Host {
 pub(crate) struct Parts {
     pub(crate) config: RunnerConfig,
     pub(crate) folder: Arc<Folder>,
+    pub(crate) roots: Roots,
     pub(crate) identity: Arc<Identity>,
     pub(crate) found: probe::Found,
     pub(crate) api: Api,
@@ -58,10 +61,11 @@ pub(crate) struct Parts {
 
 impl Host {
     pub(crate) fn new(parts: Parts) -> Self {
-        let Parts { config, folder, identity, found, api, board, uploads, deltas } = parts;
+        let Parts { config, folder, roots, identity, found, api, board, uploads, deltas } = parts;
         Self {
             config,
             folder,
+            roots,
             identity,
             found,
             api,

@@ -33,6 +33,7 @@ mod point;
 mod probe;
 mod push;
 mod remove;
+mod roots;
 mod runner;
 mod session;
 mod shims;

@@ -114,7 +114,7 @@ impl Link {
     }
 
     fn info(&self, note: Option<String>) -> RunnerInfo {
-        probe::info(&self.host.config, self.host.found.probe.clone(), note)
+        probe::info(&self.host, note)
     }
 
     /// A call that borrows nothing, so that another can be made beside it.

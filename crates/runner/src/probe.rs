@@ -9,7 +9,7 @@ use greenroom_protocol::link::{Probe, RunnerInfo};
 use greenroom_shim::cgroup::{Capabilities, Claim};
 use greenroom_shim::spec::HostIdentity;
 
-use crate::RunnerConfig;
+use crate::host::Host;
 
 /// How far sessions are kept from everything else on this build.
 pub(crate) const ISOLATION: &str = "none";
@@ -99,7 +99,8 @@ fn systemd_unit() -> Option<String> {
 }
 
 /// What the runner says of itself; `note` is what it has found since it started.
-pub(crate) fn info(config: &RunnerConfig, mut probe: Probe, note: Option<String>) -> RunnerInfo {
+pub(crate) fn info(own: &Host, note: Option<String>) -> RunnerInfo {
+    let (config, mut probe) = (&own.config, own.found.probe.clone());
     probe.notes.extend(note);
     let host = rustix::system::uname().nodename().to_string_lossy().into_owned();
     RunnerInfo {
@@ -112,6 +113,7 @@ pub(crate) fn info(config: &RunnerConfig, mut probe: Probe, note: Option<String>
         isolation: ISOLATION.to_owned(),
         probe,
         keeps_files: true,
+        working_dir_roots: own.roots.announced().to_vec(),
         foreign: None,
     }
 }

@@ -20,6 +20,7 @@ use crate::host::{Host, Parts, unbroken};
 use crate::http::Api;
 use crate::identity::Identity;
 use crate::link::{Link, LinkState};
+use crate::roots::Roots;
 use crate::session::Event;
 use crate::{adopt, delta, probe, tidy, upload};
 
@@ -38,6 +39,8 @@ pub struct RunnerConfig {
     pub slots: Option<u32>,
     /// Variables of its own environment that agent files may read.
     pub expose_env: Vec<String>,
+    /// Folders beneath which clients may name one for a session to work in.
+    pub working_dir_roots: Vec<PathBuf>,
     /// The token to join with, where it has not joined yet. A secret.
     pub join_token: Option<String>,
     /// Join the coordinator's store even if another was joined before. What runs stays,
@@ -71,16 +74,17 @@ pub struct Runner {
 /// Starts a runner. Resolves once the data folder is locked and what was left in it is
 /// being taken over; the link comes up in the background, for ever.
 pub async fn start(config: RunnerConfig) -> Result<Runner, RunnerError> {
-    let data = config.data.clone();
+    let (data, named) = (config.data.clone(), config.working_dir_roots.clone());
     let opened = tokio::task::spawn_blocking(move || {
         let folder = Folder::open(&data)?;
+        let roots = Roots::open(&named, folder.root())?;
         let lock = folder.lock()?;
         let machine = HostIdentity::current().machine_id;
         let identity = Arc::new(Identity::open(&folder, &machine)?);
         let found = probe::look(identity.id());
-        Ok::<_, RunnerError>((Arc::new(folder), lock, identity, found))
+        Ok::<_, RunnerError>((Arc::new(folder), roots, lock, identity, found))
     });
-    let (folder, lock, identity, found) = unbroken(opened).await?;
+    let (folder, roots, lock, identity, found) = unbroken(opened).await?;
     if identity.joined().is_none() && config.join_token.is_none() {
         return Err(RunnerError::NoToken);
     }
@@ -93,6 +97,7 @@ pub async fn start(config: RunnerConfig) -> Result<Runner, RunnerError> {
     let parts = Parts {
         config,
         folder: folder.clone(),
+        roots,
         identity,
         found,
         api: api.clone(),

@@ -27,6 +27,7 @@ use crate::host::Host;
 use crate::kept::Awaited;
 use crate::shims::{Met, Talk};
 use crate::tail::Durable;
+use crate::workspace::Source;
 
 /// Where events for a session go.
 pub(crate) type Inbox = mpsc::UnboundedSender<Event>;
@@ -44,7 +45,7 @@ pub(crate) enum Event {
     /// The coordinator has another history: what it said before is void.
     NewEra,
     /// The body of a compute came, and its control folder was made.
-    Body { epoch: Epoch, body: Box<ComputeBody>, made: std::io::Result<()> },
+    Body { epoch: Epoch, body: Box<ComputeBody>, from: Source, made: std::io::Result<()> },
     /// The body of a run came.
     Input { epoch: Epoch, run: RunId, input: RunInput },
     /// An answer for the agent came.
@@ -275,7 +276,9 @@ impl Session {
         match event {
             Event::Orders(orders) => self.obey(orders).await,
             Event::NewEra => self.orders.clear(),
-            Event::Body { epoch, body, made } => self.body(epoch, *body, made).await,
+            Event::Body { epoch, body, from, made } => {
+                self.body(epoch, *body, from, made).await;
+            }
             Event::Input { epoch, run, input } => self.input(epoch, run, input),
             Event::Answer { epoch, id, answer } => self.answer(epoch, id, *answer),
             Event::Steer { epoch, run, input } => self.steer(epoch, run, input),

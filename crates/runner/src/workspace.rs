@@ -4,13 +4,14 @@ use std::io;
 use std::path::{Path, PathBuf};
 
 use greenroom_core::agent::{DirMode, WorkspaceFrom};
-use greenroom_core::{SessionId, SessionUid};
+use greenroom_core::{SessionId, SessionUid, SessionWorkspace};
 use tokio_util::sync::CancellationToken;
 
 use crate::copy;
 use crate::folder::{Folder, Place, make_private};
 use crate::git;
 use crate::remove;
+use crate::roots::Roots;
 use crate::worktree;
 
 /// Why a workspace could not be made, in words for the one who started the session.
@@ -28,6 +29,29 @@ pub(crate) enum WorkspaceError {
     /// The disk said no.
     #[error("the workspace {} could not be made: {source}", path.display())]
     Io { path: PathBuf, source: io::Error },
+}
+
+/// What a workspace is made from, or why there is nothing, in words.
+pub(crate) type Source = Result<WorkspaceFrom, String>;
+
+/// What is made of a folder that a client has named: that folder as it really is, where the
+/// operator has allowed it. Blocks.
+pub(crate) fn named(
+    folder: &Folder,
+    roots: &Roots,
+    uid: SessionUid,
+    from: &SessionWorkspace,
+) -> Source {
+    let SessionWorkspace::Dir { path, mode } = from;
+    if *mode == DirMode::Copy && matches!(folder.place(uid), Ok(Some(_))) {
+        // It has its copy, and nothing is read there any more.
+        return Ok(WorkspaceFrom::Dir { path: path.to_string(), mode: *mode });
+    }
+    let real = roots.resolve(path).map_err(|refused| refused.to_string())?;
+    match real.into_os_string().into_string() {
+        Ok(path) => Ok(WorkspaceFrom::Dir { path, mode: *mode }),
+        Err(_) => Err(format!("the working directory {path} cannot be used: it is no text")),
+    }
 }
 
 /// Where a session's workspace and home are, or will be.

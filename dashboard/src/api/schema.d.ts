@@ -1348,6 +1348,7 @@ export interface components {
              *     session's own is worked.
              */
             within?: components["schemas"]["Policy"][];
+            workspace?: components["schemas"]["SessionWorkspace"] | null;
         };
         /** @description Body of `POST /v1/agents/{name}/versions`. */
         CreateAgentVersion: {
@@ -1414,6 +1415,7 @@ export interface components {
             shared?: boolean | null;
             /** @description A line for people. */
             title?: string | null;
+            workspace?: components["schemas"]["SessionWorkspace"] | null;
         };
         /** @description Body of `POST /v1/tokens`. */
         CreateToken: {
@@ -1553,6 +1555,11 @@ export interface components {
             /** @description The session. */
             uid: components["schemas"]["SessionUid"];
         };
+        /**
+         * @description The absolute path of a folder, without `.`, `..`, control characters or a slash too many.
+         *     What its links lead to, only the machine knows that it is of.
+         */
+        FolderPath: string;
         /** @description A runner of another system: what came in by that system's door. */
         ForeignRunner: {
             /** @description Its name there. */
@@ -1970,6 +1977,8 @@ export interface components {
                 unclaimed: string[];
                 /** @description Its build. */
                 version: string;
+                /** @description Folders of its machine beneath which clients may name one for a session to work in. */
+                working_dir_roots?: components["schemas"]["FolderPath"][];
             }[];
             /** @description Where the next page begins; `null` on the last. */
             next_cursor?: string | null;
@@ -2053,6 +2062,7 @@ export interface components {
                  *     has created it.
                  */
                 within?: components["schemas"]["Policy"][];
+                workspace?: components["schemas"]["SessionWorkspace"] | null;
             }[];
             /** @description Where the next page begins; `null` on the last. */
             next_cursor?: string | null;
@@ -2780,6 +2790,8 @@ export interface components {
             unclaimed: string[];
             /** @description Its build. */
             version: string;
+            /** @description Folders of its machine beneath which clients may name one for a session to work in. */
+            working_dir_roots?: components["schemas"]["FolderPath"][];
         };
         /**
          * Format: uuid
@@ -2812,6 +2824,8 @@ export interface components {
             slots?: number | null;
             /** @description Its build. */
             version: string;
+            /** @description Folders of its machine beneath which clients may name one for a session to work in. */
+            working_dir_roots?: components["schemas"]["FolderPath"][];
         };
         /**
          * @description How a run stands, in the words of the API.
@@ -2910,6 +2924,7 @@ export interface components {
              *     has created it.
              */
             within?: components["schemas"]["Policy"][];
+            workspace?: components["schemas"]["SessionWorkspace"] | null;
         };
         /** @description The caller's name for a session, unique among sessions that exist. */
         SessionId: string;
@@ -2936,6 +2951,20 @@ export interface components {
          *     coordinator, runner and shim; the caller's id is a name for it.
          */
         SessionUid: string;
+        /**
+         * @description What a session works in instead of what its agent's description says. Its client has named
+         *     it, so it counts only where a runner's operator has allowed that.
+         */
+        SessionWorkspace: components["schemas"]["SessionWorkspaceDir"];
+        /** @description A folder of the runner's machine, beneath one of its `--working-dir-root`s. */
+        SessionWorkspaceDir: {
+            /** @enum {string} */
+            from: "dir";
+            /** @description Worked in where it is (default), or copied when the session first starts. */
+            mode?: components["schemas"]["DirMode"];
+            /** @description Its absolute path. */
+            path: components["schemas"]["FolderPath"];
+        };
         /**
          * @description How a session stands.
          * @enum {string}
@@ -6321,7 +6350,7 @@ export interface operations {
                     "application/problem+json": components["schemas"]["Problem"];
                 };
             };
-            /** @description A missing right, or a foreign Origin */
+            /** @description A missing right, or a foreign Origin; `working_dir_not_allowed`: no runner allows the folder of `workspace` */
             403: {
                 headers: {
                     [name: string]: unknown;

@@ -23,6 +23,7 @@ export const nameOf = (session: Pick<Session, "id" | "title">): string =>
 const REASONS: Readonly<Record<string, string>> = {
   agent_disabled: "its agent is disabled",
   no_runner: "no runner has the labels its agent asks for",
+  no_working_dir: "no runner that is connected allows its working directory",
   runners_full: "every runner that fits is full",
   home_unreachable: "the runner that has its files is silent",
   home_draining: "the runner that has its files takes nothing new",

@@ -1,11 +1,13 @@
 //! What is asked of an agent, and the limits it is asked within, as the command line
 //! says it.
 
+use std::path::{Component, Path, PathBuf};
 use std::str::FromStr;
 
 use greenroom_core::agent::AgentPolicy;
 use greenroom_core::approval::{Mode, Rule, SessionPolicy};
-use greenroom_core::{Bytes, Limits, Ms};
+use greenroom_core::folder_path::BadPath;
+use greenroom_core::{Bytes, Limits, Ms, SessionWorkspace};
 use serde_json::Value;
 
 use crate::data::read_stdin;
@@ -118,6 +120,9 @@ pub(crate) struct Traits {
     /// What a prompt does when the agent's source says something else by then: follow, pin or ask
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     pub(crate) agent_policy: Option<AgentPolicy>,
+    /// Folder of the runner's machine to work in, beneath one that its --working-dir-root allows
+    #[arg(long, value_name = "PATH", value_parser = working_dir)]
+    pub(crate) working_dir: Option<SessionWorkspace>,
     #[command(flatten)]
     pub(crate) approvals: Approvals,
 }
@@ -168,6 +173,29 @@ pub(crate) fn policy(word: &str) -> Result<AgentPolicy, String> {
     serde_json::from_value(Value::from(word)).map_err(|_| "it is follow, pin or ask".to_owned())
 }
 
+/// A folder to work in. One that is not absolute is beneath this command's own.
+fn working_dir(text: &str) -> Result<SessionWorkspace, String> {
+    let path = match std::env::current_dir() {
+        Ok(here) if !text.is_empty() => plain(&here.join(text)),
+        _ => text.to_owned(),
+    };
+    path.parse().map(SessionWorkspace::in_place).map_err(|error: BadPath| error.to_string())
+}
+
+/// A path without `.` and `..`, as it is written.
+fn plain(path: &Path) -> String {
+    let mut names = PathBuf::new();
+    for part in path.components() {
+        match part {
+            Component::ParentDir => {
+                names.pop();
+            }
+            part => names.push(part),
+        }
+    }
+    names.to_string_lossy().into_owned()
+}
+
 impl Traits {
     /// The body that creates the session.
     pub(crate) fn create(
@@ -187,6 +215,7 @@ impl Traits {
             shared: self.shared.then_some(true),
             agent_policy: self.agent_policy,
             approvals: self.approvals.policy(),
+            workspace: self.working_dir,
             ..Default::default()
         }
     }
@@ -195,6 +224,15 @@ impl Traits {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn folders_to_work_in() {
+        let at = |text: &str| working_dir(text).map(|from| from.path().to_string());
+        assert_eq!(at("/srv/app/../b/").as_deref(), Ok("/srv/b"));
+        let here = std::env::current_dir().expect("a folder");
+        assert_eq!(at("sub").map(PathBuf::from), Ok(here.join("sub")));
+        assert!(at("").is_err());
+    }
 
     #[test]
     fn prompts_and_inputs() {

@@ -1,5 +1,6 @@
 //! `greenroom runner`, and what it shares with `up`.
 
+use std::path::PathBuf;
 use std::time::Duration;
 
 use greenroom_client::Client;
@@ -30,6 +31,10 @@ pub(crate) struct Options {
     /// Variable of this environment that agent files may name; may be repeated
     #[arg(long, value_name = "NAME", num_args = 1..)]
     pub(crate) expose_env: Vec<String>,
+    /// Folder beneath which clients may name one for a session to work in; may be repeated
+    /// [default: none]
+    #[arg(long = "working-dir-root", value_name = "DIR")]
+    pub(crate) working_dir_roots: Vec<PathBuf>,
 }
 
 /// Host agents of a coordinator on this machine
@@ -78,6 +83,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
         labels: Label::map(&args.options.labels),
         slots: args.options.slots,
         expose_env: args.options.expose_env,
+        working_dir_roots: args.options.working_dir_roots,
         join_token: token,
         adopt_store: false,
     };

@@ -153,6 +153,9 @@ fn show(runner: &Runner) -> String {
     add("Runs", slots(runner));
     add("Sessions", format!("{}, {} of them live", runner.sessions, runner.live));
     add("Isolation", runner.isolation.clone());
+    for root in &runner.working_dir_roots {
+        add("Work beneath", root.to_string());
+    }
     let probe = &runner.probe;
     add(
         "Kill",

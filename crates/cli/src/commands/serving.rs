@@ -1,6 +1,7 @@
 //! What `up` and `serve` share: the data folder's lock, the store, the coordinator.
 
 use std::net::{SocketAddr, ToSocketAddrs};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 use greenroom_coordinator::{Config, Coordinator, Door, Doors, Offered};
@@ -24,6 +25,10 @@ pub(crate) struct Options {
     /// Where to listen; port 0 takes a free one
     #[arg(long, value_name = "ADDRESS:PORT", default_value = "127.0.0.1:7070", value_parser = address)]
     listen: SocketAddr,
+    /// Also listen on a Unix socket at this path, which only this user can open and needs no
+    /// token on: --url unix://PATH
+    #[arg(long, value_name = "PATH")]
+    listen_unix: Option<PathBuf>,
     /// Agent files, folders of them, URLs, or oci://IMAGE; may be repeated
     #[arg(long, value_name = "REF", num_args = 1..)]
     agents: Vec<String>,
@@ -186,6 +191,7 @@ impl Serving {
         let no_auth = options.no_auth;
         let config = Config {
             listen: options.listen,
+            listen_unix: options.listen_unix,
             data: data.path().to_owned(),
             agents: options.agents,
             offered,
@@ -233,6 +239,9 @@ impl Serving {
     /// dashboard.
     pub(crate) async fn say_ready(&self, context: &Context) -> Result<(), CliError> {
         context.ui.line(format!("greenroom is up at http://{}", self.coordinator.address()))?;
+        if let Some(socket) = self.coordinator.socket() {
+            context.ui.say(format!("and at unix://{}", socket.display()));
+        }
         if context.ui.data_terminal {
             let link = self.coordinator.login_link().await?;
             context.ui.line(format!("dashboard: {link}"))?;

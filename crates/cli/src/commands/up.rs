@@ -58,6 +58,7 @@ async fn host(
         labels: Label::map(&options.labels),
         slots: options.slots,
         expose_env: options.expose_env,
+        working_dir_roots: options.working_dir_roots,
         join_token: Some(token),
         adopt_store: true,
     };

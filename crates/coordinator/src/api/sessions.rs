@@ -35,6 +35,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
     params(("Idempotency-Key" = Option<String>, Header, description = "Makes a repetition answer the same for 7 days", min_length = 1, max_length = 255)),
     responses(
         (status = 201, description = "The session", body = v1::Session),
+        (status = 403, description = "A missing right, or a foreign Origin; `working_dir_not_allowed`: no runner allows the folder of `workspace`", body = Problem, content_type = "application/problem+json"),
         (status = 404, description = "No such agent or parent", body = Problem, content_type = "application/problem+json"),
         (status = 503, description = "`source_unavailable`: the source of the agent has not answered yet", body = Problem, content_type = "application/problem+json"),
         (status = 409, description = "`agent_ambiguous`, with `candidates`; `session_exists`, `idempotency_conflict`, `parent_stopping`, `tree_too_deep`, `too_many_children`, `session_deleting`, `no_parent`", body = Problem, content_type = "application/problem+json")))]

@@ -66,6 +66,7 @@ pub(crate) async fn fork(
         title: title.filter(|title| !title.is_empty()),
         labels,
         runner_labels: from.runner_labels.clone(),
+        workspace: from.workspace.clone(),
         agent: from.agent.clone(),
         traits: from.traits,
         agent_policy: from.agent_policy,

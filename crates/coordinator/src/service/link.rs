@@ -242,6 +242,7 @@ pub(crate) async fn compute_body(
     Ok(ComputeBody {
         session: session.id.clone(),
         agent,
+        workspace: session.workspace.clone(),
         limits: session.limits.clone(),
         within: policies.within,
         env,

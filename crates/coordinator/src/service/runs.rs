@@ -129,9 +129,7 @@ pub(crate) async fn accept(
 
 /// What a session of this description wants of a runner.
 fn wants(session: &Session, agent: Option<&Pinned>) -> Wants {
-    agent
-        .map(|agent| Wants::of(&agent.row.spec, &session.runner_labels, &session.owner))
-        .unwrap_or_default()
+    agent.map(|agent| Wants::of(&agent.row.spec, session)).unwrap_or_default()
 }
 
 fn scope(caller: &Caller, session: &Session) -> String {

@@ -232,6 +232,7 @@ pub(crate) async fn create_of(
         title: request.title.filter(|title| !title.is_empty()),
         labels,
         runner_labels,
+        workspace: request.workspace,
         agent: agent.pin(),
         traits: agent.traits(),
         agent_policy: request.agent_policy.unwrap_or_default(),
@@ -244,7 +245,8 @@ pub(crate) async fn create_of(
         callback,
         forked_from: None,
     };
-    let wants = Wants::of(&agent.row.spec, &created.runner_labels, &created.owner);
+    let wants = Wants::of_new(&agent.row.spec, &created);
+    check_folder(app, caller, &wants)?;
     let then = match comes_up.is_for(&agent) && !asks {
         true => vec![Command::Resume { by: caller.actor() }],
         false => Vec::new(),
@@ -299,6 +301,25 @@ async fn parent(
         return Err(Problem::forbidden("an agent creates children of its own session only").into());
     }
     Ok(parent)
+}
+
+/// Refuses a folder that its caller may not name, or that no operator of a runner has allowed.
+fn check_folder(app: &App, caller: &Caller, wants: &Wants) -> ApiResult<()> {
+    let Some(folder) = &wants.folder else { return Ok(()) };
+    // An agent would reach what its own session does not work in.
+    caller.require(Right::Decide)?;
+    if app.runners.allow(wants) {
+        return Ok(());
+    }
+    let detail = format!(
+        "no runner allows sessions to work in {:?}: it is beneath no folder that a runner's \
+         operator has allowed",
+        folder.as_str()
+    );
+    Err(Problem::new(403, "working_dir_not_allowed", detail)
+        .at("/workspace/path")
+        .hint("start the runner with --working-dir-root DIR, or choose a folder beneath those it has: greenroom runners show ID")
+        .into())
 }
 
 /// A short name that can be read aloud: the time it was made at, and four random letters.

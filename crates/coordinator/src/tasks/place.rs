@@ -10,6 +10,7 @@ use greenroom_core::{RunnerId, Session};
 use greenroom_store::{Scan, Submission, Submitted};
 
 use crate::app::App;
+use crate::presence::Wants;
 
 use super::{next, scan, submit};
 
@@ -59,7 +60,10 @@ async fn place(app: &App, session: &Session, full: &mut HashMap<RunnerId, ()>) {
             }
         }
     }
-    let reason = why(app, home, !fitting.is_empty());
+    let reason = match why(app, home, !fitting.is_empty()) {
+        Blocked::NoRunner if is_for_want_of_a_folder(app, wants) => Blocked::NoWorkingDir,
+        reason => reason,
+    };
     if session.blocked != Some(reason) {
         submit(app, session.uid, Command::Block(reason)).await;
     }
@@ -73,4 +77,10 @@ fn why(app: &App, home: Option<RunnerId>, fits: bool) -> Blocked {
         None if fits => Blocked::RunnersFull,
         None => Blocked::NoRunner,
     }
+}
+
+/// Whether there would be a runner, were it not for the folder that the session is to work in.
+fn is_for_want_of_a_folder(app: &App, wants: Wants) -> bool {
+    let anywhere = Wants { folder: None, ..wants };
+    !app.runners.candidates(None, &anywhere).is_empty()
 }

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 use crate::kit::House;
 
 /// Every path of the door, with places for what is made up.
-const PATHS: [(&str, &str); 34] = [
+const PATHS: [(&str, &str); 35] = [
     ("GET", "/health"),
     ("GET", "/api/agents"),
     ("GET", "/api/agents/{x}"),
@@ -43,6 +43,7 @@ const PATHS: [(&str, &str); 34] = [
     ("POST", "/api/sessions/batch/delete"),
     ("POST", "/api/sessions/batch/export"),
     ("POST", "/api/mcp-oauth/callback?state={x}"),
+    ("POST", "/api/v2/sessions/start"),
     ("POST", "/{x}/{y}"),
 ];
 
@@ -85,6 +86,11 @@ fn value() -> impl Strategy<Value = Value> {
         Just("attributes"),
         Just("framing"),
         Just("max_iterations"),
+        Just("session_id"),
+        Just("agent_name"),
+        Just("input"),
+        Just("request_id"),
+        Just("working_dir"),
     ];
     leaf.prop_recursive(4, 24, 5, move |inner| {
         prop_oneof![

@@ -10,3 +10,4 @@ mod fuzz;
 mod kit;
 mod newer;
 mod rows;
+mod start;

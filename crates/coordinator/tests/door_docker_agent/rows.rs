@@ -117,7 +117,10 @@ async fn post_sessions_refuses_what_does_not_parse_and_folders_of_clients() {
         refused(sent(body).await, 400);
     }
     let text = refused(house.post("/api/sessions", json!({ "working_dir": "/etc" })).await, 400);
-    assert!(text.contains("/etc") && text.contains("workspace"), "{text}");
+    assert!(text.contains("/etc") && text.contains("allow"), "{text}");
+    for bad in ["etc", "/etc/../srv", "/a\nb"] {
+        refused(house.post("/api/sessions", json!({ "working_dir": bad })).await, 400);
+    }
     refused(house.post("/api/sessions", json!({ "safety_policy": "yolo" })).await, 400);
     refused(house.post("/api/sessions", json!({ "permissions": { "allow": [":"] } })).await, 400);
     refused(house.post("/api/sessions", json!({ "agent": "nobody" })).await, 404);
@@ -456,4 +459,27 @@ async fn get_ping_needs_no_token() {
     refused(agents, 401);
     refused(house.get("/api/none").await, 404);
     refused(house.call(Method::PUT, "/api/sessions", None).await, 405);
+}
+
+#[tokio::test]
+async fn post_sessions_honours_working_dir_where_it_is_allowed() {
+    let mut house = House::open().await;
+    house.runner.allows(&["/srv"]).await;
+    let made = house.post("/api/sessions", json!({ "working_dir": "/srv/app" })).await.expect(200);
+    assert_eq!(made["working_dir"], "/srv/app");
+    let id = made["id"].as_str().expect("an id").to_owned();
+    for path in [format!("/api/sessions/{id}"), format!("/api/sessions/{id}/snapshot")] {
+        assert_eq!(house.get(&path).await.expect(200)["working_dir"], "/srv/app", "{path}");
+    }
+    let plain = house.session(json!({})).await;
+    let list = house.get("/api/sessions").await.expect(200);
+    assert_eq!((&list[0]["id"], &list[0]["working_dir"]), (&json!(plain), &Value::Null));
+    assert_eq!((&list[1]["id"], &list[1]["working_dir"]), (&json!(id), &json!("/srv/app")));
+    let (_, uid, epoch, _) = house.begun(&id, "x").await;
+    let path = format!("/v1/link/computes/{uid}/{epoch}");
+    let workspace = house.runner.get(&path).await.expect(200)["workspace"].clone();
+    assert_eq!(workspace, json!({ "from": "dir", "path": "/srv/app", "mode": "in_place" }));
+    let outside = json!({ "working_dir": "/srv2" });
+    let text = refused(house.post("/api/sessions", outside).await, 400);
+    assert!(text.contains("/srv2"), "{text}");
 }

@@ -203,6 +203,15 @@ pub async fn send(request: reqwest::RequestBuilder) -> Answer {
     Answer { status, headers, body }
 }
 
+impl FakeRunner {
+    /// Says that its operator allows folders beneath these.
+    pub async fn allows(&mut self, roots: &[&str]) {
+        let roots: Vec<_> = roots.iter().map(|root| root.parse().expect("a path")).collect();
+        let info = RunnerInfo { working_dir_roots: roots, ..info() };
+        self.sync_with(|request| request.info = Some(info)).await;
+    }
+}
+
 /// Asks until there is an answer. For what happens by itself and is seen only by asking.
 pub async fn eventually<T>(mut ask: impl AsyncFnMut() -> Option<T>) -> T {
     let begin = std::time::Instant::now();
@@ -383,6 +392,7 @@ pub fn info() -> RunnerInfo {
         isolation: "none".into(),
         probe: Probe::default(),
         keeps_files: true,
+        working_dir_roots: Vec::new(),
         foreign: None,
     }
 }

@@ -221,6 +221,7 @@ impl World {
             title: None,
             labels: BTreeMap::new(),
             runner_labels: Default::default(),
+            workspace: None,
             agent: AgentPin {
                 name: "a".parse().expect("a name"),
                 version: 1,

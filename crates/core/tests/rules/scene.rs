@@ -71,6 +71,7 @@ pub fn created(persistent: bool, keeps_leftovers: bool) -> Created {
         title: None,
         labels: BTreeMap::new(),
         runner_labels: Default::default(),
+        workspace: None,
         agent: AgentPin {
             name: "fixer".parse().expect("a name"),
             version: 1,

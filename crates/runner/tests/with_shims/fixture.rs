@@ -59,7 +59,7 @@ impl Fixture {
 
     pub(crate) fn session_of(&self, agent: AgentSpec) -> Session<'_> {
         let uid = SessionUid(uuid::Uuid::now_v7());
-        Session { fixture: self, uid, agent }
+        Session { fixture: self, uid, agent, workspace: None }
     }
 
     pub(crate) fn work(&self, uid: SessionUid) -> PathBuf {
@@ -105,6 +105,7 @@ pub(crate) fn config(url: &str, data: &Path) -> RunnerConfig {
         labels: BTreeMap::new(),
         slots: None,
         expose_env: Vec::new(),
+        working_dir_roots: Vec::new(),
         join_token: Some("join-me".into()),
         adopt_store: false,
     }
@@ -132,6 +133,7 @@ pub(crate) struct Session<'a> {
     fixture: &'a Fixture,
     pub(crate) uid: SessionUid,
     pub(crate) agent: AgentSpec,
+    pub(crate) workspace: Option<SessionWorkspace>,
 }
 
 impl Session<'_> {
@@ -141,6 +143,7 @@ impl Session<'_> {
         let body = ComputeBody {
             session: "the-session".parse().unwrap(),
             agent: self.agent.clone(),
+            workspace: self.workspace.clone(),
             limits: Limits::default(),
             within: Vec::new(),
             env: BTreeMap::from([("GREENROOM_SESSION".into(), "the-session".into())]),

@@ -249,6 +249,60 @@ pub(crate) async fn what_cannot_be_resolved_is_a_start_error() {
     runner.shutdown().await;
 }
 
+pub(crate) async fn a_folder_of_a_client_is_checked_at_the_start() {
+    let f = Fixture::new().await;
+    for folder in ["allowed/app", "other"] {
+        std::fs::create_dir_all(f.outside(folder)).unwrap();
+    }
+    std::os::unix::fs::symlink(f.outside("other"), f.outside("allowed/out")).unwrap();
+    std::os::unix::fs::symlink("app", f.outside("allowed/within")).unwrap();
+    let mut config = f.config();
+    config.working_dir_roots = vec![f.outside("allowed")];
+    let runner = start(config).await.unwrap();
+    runner.connected().await.unwrap();
+    let told = |inner: &crate::coordinator::Inner| inner.syncs[0].info.clone();
+    let roots = told(&f.coordinator.lock()).expect("it says what it is").working_dir_roots;
+    assert_eq!(roots[0].as_str(), f.outside("allowed").to_str().unwrap());
+    let working_in = |path: &str, mode| {
+        let path = f.outside(path).to_str().unwrap().parse().unwrap();
+        let mut session = f.session("pwd; echo here > made");
+        session.workspace = Some(SessionWorkspace::Dir { path, mode });
+        session
+    };
+    for (path, why) in [
+        ("other", "beneath no folder that is allowed"),
+        ("allowed/out", "a link leads out"),
+        ("allowed/missing", "no such folder"),
+    ] {
+        for (n, mode) in [DirMode::InPlace, DirMode::Copy].into_iter().enumerate() {
+            let session = working_in(path, mode);
+            session.up(1, 1, "");
+            let receipt = session.receipt(1).await;
+            assert_eq!(receipt.reason, EndReason::StartError, "{n}: {receipt:#?}");
+            let detail = receipt.detail.as_deref().unwrap();
+            assert!(detail.contains(why) && detail.contains(path), "{detail}");
+        }
+    }
+    assert!(!f.outside("other/made").exists());
+    let session = working_in("allowed/within", DirMode::InPlace);
+    session.up(1, 1, "");
+    assert_eq!(session.receipt(1).await.reason, EndReason::Done);
+    let real = f.outside("allowed/app").canonicalize().unwrap();
+    let text = f.coordinator.lock().text(session.uid, 1);
+    assert_eq!(text.trim(), real.to_str().unwrap());
+    assert!(real.join("made").exists());
+    // A copy is of what was there, and is the session's own from then on.
+    let copy = working_in("allowed/app", DirMode::Copy);
+    copy.up(1, 1, "");
+    assert_eq!(copy.receipt(1).await.reason, EndReason::Done);
+    std::fs::rename(f.outside("allowed/app"), f.outside("allowed/gone")).unwrap();
+    copy.up(2, 2, "");
+    assert_eq!(copy.receipt(2).await.reason, EndReason::Done);
+    let own = f.work(copy.uid).join("workspace");
+    assert_eq!(f.coordinator.lock().text(copy.uid, 2).trim(), own.to_str().unwrap());
+    runner.shutdown().await;
+}
+
 pub(crate) async fn output_arrives_once_and_in_order_through_failures() {
     let f = Fixture::new().await;
     f.coordinator.change(|inner| inner.records_flap = true);

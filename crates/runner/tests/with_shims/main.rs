@@ -40,6 +40,7 @@ const TESTS: &[Test] = tests![
     lives::a_new_store_is_adopted_on_request,
     lives::a_restored_store_is_obeyed_and_told_what_it_lacks,
     lives::what_cannot_be_resolved_is_a_start_error,
+    lives::a_folder_of_a_client_is_checked_at_the_start,
     lives::output_arrives_once_and_in_order_through_failures,
     ends::a_stop_ends_a_tree_that_does_not_want_to,
     ends::a_stop_at_any_moment_of_a_start_is_kept,

@@ -48,6 +48,7 @@ pub fn new_session(name: &str) -> NewSession {
                 title: None,
                 labels: BTreeMap::new(),
                 runner_labels: Default::default(),
+                workspace: None,
                 agent: AgentPin {
                     name: "fixer".parse().expect("a name"),
                     version: 1,
@@ -152,6 +153,7 @@ pub fn runner_info(name: &str) -> RunnerInfo {
         isolation: "none".to_owned(),
         probe: Probe::default(),
         keeps_files: true,
+        working_dir_roots: Vec::new(),
         foreign: None,
     }
 }

@@ -61,8 +61,9 @@ pub(super) struct Message {
     multi_content: Option<Vec<Part>>,
 }
 
+/// A part of a message.
 #[derive(Debug, Clone, Deserialize)]
-struct Part {
+pub(super) struct Part {
     #[serde(default, rename = "type")]
     kind: Option<String>,
     #[serde(default)]
@@ -70,6 +71,11 @@ struct Part {
 }
 
 impl Message {
+    /// Of the user.
+    pub(super) fn of_user(content: Option<String>, multi_content: Option<Vec<Part>>) -> Self {
+        Self { role: Some("user".to_owned()), content, multi_content }
+    }
+
     /// Whether it is of the user, as opposed to what an agent has said before.
     fn is_asked(&self) -> bool {
         !matches!(self.role.as_deref(), Some("assistant" | "tool"))

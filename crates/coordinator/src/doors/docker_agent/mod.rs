@@ -3,6 +3,7 @@
 //!
 //! * [`names`], [`asked`]: what a request says; [`policy`]: permissions and modes, in both tongues
 //! * [`agents`], [`sessions`], [`answers`], [`queue`], [`batch`], [`health`]: the routes
+//! * [`v2`]: what is served of `/api/v2/sessions`
 //! * [`run`], [`events`]: the streams; [`watch`]: what happens in a session, in order, and live
 //! * [`frames`], [`transcript`], [`shown`]: from our log to their events, messages and sessions
 
@@ -24,6 +25,7 @@ mod sessions;
 mod settings;
 mod shown;
 mod transcript;
+mod v2;
 mod watch;
 
 use std::sync::Arc;
@@ -80,6 +82,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/sessions/{id}/fork", post(batch::fork))
         .route("/api/sessions/{id}/recovery", get(batch::recovery))
         .route("/api/sessions/{id}/stop", post(sessions::stop))
+        .route("/api/v2/sessions/start", post(v2::start))
         .layer(DefaultBodyLimit::max(MAX_BODY))
 }
 
@@ -89,7 +92,7 @@ pub(super) fn refusal(problem: &Problem) -> Response {
         // A model that is not the agent's is the one thing that is 422 here.
         (422, "model_unsupported") => 422,
         // So is a message by its number: there, it is a number out of its range.
-        (422, _) | (404, "message_not_found") => 400,
+        (422, _) | (404, "message_not_found") | (403, "working_dir_not_allowed") => 400,
         (_, "source_unavailable") => 502,
         (_, "agent_ambiguous") => 404,
         (status, _) => status,

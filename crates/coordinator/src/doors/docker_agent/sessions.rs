@@ -7,7 +7,8 @@ use std::time::Duration;
 use axum::extract::State;
 use axum::response::Response;
 use greenroom_core::approval::{Mode, SessionPolicy};
-use greenroom_core::{Limits, Ms, Session};
+use greenroom_core::folder_path::BadPath;
+use greenroom_core::{Limits, Ms, Session, SessionWorkspace};
 use greenroom_protocol::{Problem, v1};
 use greenroom_store::SessionQuery;
 use http::{HeaderMap, StatusCode};
@@ -18,7 +19,7 @@ use super::agents::resolve;
 use super::asked::{Body, bad};
 use super::names::Segments;
 use super::policy::{Permissions, safety};
-use super::shown::{self, AGENT, STARRED, UNCHOSEN};
+use super::shown::{self, AGENT, SOURCE, STARRED, UNCHOSEN};
 use crate::api::idempotency_key;
 use crate::api::json as answer;
 use crate::api::visible;
@@ -81,20 +82,39 @@ pub(super) async fn list(
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
 pub(super) struct Template {
-    id: Option<String>,
-    title: Option<String>,
-    tools_approved: Option<bool>,
-    permissions: Option<Permissions>,
-    safety_policy: Option<String>,
-    working_dir: Option<String>,
-    max_iterations: Option<i64>,
-    attributes: Option<BTreeMap<String, String>>,
-    starred: Option<bool>,
-    agent: Option<String>,
-    agent_model_overrides: Option<BTreeMap<String, Value>>,
+    pub(super) id: Option<String>,
+    pub(super) title: Option<String>,
+    pub(super) tools_approved: Option<bool>,
+    pub(super) permissions: Option<Permissions>,
+    pub(super) safety_policy: Option<String>,
+    pub(super) working_dir: Option<String>,
+    pub(super) max_iterations: Option<i64>,
+    pub(super) attributes: Option<BTreeMap<String, String>>,
+    pub(super) starred: Option<bool>,
+    pub(super) agent: Option<String>,
+    pub(super) agent_model_overrides: Option<BTreeMap<String, Value>>,
 }
 
 impl Template {
+    /// The session that is asked for, of an agent that is to be named.
+    pub(super) fn request(self) -> Result<v1::CreateSession, Box<Problem>> {
+        self.check()?;
+        let mut request = v1::CreateSession {
+            approvals: self.policy()?,
+            limits: self.limits()?,
+            workspace: self.workspace()?,
+            ..v1::CreateSession::default()
+        };
+        let mut labels = self.attributes.unwrap_or_default();
+        if self.starred == Some(true) {
+            labels.insert(STARRED.to_owned(), "true".to_owned());
+        }
+        request.labels = Some(labels);
+        request.id = self.id.filter(|id| !id.is_empty());
+        request.title = self.title.filter(|title| !title.is_empty());
+        Ok(request)
+    }
+
     fn policy(&self) -> Result<Option<SessionPolicy>, Box<Problem>> {
         let mut policy = match &self.permissions {
             Some(permissions) => permissions.clone().over(&SessionPolicy::default())?,
@@ -117,22 +137,26 @@ impl Template {
         Ok(Some(Limits { iterations: Some(iterations), ..Limits::default() }))
     }
 
+    /// The folder it is to work in. Whether that is allowed, its runner's operator has said.
+    fn workspace(&self) -> Result<Option<SessionWorkspace>, Box<Problem>> {
+        workspace(self.working_dir.as_deref())
+    }
+
     /// Refuses what a session of ours does not have.
     fn check(&self) -> Result<(), Box<Problem>> {
-        if let Some(folder) = self.working_dir.as_deref().filter(|folder| !folder.is_empty()) {
-            let shown: String = folder.chars().take(200).collect();
-            return Err(bad(format!(
-                "working_dir {shown:?}: no folder of a client is opened here. Each session has a \
-                 workspace of its own; what is to be in it is said by `workspace` in its agent's \
-                 file"
-            )));
-        }
         if self.agent_model_overrides.as_ref().is_some_and(|overrides| !overrides.is_empty()) {
             let detail = "agent_model_overrides: an agent works with the models of its file";
             return Err(Box::new(Problem::new(422, "model_unsupported", detail)));
         }
         Ok(())
     }
+}
+
+/// The folder that a client has named for a session to work in, where it is one.
+fn workspace(working_dir: Option<&str>) -> Result<Option<SessionWorkspace>, Box<Problem>> {
+    let Some(folder) = working_dir.filter(|folder| !folder.is_empty()) else { return Ok(None) };
+    let path = folder.parse().map_err(|error: BadPath| bad(format!("working_dir: {error}")))?;
+    Ok(Some(SessionWorkspace::in_place(path)))
 }
 
 /// `POST /api/sessions`. Which agent it is of is said with its first run; it may be said here.
@@ -142,36 +166,28 @@ pub(super) async fn create(
     headers: HeaderMap,
     Body(template): Body<Option<Template>>,
 ) -> ApiResult<Response> {
-    let template = template.unwrap_or_default();
-    template.check()?;
-    let approvals = template.policy()?;
-    let limits = template.limits()?;
-    let mut labels = template.attributes.unwrap_or_default();
-    let source = labels.get("docker-agent.actor.source").cloned();
-    let named = template.agent.or(source).filter(|named| !named.is_empty());
-    let (agent, limits_of) = match named {
-        Some(named) => (resolve(&app, &named).await?.row.name.to_string(), LimitsOf::Agent),
+    let mut template = template.unwrap_or_default();
+    let named = template.agent.take();
+    let mut request = template.request()?;
+    let labels = request.labels.get_or_insert_default();
+    let named = named.or_else(|| labels.get(SOURCE).cloned()).filter(|named| !named.is_empty());
+    let limits_of = match named {
+        Some(named) => {
+            request.agent = resolve(&app, &named).await?.row.name.to_string();
+            LimitsOf::Agent
+        }
         None => {
             labels.insert(AGENT.to_owned(), UNCHOSEN.to_owned());
-            (any_agent(&app).await?, LimitsOf::Request)
+            request.agent = any_agent(&app).await?;
+            LimitsOf::Request
         }
     };
-    if template.starred == Some(true) {
-        labels.insert(STARRED.to_owned(), "true".to_owned());
-    }
-    let given = template.id.filter(|id| !id.is_empty());
-    let key = idempotency_key(&headers)?.or_else(|| given.as_ref().map(|id| format!("id {id}")));
+    let key =
+        idempotency_key(&headers)?.or_else(|| request.id.as_ref().map(|id| format!("id {id}")));
     // Made up here where it is not given, in the form that their clients have.
-    let id = given.or_else(|| key.is_none().then(|| uuid::Uuid::new_v4().to_string()));
-    let request = v1::CreateSession {
-        agent,
-        id,
-        title: template.title.filter(|title| !title.is_empty()),
-        labels: Some(labels),
-        limits,
-        approvals,
-        ..v1::CreateSession::default()
-    };
+    if key.is_none() {
+        request.id = Some(uuid::Uuid::new_v4().to_string());
+    }
     let scope = format!("{} POST /docker-agent/api/sessions", caller.scope());
     let key = key.map(|key| IdempotencyKey { key, scope });
     let id = match sessions::create_with(&app, &caller, request, key, Making::of(limits_of)).await?

@@ -16,6 +16,8 @@ pub(super) const AGENT: &str = "docker-agent.agent";
 pub(super) const UNCHOSEN: &str = "unchosen";
 /// The label that says which member of a team a session is of.
 pub(super) const MEMBER: &str = "docker-agent.member";
+/// The label that says of which source a session's agent is.
+pub(super) const SOURCE: &str = "docker-agent.actor.source";
 /// The label of what somebody has starred.
 pub(super) const STARRED: &str = "starred";
 
@@ -43,13 +45,17 @@ pub(super) async fn counts(app: &App, uids: &[SessionUid]) -> ApiResult<Vec<u32>
 
 /// What is the same in all views.
 fn base(session: &Session) -> Value {
-    json!({
+    let mut view = json!({
         "id": session.id,
         "title": session.title.clone().unwrap_or_default(),
         "created_at": session.created_at,
         "input_tokens": session.usage.input_tokens,
         "output_tokens": session.usage.output_tokens,
-    })
+    });
+    if let Some(workspace) = &session.workspace {
+        view["working_dir"] = workspace.path().as_str().into();
+    }
+    view
 }
 
 fn cost(session: &Session) -> f64 {

@@ -90,6 +90,7 @@ impl Registration {
             slots: None,
             isolation: "foreign".to_owned(),
             keeps_files: false,
+            working_dir_roots: Vec::new(),
             probe: Probe {
                 notes: vec![
                     "a runner of the agent orchestrator: its receipts are its word".to_owned(),
