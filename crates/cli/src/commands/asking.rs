@@ -114,6 +114,9 @@ pub(crate) struct Traits {
     /// What a prompt does when the agent's source says something else by then: follow, pin or ask
     #[arg(long, value_name = "POLICY", value_parser = policy)]
     pub(crate) agent_policy: Option<AgentPolicy>,
+    /// The model it is to use, as the agent's file names it, or another of a provider there
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
     #[command(flatten)]
     pub(crate) approvals: Approvals,
 }
@@ -182,6 +185,7 @@ impl Traits {
             shared: self.shared.then_some(true),
             agent_policy: self.agent_policy,
             approvals: self.approvals.policy(),
+            model: self.model,
             ..Default::default()
         }
     }

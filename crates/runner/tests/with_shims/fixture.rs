@@ -142,6 +142,7 @@ impl Session<'_> {
             session: "the-session".parse().unwrap(),
             agent: self.agent.clone(),
             limits: Limits::default(),
+            settings: None,
             within: Vec::new(),
             env: BTreeMap::from([("GREENROOM_SESSION".into(), "the-session".into())]),
             conversation: None,

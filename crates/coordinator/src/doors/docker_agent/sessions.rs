@@ -17,6 +17,7 @@ use serde_json::{Value, json};
 use super::agents::resolve;
 use super::asked::{Body, bad};
 use super::names::Segments;
+use super::overrides;
 use super::policy::{Permissions, safety};
 use super::shown::{self, AGENT, STARRED, UNCHOSEN};
 use crate::api::idempotency_key;
@@ -91,7 +92,7 @@ pub(super) struct Template {
     attributes: Option<BTreeMap<String, String>>,
     starred: Option<bool>,
     agent: Option<String>,
-    agent_model_overrides: Option<BTreeMap<String, Value>>,
+    agent_model_overrides: Option<BTreeMap<String, String>>,
 }
 
 impl Template {
@@ -127,10 +128,6 @@ impl Template {
                  file"
             )));
         }
-        if self.agent_model_overrides.as_ref().is_some_and(|overrides| !overrides.is_empty()) {
-            let detail = "agent_model_overrides: an agent works with the models of its file";
-            return Err(Box::new(Problem::new(422, "model_unsupported", detail)));
-        }
         Ok(())
     }
 }
@@ -149,11 +146,17 @@ pub(super) async fn create(
     let mut labels = template.attributes.unwrap_or_default();
     let source = labels.get("docker-agent.actor.source").cloned();
     let named = template.agent.or(source).filter(|named| !named.is_empty());
-    let (agent, limits_of) = match named {
-        Some(named) => (resolve(&app, &named).await?.row.name.to_string(), LimitsOf::Agent),
+    let wanted = overrides::read(template.agent_model_overrides.unwrap_or_default())?;
+    let (agent, limits_of, (model, models)) = match named {
+        Some(named) => {
+            let agent = resolve(&app, &named).await?;
+            let models = overrides::of_agent(wanted, &agent);
+            (agent.row.name.to_string(), LimitsOf::Agent, models)
+        }
         None => {
             labels.insert(AGENT.to_owned(), UNCHOSEN.to_owned());
-            (any_agent(&app).await?, LimitsOf::Request)
+            // Whose they are, and whether they are known, the first run says.
+            (any_agent(&app).await?, LimitsOf::Request, (None, wanted))
         }
     };
     if template.starred == Some(true) {
@@ -170,6 +173,8 @@ pub(super) async fn create(
         labels: Some(labels),
         limits,
         approvals,
+        model,
+        models: Some(models).filter(|models| !models.is_empty()),
         ..v1::CreateSession::default()
     };
     let scope = format!("{} POST /docker-agent/api/sessions", caller.scope());
@@ -184,7 +189,8 @@ pub(super) async fn create(
     };
     let session = sessions::find(&app, &caller, &id).await?;
     let items = shown::transcript(&app, &session).await?.items().to_vec();
-    Ok(answer(StatusCode::OK, &shown::whole(&session, &items)))
+    let view = shown::whole(&session, &items);
+    Ok(answer(StatusCode::OK, &overrides::with(&app, &session, view).await?))
 }
 
 /// The agent of a session that has none yet: its first run names one. One that can be asked
@@ -213,7 +219,8 @@ pub(super) async fn get(
 ) -> ApiResult<Response> {
     let session = sessions::find(&app, &caller, &path.session()).await?;
     let mut transcript = shown::transcript(&app, &session).await?;
-    Ok(answer(StatusCode::OK, &shown::session(&session, &mut transcript)))
+    let view = shown::session(&session, &mut transcript);
+    Ok(answer(StatusCode::OK, &overrides::with(&app, &session, view).await?))
 }
 
 #[derive(Debug, Deserialize)]
