@@ -260,7 +260,8 @@ fn a_session_chooses_among_the_models_of_a_docker_agent_file() {
         let chosen = spec.choice(name).unwrap_or_else(|| panic!("{name} is known"));
         (chosen.name(), chosen.key_env.map(|variable| agent.env[&variable].clone()))
     };
-    let of = |name: &str, key: Option<&str>| (name.to_owned(), key.map(|k| format!("${{env:{k}}}")));
+    let of =
+        |name: &str, key: Option<&str>| (name.to_owned(), key.map(|k| format!("${{env:{k}}}")));
     assert_eq!(key("small"), of("openai/smollm2", Some("LOCAL_KEY")));
     assert_eq!(key("local/large"), of("openai/large", Some("LOCAL_KEY")));
     assert_eq!(key("anthropic/next"), of("anthropic/next", Some("ANTHROPIC_API_KEY")));
