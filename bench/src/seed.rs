@@ -94,6 +94,8 @@ impl Seeded {
             agent_policy: Default::default(),
             approvals: Default::default(),
             within: Vec::new(),
+            model: None,
+            models: Default::default(),
             limits: Limits::default(),
             parent: None,
             parent_id: None,

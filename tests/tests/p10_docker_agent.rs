@@ -257,6 +257,61 @@ fn p10_docker_agent_what_is_approved_for_the_session_is_not_asked_again() {
     }
 }
 
+/// Which models were asked, in order.
+fn models(endpoint: &Endpoint) -> Vec<String> {
+    let journal = endpoint.journal();
+    let all = journal.iter().map(|entry| entry["body"]["model"].as_str().expect("a model"));
+    all.map(str::to_owned).collect()
+}
+
+#[test]
+fn p10_docker_agent_edits_count_in_the_turn_in_progress() {
+    let call = |text: &str| json!({ "name": "shell", "arguments": { "command": format!("echo {text} >> out.txt") } });
+    let mut first = endpoint::says("WRITE", "I will.");
+    first["match"]["hasToolResult"] = json!(false);
+    first["response"]["toolCalls"] = json!([call("one"), call("two")]);
+    let mut then = endpoint::says("WRITE", "Both.");
+    then["match"]["hasToolResult"] = json!(true);
+    let endpoint = Endpoint::start(&[first, then, endpoint::says("NEXT", "Next.")]);
+    let room = room(&endpoint, "strict");
+    let deny = json!({ "permissions": { "deny": ["shell:cmd=echo two*"] } });
+    for (edit, body, written) in [
+        ("safety-policy", json!({ "safety_policy": "autonomous" }), "one\ntwo\n"),
+        ("permissions", deny, "one\n"),
+    ] {
+        let before = models(&endpoint).len();
+        let id = session(&room, json!({}));
+        let path = format!("/api/sessions/{id}");
+        let mut client = Client::start(&room, &["run", &id, "lead", "WRITE"]);
+        // In the middle of the turn: the first call is asked about, and the second is to come.
+        client.until("tool_call_confirmation");
+        door(&room, "PATCH", &format!("{path}/{edit}"), body);
+        door(&room, "PATCH", &format!("{path}/model"), json!({ "model": "scripted/other" }));
+        assert_eq!(client.until("agent_info")["model"], "scripted/other");
+        door(&room, "POST", &format!("{path}/resume"), json!({ "confirmation": "approve" }));
+        let (events, why) = client.rest();
+        assert_eq!(why, "end");
+        assert!(!types(&events).contains(&"tool_call_confirmation"), "{edit}: {events:#?}");
+        assert!(said(&events).ends_with("Both."), "{edit}: {events:#?}");
+        let ours = room.api.session(&id);
+        let file = room.workspace(ours["uid"].as_str().expect("a uid")).join("out.txt");
+        assert_eq!(std::fs::read_to_string(file).expect("it is written"), written, "{edit}");
+        assert_eq!(models(&endpoint)[before..], ["m", "other"], "{edit}");
+        let shown = door(&room, "GET", &path, Value::Null);
+        assert_eq!(shown["agent_model_overrides"], json!({ "root": "scripted/other" }));
+
+        // A turn that names a model, in the same compute.
+        let turn = json!({ "messages": [{ "role": "user", "content": "NEXT" }], "model": "scripted/third" });
+        let asked = room.api.request("POST", &format!("/docker-agent{path}/agent/lead"));
+        let streamed = asked.json(&turn).send();
+        assert!(streamed.text().contains("Next."), "{}", streamed.text());
+        assert_eq!(models(&endpoint).last().map(String::as_str), Some("third"));
+        assert_eq!(room.api.session(&id)["epoch"], 1, "all in one compute");
+        room.api.stop(&id);
+        room.api.check(&id);
+    }
+}
+
 #[test]
 fn p10_docker_agent_a_fork_goes_on_from_its_place_in_the_conversation() {
     let endpoint = Endpoint::start(&[

@@ -46,6 +46,14 @@ fn scene(agent: Coding, approvals: Value, separate: bool) -> Scene {
     let (shell, held) = agent.shell(&hold);
     let mut fixtures = vec![endpoint::says("RECALL", "I remember all of it.")];
     fixtures.extend(endpoint::uses("HOLD", shell, held, "It is over."));
+    let call = |name: &str| {
+        let (write, written) = agent.write(&folder.join(name), "hello from a tool");
+        json!({ "name": write, "arguments": written })
+    };
+    let (one, two) = (call("one.txt"), call("two.txt"));
+    let mut both = endpoint::uses("BOTH", write, written.clone(), "Both are written.");
+    both[0]["response"]["toolCalls"] = json!([one, two]);
+    fixtures.extend(both);
     fixtures.extend(endpoint::uses("WRITE", write, written, "It is written."));
     fixtures.push(endpoint::fails("FAULT", 400, "scripted bad request"));
     fixtures.push(endpoint::otherwise("A title."));
@@ -210,6 +218,24 @@ fn p9_an_answer_to_opencode_counts_on_disk() {
 #[test]
 fn p9_an_answer_to_claude_over_acp_counts_on_disk() {
     what_is_answered_counts_on_disk(Coding::Claude);
+}
+
+#[test]
+fn p9_an_edit_counts_in_the_turn_of_an_agent_that_speaks_acp() {
+    let scene = scene(Coding::Claude, json!({ "mode": "strict" }), false);
+    let (id, _, run) = scene.create("BOTH files");
+    let question = asked(&scene, &id);
+    let edit = json!({ "approvals": { "mode": "autonomous" } });
+    let request = scene.room.api.request("PATCH", &format!("/v1/sessions/{id}"));
+    request.json(&edit).send().granted();
+    answer(&scene, &id, &question, "allow");
+    let run = scene.room.api.wait_run(&id, &run);
+    assert_eq!(run["status"], "completed", "{run:#}\n{:#?}", scene.room.api.log(&id));
+    assert_eq!(scene.room.api.events(&id, "approval.requested").len(), 1, "nothing more was asked");
+    let decided = scene.room.api.events(&id, "approval.decided");
+    assert_eq!(decided[0]["data"]["by"], "mode autonomous", "{decided:#?}");
+    assert!(scene.folder.join("one.txt").exists() && scene.folder.join("two.txt").exists());
+    scene.stop(&id);
 }
 
 #[test]

@@ -77,6 +77,50 @@ fn p9_a_sessions_own_policy_counts_on_disk() {
     assert_eq!(std::fs::read_to_string(file).expect("it is written"), "hello");
 }
 
+/// Edited by people while its agent waits, and after everything but the agent was killed.
+#[test]
+fn p9_edits_count_in_the_turn_in_progress_also_after_a_crash() {
+    let call = |text: &str| {
+        let arguments = json!({ "command": format!("touch {text}") });
+        json!({ "name": "shell", "arguments": arguments })
+    };
+    let mut first = endpoint::says("WRITE", "I will.");
+    first["match"]["hasToolResult"] = json!(false);
+    first["response"]["toolCalls"] = json!([call("one"), call("two"), call("three")]);
+    let mut then = endpoint::says("WRITE", "All of it.");
+    then["match"]["hasToolResult"] = json!(true);
+    let endpoint = Endpoint::start(&[first, then]);
+    let mut room = room(&endpoint, json!({ "approvals": { "mode": "strict" } }));
+    let session = room.api.create("loop", json!({ "id": "s", "prompt": "WRITE it" }));
+    room.api.wait_status("s", "waiting");
+    room.kill9_and_restart();
+    let cli = |args: &[&str]| {
+        let done = room.cli(args);
+        assert_eq!(done.code, Some(0), "{done:?}");
+    };
+    let mode = ["--approvals-mode", "autonomous", "--deny", "shell(touch two)"];
+    cli(&[&["sessions", "update", "s", "--model", "openai/other"], &mode[..]].concat());
+    // What was open is still a person's to answer.
+    assert_eq!(room.api.session("s")["pending"]["approvals"], 1);
+    cli(&["approvals", "allow", "s"]);
+    let run = ended(&room, "s", &session["run_id"]);
+    assert_eq!(run["status"], "completed", "{run:#}\n{:#?}", room.api.log("s"));
+    assert_eq!(of(&room, "s", "approval.requested").len(), 1, "nothing more was asked");
+    let decided = of(&room, "s", "approval.decided");
+    let decided: Vec<&Value> = decided.iter().map(|data| &data["decision"]).collect();
+    assert_eq!(decided, ["deny", "allow"]);
+    let folder = room.workspace(session["uid"].as_str().expect("a uid"));
+    let made = ["one", "two", "three"].map(|name| folder.join(name).exists());
+    assert_eq!(made, [true, false, true], "what was answered, denied, allowed");
+    let journal = endpoint.journal();
+    let models: Vec<&Value> = journal.iter().map(|entry| &entry["body"]["model"]).collect();
+    assert_eq!(models, ["m", "other"]);
+    assert_eq!(room.api.session("s")["epoch"], 1, "all in one compute");
+    let unknown = room.cli(&["sessions", "update", "s", "--model", "anthropic/x"]);
+    assert_eq!(unknown.code, Some(1), "{unknown:?}");
+    assert!(unknown.err.contains("openai/*, openai/m"), "{unknown:?}");
+}
+
 /// A turn that goes on with its tool until it is told something.
 fn until_told() -> Endpoint {
     let call = json!([{ "name": "shell", "arguments": { "command": "sleep 0.05" } }]);

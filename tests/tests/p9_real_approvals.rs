@@ -19,7 +19,14 @@ fn asked(mode: &str, more: &Value) -> Asked {
     let file = room.root.join("out.txt");
     let (write, written) = Coding::Claude.write(&file, "hello from a tool");
     let (shell, listed) = Coding::Claude.shell("ls");
-    let mut fixtures = Vec::from(endpoint::uses("WRITE", write, written, "That was the file."));
+    let call = |name: &str| {
+        let (write, written) = Coding::Claude.write(&room.root.join(name), "hello from a tool");
+        json!({ "name": write, "arguments": written })
+    };
+    let mut both = endpoint::uses("BOTH", write, written.clone(), "Those were both.");
+    both[0]["response"]["toolCalls"] = json!([call("one.txt"), call("two.txt")]);
+    let mut fixtures = Vec::from(both);
+    fixtures.extend(endpoint::uses("WRITE", write, written, "That was the file."));
     fixtures.extend(endpoint::uses("LIST", shell, listed, "That was the list."));
     fixtures.push(endpoint::otherwise("Something else."));
     let endpoint = Endpoint::start(&fixtures);
@@ -76,6 +83,26 @@ fn p9_what_is_denied_is_not_done_and_the_model_is_told() {
     assert!(asked.endpoint.last_asked("WRITE").contains("because"), "the reason is passed on");
     asked.room.api.wait_rest(&id);
     asked.room.api.check(&id);
+}
+
+#[test]
+fn p9_an_edit_of_the_policy_counts_in_the_turn_in_progress() {
+    let asked = asked("strict", &json!({}));
+    let Asked { room, .. } = &asked;
+    let session = room.api.create("claude", json!({ "prompt": "BOTH files" }));
+    let id = id_of(&session);
+    room.api.wait_status(&id, "waiting");
+    let one = approvals(room, &id)[0]["id"].as_str().expect("an id").to_owned();
+    let edit = json!({ "approvals": { "mode": "autonomous" } });
+    room.api.request("PATCH", &format!("/v1/sessions/{id}")).json(&edit).send().granted();
+    let path = format!("/v1/sessions/{id}/approvals/{one}");
+    room.api.post(&path, json!({ "decision": "allow" })).granted();
+    let run = room.api.wait_run(&id, &session["run_id"]);
+    assert_eq!(run["status"], "completed", "{run:#}\n{:#?}", room.api.log(&id));
+    assert_eq!(room.api.events(&id, "approval.requested").len(), 1, "nothing more was asked");
+    let decided = room.api.events(&id, "approval.decided");
+    assert_eq!(decided[0]["data"]["by"], "mode autonomous", "{decided:#?}");
+    assert!(room.root.join("one.txt").exists() && room.root.join("two.txt").exists());
 }
 
 #[test]

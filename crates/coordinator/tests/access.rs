@@ -25,7 +25,7 @@ enum Right {
 }
 
 /// Every operation of the API. One that is missing here fails the test below.
-const OPERATIONS: [(&str, &str, Right); 70] = [
+const OPERATIONS: [(&str, &str, Right); 71] = [
     ("get", "/", Right::Open),
     ("get", "/login", Right::Open),
     ("get", "/healthz", Right::Open),
@@ -93,6 +93,7 @@ const OPERATIONS: [(&str, &str, Right); 70] = [
     ("post", "/v1/link/records", Right::Link),
     ("get", "/v1/link/computes/{uid}/{epoch}", Right::Link),
     ("get", "/v1/link/computes/{uid}/{epoch}/answers/{id}", Right::Link),
+    ("get", "/v1/link/computes/{uid}/{epoch}/settings", Right::Link),
     ("get", "/v1/link/runs/{run}", Right::Link),
     ("get", "/v1/link/streams/{id}", Right::Link),
     ("post", "/v1/link/streams/{id}", Right::Link),

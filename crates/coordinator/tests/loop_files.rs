@@ -250,6 +250,27 @@ fn a_docker_agent_file_is_an_agent_with_a_team() {
     assert!(spec.warnings.is_empty(), "{:?}", spec.warnings);
 }
 
+#[test]
+fn a_session_chooses_among_the_models_of_a_docker_agent_file() {
+    let agent = parse(DOCKER, "/agents/crew.yaml").expect("an agent");
+    let spec = spec_of(&agent);
+    let named = ["anthropic/*", "google/*", "local/*", "main", "new/*", "small"];
+    assert_eq!(spec.choices.keys().collect::<Vec<_>>(), named);
+    let key = |name: &str| {
+        let chosen = spec.choice(name).unwrap_or_else(|| panic!("{name} is known"));
+        (chosen.name(), chosen.key_env.map(|variable| agent.env[&variable].clone()))
+    };
+    let of =
+        |name: &str, key: Option<&str>| (name.to_owned(), key.map(|k| format!("${{env:{k}}}")));
+    assert_eq!(key("small"), of("openai/smollm2", Some("LOCAL_KEY")));
+    assert_eq!(key("local/large"), of("openai/large", Some("LOCAL_KEY")));
+    assert_eq!(key("anthropic/next"), of("anthropic/next", Some("ANTHROPIC_API_KEY")));
+    assert_eq!(key("new/maxi"), of("openai_responses/maxi", None));
+    assert_eq!(spec.choice("main"), spec.models.first().cloned(), "with all that is said of it");
+    assert_eq!(spec.choice("openai/gpt"), None, "its key is nobody's here");
+    assert_eq!(spec.choice("xai/grok"), None);
+}
+
 /// A small file with more in its agent, model or toolset.
 fn with(agent: &str, model: &str, toolset: &str, top: &str) -> Result<AgentSpec, String> {
     let text = format!(

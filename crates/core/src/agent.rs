@@ -189,6 +189,24 @@ pub struct PresetSpec {
     pub args: Vec<String>,
 }
 
+impl PresetSpec {
+    /// Has it use this model, in the place of any that its arguments name: all of them take
+    /// `--model NAME`, and some only once.
+    pub fn choose(&mut self, model: &str) {
+        let mut kept = Vec::new();
+        let mut args = std::mem::take(&mut self.args).into_iter();
+        while let Some(arg) = args.next() {
+            match arg.as_str() {
+                "--model" | "-m" => drop(args.next()),
+                _ if arg.starts_with("--model=") => {}
+                _ => kept.push(arg),
+            }
+        }
+        kept.extend(["--model".to_owned(), model.to_owned()]);
+        self.args = kept;
+    }
+}
+
 /// Command lines whose flags and streams are known.
 #[derive(
     Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize, ToSchema,
@@ -450,4 +468,20 @@ pub struct AgentPin {
     pub source: String,
     /// SHA-256 of the description, hexadecimal.
     pub digest: String,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_model_that_is_chosen_is_named_once() {
+        for before in ["--x y", "--x y --model a", "--model=a --x y", "-m a --x y -m b", "--x y -m"]
+        {
+            let args = before.split(' ').map(str::to_owned).collect();
+            let mut spec = PresetSpec { preset: Preset::Codex, program: None, args };
+            spec.choose("new");
+            assert_eq!(spec.args.join(" "), "--x y --model new", "{before}");
+        }
+    }
 }

@@ -27,6 +27,9 @@ impl Session {
             agent_policy: created.agent_policy,
             approvals: created.approvals.clone(),
             within: created.within.clone(),
+            model: created.model.clone(),
+            models: created.models.clone(),
+            settings: 0,
             traits: created.traits,
             limits: created.limits.clone(),
             parent: created.parent,
@@ -148,8 +151,25 @@ impl Session {
         if let Some(policy) = changes.agent_policy {
             self.agent_policy = policy;
         }
+        let mut edited = false;
         if let Some(approvals) = &changes.approvals {
+            edited |= self.approvals != *approvals;
             self.approvals = approvals.clone();
+        }
+        if let Some(model) = &changes.model {
+            let model = Some(model.clone()).filter(|model| !model.is_empty());
+            edited |= self.model != model;
+            self.model = model;
+        }
+        if let Some(models) = &changes.models {
+            edited |= self.models != *models;
+            self.models = models.clone();
+        }
+        if edited {
+            self.settings += 1;
+            if self.compute.is_some() {
+                self.turn();
+            }
         }
     }
 

@@ -39,6 +39,10 @@ pub enum Order {
         /// Runs that are to become part of that one, in order; their bodies are fetched by id.
         #[serde(default, skip_serializing_if = "Vec::is_empty")]
         steers: Vec<RunId>,
+        /// Which edit of the session's settings it should go by; they are fetched as they are
+        /// then. Absent from a coordinator that edits none of a live compute.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        settings: Option<u64>,
     },
     /// It should be ended, with a receipt.
     Down {
@@ -59,7 +63,7 @@ pub enum Order {
 impl Order {
     /// It should live, and have begun this run.
     pub fn up(run: Option<RunId>) -> Self {
-        Self::Up { run, cancel: None, answers: Vec::new(), steers: Vec::new() }
+        Self::Up { run, cancel: None, answers: Vec::new(), steers: Vec::new(), settings: None }
     }
 }
 

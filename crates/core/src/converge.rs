@@ -44,6 +44,9 @@ pub struct LocalCompute {
     pub answered: BTreeSet<ApprovalId>,
     /// The runs it was given to become part of another.
     pub steered: BTreeSet<RunId>,
+    /// Which edit of its session's settings it was given; not known of one that was there
+    /// before this runner.
+    pub settings: Option<u64>,
 }
 
 /// What to do.
@@ -56,6 +59,14 @@ pub enum Action {
     Start {
         /// Its number.
         epoch: Epoch,
+        /// Which edit of its session's settings it begins with, at least.
+        settings: Option<u64>,
+    },
+    /// Give the live compute the settings of its session as they are now. That is before any
+    /// run: what was edited before a run was asked for counts in all of it.
+    HandSettings {
+        /// Which edit they have come to, at least.
+        settings: u64,
     },
     /// Give the live compute this run.
     HandRun {
@@ -122,7 +133,12 @@ pub fn converge(local: &Local, assignment: &Assignment) -> Action {
     match (&assignment.order, this) {
         // A compute that was told to stop takes nothing more.
         (Order::Up { .. }, Some(compute)) if compute.stop.is_some() => Action::Nothing,
-        (Order::Up { run, cancel, answers, steers }, Some(compute)) => match (run, cancel) {
+        (Order::Up { settings: Some(wanted), .. }, Some(compute))
+            if compute.settings != Some(*wanted) =>
+        {
+            Action::HandSettings { settings: *wanted }
+        }
+        (Order::Up { run, cancel, answers, steers, .. }, Some(compute)) => match (run, cancel) {
             (Some(run), _) if compute.run != Some(*run) => Action::HandRun { run: *run },
             (Some(run), Some(grace)) if compute.cancelled != Some(*run) => {
                 Action::Cancel { run: *run, grace: *grace }
@@ -140,7 +156,7 @@ pub fn converge(local: &Local, assignment: &Assignment) -> Action {
         (Order::Up { .. }, None) if closed => Action::AnswerClosed { epoch },
         // An older compute is still there: it ends first, by its own order.
         (Order::Up { .. }, None) if live.is_some() => Action::Nothing,
-        (Order::Up { .. }, None) => Action::Start { epoch },
+        (Order::Up { settings, .. }, None) => Action::Start { epoch, settings: *settings },
         (Order::Down { stop } | Order::Gone { stop: Some(stop) }, Some(compute)) => {
             match &compute.stop {
                 Some(given) if !is_news(given, stop) => Action::Nothing,

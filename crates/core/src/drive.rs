@@ -12,6 +12,7 @@
 //! | `steer` | | `steered`, or nothing where the turn was over |
 //! | `cancel` | the turn is ended | `ended` |
 //! | `answer` | | `answered` or `ask_over` |
+//! | `settings` | they count from now on | nothing |
 
 use std::path::PathBuf;
 
@@ -22,6 +23,7 @@ use crate::agent::Driver;
 use crate::approval::{Answer, Ask, Policies, Policy};
 use crate::ids::{ApprovalId, Epoch, RunId, SessionId};
 use crate::record::{Outcome, RunError};
+use crate::settings::Settings;
 
 /// What a shim says to a driver.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -59,6 +61,11 @@ pub enum ToDriver {
         /// How.
         answer: Answer,
     },
+    /// The session's settings were edited. Repeats change nothing.
+    Settings {
+        /// All of them, as they are now.
+        settings: Box<Settings>,
+    },
     /// A kind this build does not know.
     #[serde(other)]
     Unknown,
@@ -86,9 +93,9 @@ pub struct Open {
     /// folder.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub door: Option<PathBuf>,
-    /// What the agent may do without being asked.
-    #[serde(default)]
-    pub approvals: Policy,
+    /// What it goes by until there is an edit.
+    #[serde(flatten)]
+    pub settings: Settings,
     /// The policies it stays within, those of the sessions above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub within: Vec<Policy>,
@@ -100,7 +107,7 @@ pub struct Open {
 impl Open {
     /// All that judges what the agent does.
     pub fn policies(&self) -> Policies {
-        Policies { own: self.approvals.clone(), within: self.within.clone() }
+        Policies { own: self.settings.approvals.clone(), within: self.within.clone() }
     }
 }
 

@@ -229,6 +229,10 @@ pub struct Created {
     /// Policies of the sessions above, where the agent of one of them has created it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub within: Vec<Policy>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<AgentName, String>,
     #[serde(default)]
     pub limits: Limits,
     #[serde(default)]
@@ -297,6 +301,12 @@ pub struct Changes {
     pub agent_policy: Option<AgentPolicy>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<SessionPolicy>,
+    /// Empty takes it back.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// All of them.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<BTreeMap<AgentName, String>>,
 }
 
 /// A session goes on with another description than it had.

@@ -1,6 +1,6 @@
 //! What a `loop` agent is: a model, the tools it may use, and how long it may go on.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 use serde_json::Number;
@@ -55,6 +55,11 @@ pub struct LoopSpec {
     /// The name under which a provider is given the schema of the result.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub output_name: Option<String>,
+    /// Models that a session may choose, by the names that its description gives them.
+    /// `PROVIDER/*` stands for any other model there. Where there is none, those above and
+    /// whatever else their endpoints have.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub choices: BTreeMap<String, ModelSpec>,
     /// What its description says and this build does not do. Said in the log at the start.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub warnings: Vec<String>,
@@ -84,8 +89,50 @@ impl LoopSpec {
             add_prompt_files: Vec::new(),
             commands: BTreeMap::new(),
             output_name: None,
+            choices: BTreeMap::new(),
             warnings: Vec::new(),
         }
+    }
+
+    /// Its models and those of its team.
+    fn described(&self) -> impl Iterator<Item = &ModelSpec> {
+        std::iter::once(self).chain(self.team.values()).flat_map(|agent| &agent.models)
+    }
+
+    /// The model that a session means by this name; none where its description does not know
+    /// how it is reached. No prompt goes to an endpoint that the description does not name.
+    pub fn choice(&self, name: &str) -> Option<ModelSpec> {
+        let (provider, model) = name.split_once('/').unwrap_or((name, ""));
+        if model == "*" {
+            return None;
+        }
+        let exact = self.choices.get(name).or_else(|| self.described().find(|m| m.name() == name));
+        if let Some(found) = exact {
+            return Some(found.clone());
+        }
+        let any = match self.choices.is_empty() {
+            true => self.described().find(|known| known.provider.as_str() == provider),
+            false => self.choices.get(&format!("{provider}/*")),
+        };
+        let any = any.filter(|_| !model.trim().is_empty())?;
+        // What else is said of that one may not fit another: its price, its temperature.
+        Some(ModelSpec {
+            base_url: any.base_url.clone(),
+            key_env: any.key_env.clone(),
+            silence_ms: any.silence_ms,
+            ..ModelSpec::new(any.provider, model)
+        })
+    }
+
+    /// What a session may choose, by name. `PROVIDER/*` stands for any other model there.
+    pub fn known(&self) -> Vec<String> {
+        let any = |model: &ModelSpec| format!("{}/*", model.provider.as_str());
+        let mut known: BTreeSet<String> = self.described().map(ModelSpec::name).collect();
+        match self.choices.is_empty() {
+            true => known.extend(self.described().map(any)),
+            false => known.extend(self.choices.keys().cloned()),
+        }
+        known.into_iter().collect()
     }
 }
 
@@ -287,4 +334,38 @@ pub enum McpAt {
         #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
         headers: BTreeMap<String, String>,
     },
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn at(provider: Provider, model: &str, url: &str) -> ModelSpec {
+        ModelSpec {
+            base_url: Some(url.to_owned()),
+            temperature: Some(Number::from(1)),
+            ..ModelSpec::new(provider, model)
+        }
+    }
+
+    #[test]
+    fn a_session_chooses_among_what_its_description_can_reach() {
+        let mut spec = LoopSpec::of(at(Provider::Openai, "m", "http://here/v1"));
+        assert_eq!(spec.known(), ["openai/*", "openai/m"]);
+        assert_eq!(spec.choice("openai/m"), spec.models.first().cloned());
+        let other = spec.choice("openai/other/one").expect("at the same endpoint");
+        assert_eq!((other.model.as_str(), &other.temperature), ("other/one", &None));
+        assert_eq!(other.base_url.as_deref(), Some("http://here/v1"));
+        for unknown in ["anthropic/m", "openai", "openai/", "openai/*", "m", ""] {
+            assert_eq!(spec.choice(unknown), None, "{unknown}");
+        }
+        // Names of a file come before words for formats.
+        spec.choices.insert("fast".to_owned(), at(Provider::Gemini, "f", "http://there/v1"));
+        spec.choices.insert("mistral/*".to_owned(), at(Provider::Openai, "", "http://else/v1"));
+        assert_eq!(spec.known(), ["fast", "mistral/*", "openai/m"]);
+        assert_eq!(spec.choice("fast").map(|model| model.name()).as_deref(), Some("gemini/f"));
+        let other = spec.choice("mistral/small").expect("that provider is named");
+        assert_eq!(other.base_url.as_deref(), Some("http://else/v1"));
+        assert_eq!(spec.choice("openai/other"), None, "no endpoint is named for it");
+    }
 }

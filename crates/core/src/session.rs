@@ -16,7 +16,7 @@ use crate::run::{Head, HeadState, PendingRun, RunStatus};
 use crate::value::Timestamp;
 
 /// Number of the folded form. A stored session of another number is folded anew.
-pub const FORMAT: u32 = 3;
+pub const FORMAT: u32 = 4;
 
 /// One piece of work by one agent, as its log says it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -54,6 +54,15 @@ pub struct Session {
     /// The policies it stays within, whatever its own are.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub within: Vec<Policy>,
+    /// The model of whoever works on it, where that is not its description's.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// Models of members of its agent's team, where they are not their descriptions'.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<AgentName, String>,
+    /// Counts edits of what its compute goes by: approvals and models.
+    #[serde(default)]
+    pub settings: u64,
     /// What of that description decides the session's life.
     pub traits: AgentTraits,
     /// Limits in force.
@@ -387,7 +396,7 @@ impl Session {
         let last = match &self.compute {
             Some(compute) => {
                 let order = match &compute.wanted {
-                    Wanted::Up => compute.order_up(),
+                    Wanted::Up => compute.order_up(self.settings),
                     Wanted::Down(stopping) => Order::Down { stop: stopping.order.clone() },
                 };
                 Some((compute.runner, assign(compute.epoch, order)))
@@ -456,7 +465,7 @@ impl Session {
 }
 
 impl Compute {
-    fn order_up(&self) -> Order {
+    fn order_up(&self, settings: u64) -> Order {
         let answers =
             self.asked.iter().filter(|asked| matches!(asked.state, AskState::Answered { .. }));
         Order::Up {
@@ -464,6 +473,7 @@ impl Compute {
             cancel: self.head.as_ref().and_then(|head| head.cancel),
             answers: answers.map(|asked| asked.id).collect(),
             steers: self.head.as_ref().map(|head| head.steers.clone()).unwrap_or_default(),
+            settings: Some(settings),
         }
     }
 

@@ -73,6 +73,7 @@ async fn drive(
     wishes: Wishes,
     open: greenroom_core::drive::Open,
 ) -> Result<(), Failure> {
+    shim.begin(&open);
     match open.driver.clone() {
         Driver::Acp(spec) => acp::drive(shim, wishes, open, spec).await,
         Driver::Hosted(spec) => hosted::drive(shim, wishes, open, spec).await,

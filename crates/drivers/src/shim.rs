@@ -4,10 +4,10 @@ use std::collections::HashMap;
 use std::io::Write;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
-use greenroom_core::approval::{Answer, Ask, Decision, Policies};
+use greenroom_core::approval::{Answer, Ask, Decision, Policies, Policy};
 use greenroom_core::drive::{FromDriver, Open, ToDriver};
 use greenroom_core::record::{Outcome, OutputKind, RunError};
-use greenroom_core::{ApprovalId, RunId};
+use greenroom_core::{ApprovalId, RunId, Settings};
 use serde_json::{Value, json};
 use tokio::signal::unix::{Signal, SignalKind, signal};
 use tokio::sync::{mpsc, oneshot};
@@ -24,6 +24,16 @@ struct Inner {
     out: Mutex<Box<dyn Write + Send>>,
     asked: Mutex<HashMap<ApprovalId, oneshot::Sender<Answer>>>,
     steers: Mutex<Vec<Steer>>,
+    settled: Mutex<Option<Settled>>,
+}
+
+/// What the agent goes by now.
+struct Settled {
+    /// As it was said last.
+    said: Settings,
+    /// Its own policy, with what was allowed for longer than once since that was said; and
+    /// those it stays within.
+    policies: Policies,
 }
 
 /// Text for a turn in progress.
@@ -94,10 +104,15 @@ pub fn connect() -> (Shim, Wishes) {
             let Ok(line) = line else { return };
             match serde_json::from_str(&line) {
                 Ok(ToDriver::Answer { id, answer }) => answers.answered(id, answer),
+                Ok(ToDriver::Settings { settings }) => answers.settle(*settings),
                 Ok(ToDriver::Steer { run, into, text }) => {
                     answers.steer(Steer { run, into, text });
                 }
                 Ok(message) => {
+                    // Before an edit is heard here, which may be the next line.
+                    if let ToDriver::Open(open) = &message {
+                        answers.begin(open);
+                    }
                     if say.send(message).is_err() {
                         return;
                     }
@@ -144,6 +159,7 @@ impl Wishes {
                     ToDriver::Open(_)
                     | ToDriver::Answer { .. }
                     | ToDriver::Steer { .. }
+                    | ToDriver::Settings { .. }
                     | ToDriver::Unknown,
                 ) => continue,
             };
@@ -163,8 +179,8 @@ async fn terminated(term: &mut Option<Signal>) {
 impl Shim {
     /// One that says its lines there.
     pub fn writing(out: Box<dyn Write + Send>) -> Self {
-        let (asked, steers) = (Mutex::default(), Mutex::default());
-        Self { inner: Arc::new(Inner { out: Mutex::new(out), asked, steers }) }
+        let (asked, steers, settled) = (Mutex::default(), Mutex::default(), Mutex::default());
+        Self { inner: Arc::new(Inner { out: Mutex::new(out), asked, steers, settled }) }
     }
 
     fn line(&self, value: &impl serde::Serialize) {
@@ -234,7 +250,45 @@ impl Shim {
         taken.map(|steer| steer.text).collect()
     }
 
-    fn answered(&self, id: ApprovalId, answer: Answer) {
+    /// What is driven goes by this, until there is an edit. Only the first word counts.
+    pub fn begin(&self, open: &Open) {
+        lock(&self.inner.settled).get_or_insert_with(|| Settled {
+            said: open.settings.clone(),
+            policies: open.policies(),
+        });
+    }
+
+    /// The session's settings were edited: they count from now on. A policy that is another
+    /// one now takes the place of what was allowed for longer than once before, too.
+    pub fn settle(&self, settings: Settings) {
+        let mut settled = lock(&self.inner.settled);
+        let Some(settled) = settled.as_mut() else { return };
+        if settled.said.approvals != settings.approvals {
+            settled.policies.own = settings.approvals.clone();
+        }
+        settled.said = settings;
+    }
+
+    /// The settings, as they were said last.
+    pub fn settings(&self) -> Settings {
+        lock(&self.inner.settled).as_ref().map(|settled| settled.said.clone()).unwrap_or_default()
+    }
+
+    /// All that judges what the agent does now.
+    pub fn policies(&self) -> Policies {
+        let settled = lock(&self.inner.settled);
+        settled.as_ref().map(|settled| settled.policies.clone()).unwrap_or_default()
+    }
+
+    /// What was allowed for longer than once, until the policy is edited.
+    pub fn remember(&self, change: impl FnOnce(&mut Policy)) {
+        if let Some(settled) = lock(&self.inner.settled).as_mut() {
+            change(&mut settled.policies.own);
+        }
+    }
+
+    /// A question is answered.
+    pub fn answered(&self, id: ApprovalId, answer: Answer) {
         if let Some(waiting) = lock(&self.inner.asked).remove(&id) {
             // Who asked may have gone on meanwhile.
             let _ = waiting.send(answer);
@@ -243,9 +297,9 @@ impl Shim {
 
     /// May the agent do this? What the policy leaves open is asked of a person, whose
     /// answer is waited for; dropped, the question is withdrawn.
-    pub async fn permission(&self, policies: &Policies, wish: Use<'_>, ask: Ask) -> Answer {
-        let (decision, by) = match policy::judge(policies, wish) {
-            Verdict::Ask => return self.ask(policies, ask).await,
+    pub async fn permission(&self, wish: Use<'_>, ask: Ask) -> Answer {
+        let (decision, by) = match policy::judge(&self.policies(), wish) {
+            Verdict::Ask => return self.ask(ask).await,
             Verdict::Allow { by } => (Decision::Allow, by),
             Verdict::Deny { by } => (Decision::Deny, by),
         };
@@ -257,8 +311,10 @@ impl Shim {
         Answer { decision, option: None, always: false, content: None, reason }
     }
 
-    /// Asks a person, and waits for the answer as long as the policy says.
-    pub async fn ask(&self, policies: &Policies, ask: Ask) -> Answer {
+    /// Asks a person, and waits for the answer as long as the policy says. It is theirs to
+    /// answer then, whatever the policy becomes meanwhile.
+    pub async fn ask(&self, ask: Ask) -> Answer {
+        let policies = self.policies();
         let no = |reason: &str| Answer {
             decision: Decision::Deny,
             option: None,

@@ -8,6 +8,7 @@
 //! | `GET /v1/link/computes/{uid}/{epoch}` | the body of an assignment: [`ComputeBody`] |
 //! | `GET /v1/link/runs/{run}` | the body of a dispatched run: [`RunBody`] |
 //! | `GET /v1/link/computes/{uid}/{epoch}/answers/{id}` | what was answered: [`AnswerBody`] |
+//! | `GET /v1/link/computes/{uid}/{epoch}/settings` | the settings it goes by now: [`SettingsBody`] |
 //! | `GET /v1/link/streams/{id}` | the bytes a client sends (an upload) |
 //! | `POST /v1/link/streams/{id}` | the bytes a client gets; a [`StreamHead`] line first |
 //!
@@ -20,7 +21,7 @@ use greenroom_core::approval::{Answer, Policy};
 use greenroom_core::record::Writer;
 use greenroom_core::{
     Assignment, Epoch, FolderPath, Generation, Limits, Receipt, RunFiles, RunId, RunnerId,
-    SessionId, SessionUid, SessionWorkspace, StoreId, StreamId,
+    SessionId, SessionUid, SessionWorkspace, Settings, StoreId, StreamId,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
@@ -302,6 +303,10 @@ pub struct ComputeBody {
     pub workspace: Option<SessionWorkspace>,
     /// Limits in force when it was placed.
     pub limits: Limits,
+    /// What it goes by until there is an edit. Absent from a coordinator that edits none of a
+    /// live compute; its agent says all there is then.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub settings: Option<Settings>,
     /// The policies of approvals it stays within, beside its agent's, into which the
     /// session's own is worked.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
@@ -315,6 +320,13 @@ pub struct ComputeBody {
     /// Whether an earlier compute has begun a run.
     #[serde(default)]
     pub resumed: bool,
+}
+
+/// The settings of a session, as they are now.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct SettingsBody {
+    /// All of them.
+    pub settings: Settings,
 }
 
 /// The answer to what an agent asked.

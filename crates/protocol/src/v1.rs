@@ -3,22 +3,24 @@
 use std::collections::BTreeMap;
 
 use greenroom_core::agent::AgentPolicy;
-use greenroom_core::approval::{AskKind, AskOption, Decision, Policy, SessionPolicy};
+use greenroom_core::approval::{Policy, SessionPolicy};
 use greenroom_core::command::Mode;
 use greenroom_core::run::RunStatus;
 use greenroom_core::{
-    AgentName, ApprovalId, Epoch, FolderPath, Limits, Ms, Receipt, RunFiles, RunId, RunnerId,
-    SessionId, SessionWorkspace, Status, Timestamp,
+    AgentName, Epoch, FolderPath, Limits, Ms, Receipt, RunFiles, RunId, RunnerId, SessionId,
+    SessionWorkspace, Status, Timestamp,
 };
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 use utoipa::ToSchema;
 
+mod approval;
 mod fork;
 mod person;
 mod push;
 mod token;
 
+pub use approval::*;
 pub use fork::*;
 pub use person::*;
 pub use push::*;
@@ -88,6 +90,12 @@ pub struct Session {
     /// has created it.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub within: Vec<Policy>,
+    /// The model that was chosen for it; its agent's own where absent.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The models that were chosen for members of its agent's team.
+    #[serde(default, skip_serializing_if = "BTreeMap::is_empty")]
+    pub models: BTreeMap<AgentName, String>,
     /// A line for people.
     pub title: Option<String>,
     /// Labels.
@@ -152,70 +160,6 @@ pub struct Pending {
     pub runs: u32,
     /// Approvals that wait for a person.
     pub approvals: u32,
-}
-
-/// What an agent asks of a person.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-pub struct Approval {
-    /// Its identity.
-    pub id: ApprovalId,
-    /// The session whose agent asks.
-    pub session_id: SessionId,
-    /// The run that waits.
-    pub run_id: RunId,
-    /// The compute that asks. The answer is good for no other.
-    pub epoch: Epoch,
-    /// How far it is.
-    pub status: ApprovalStatus,
-    /// What kind of answer it needs.
-    pub kind: AskKind,
-    /// One line for people.
-    pub title: String,
-    /// The tool that would be used.
-    pub tool: Option<String>,
-    /// What the tool would be given.
-    pub input: Option<serde_json::Value>,
-    /// What can be chosen, where the agent offers a choice.
-    #[serde(default)]
-    pub options: Vec<AskOption>,
-    /// JSON Schema of what is to be filled in.
-    pub schema: Option<serde_json::Value>,
-    /// The page where it is answered.
-    pub url: Option<String>,
-    /// When it was asked.
-    pub requested_at: Timestamp,
-}
-
-/// How far an approval is.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(rename_all = "snake_case")]
-pub enum ApprovalStatus {
-    /// It waits for a person.
-    Open,
-    /// It is answered, and the agent may not know yet.
-    Answered,
-    /// The agent has the answer.
-    Delivered,
-}
-
-/// An answer.
-#[derive(Debug, Clone, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct AnswerRequest {
-    /// Yes or no.
-    pub decision: Decision,
-    /// One of its `options`; where absent, the narrowest that fits the decision.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub option: Option<String>,
-    /// Let the agent remember it for the rest of the conversation, where it offers that.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub always: Option<bool>,
-    /// What was filled in, for a form.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub content: Option<serde_json::Value>,
-    /// Why. The agent is told.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub reason: Option<String>,
 }
 
 /// Tokens and cost.
@@ -331,6 +275,13 @@ pub struct CreateSession {
     /// Approvals: what is laid over the agent's policy. An agent may only narrow it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<SessionPolicy>,
+    /// The model it is to use: for `loop` a name of its agent's file, or another model of a
+    /// provider that is named there.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// The same for members of its agent's team, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<BTreeMap<AgentName, String>>,
     /// Labels its runner must have, beside those its agent asks for.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub runner_labels: Option<BTreeMap<String, String>>,
@@ -359,9 +310,17 @@ pub struct PatchSession {
     /// What a resume does when the agent's source says something else by then.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent_policy: Option<AgentPolicy>,
-    /// Approvals: all that is laid over the agent's policy, from the next compute on.
+    /// Approvals: all that is laid over the agent's policy, also in the turn in progress, from
+    /// its next use of a tool on.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub approvals: Option<SessionPolicy>,
+    /// The model it is to use; empty for its agent's own. In the turn in progress for `loop`,
+    /// from the next compute on for others that take one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub model: Option<String>,
+    /// All models that are chosen for members of its agent's team, by name.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub models: Option<BTreeMap<AgentName, String>>,
     /// Go on with this agent: a name, the key of a source, or a URL. Not while a compute is up.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub agent: Option<String>,

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use greenroom_core::agent::WorkspaceFrom;
 use greenroom_core::approval::Answer;
-use greenroom_core::{ApprovalId, Epoch, Ms, RunId};
+use greenroom_core::{ApprovalId, Epoch, Ms, RunId, Settings};
 use greenroom_protocol::link::{ComputeBody, RunBody};
 use greenroom_shim::control::Control;
 use greenroom_shim::spec::{PROTOCOL, ShimSpec};
@@ -16,7 +16,7 @@ use crate::backoff::Backoff;
 use crate::env::Environment;
 use crate::host::Host;
 use crate::http::CallError;
-use crate::session::{Compute, Event, Run, Session, Stage, Start, Steer, Supervised};
+use crate::session::{Compute, Edited, Event, Run, Session, Stage, Start, Steer, Supervised};
 use crate::shims::{self, Ears, Met};
 use crate::tail::Durable;
 use crate::workspace::Source;
@@ -33,6 +33,7 @@ impl Compute {
             cancelled: None,
             answers: BTreeMap::new(),
             steers: Vec::new(),
+            settings: Edited::default(),
             force: None,
             over: None,
             awaited: None,
@@ -58,7 +59,23 @@ impl Compute {
         }
     }
 
-    /// Says what is ready to be said: first the environment, then the run.
+    /// Says the settings, and the answers that may have waited for them. Repeats change nothing.
+    fn say_settings(&self) {
+        if self.settings.fetching {
+            return;
+        }
+        if let Some(settings) = &self.settings.last {
+            self.say(ToShim::Settings { settings: settings.clone() });
+        }
+        for (id, answer) in &self.answers {
+            if let Some(answer) = answer.clone() {
+                self.say(ToShim::Answer { id: *id, answer });
+            }
+        }
+    }
+
+    /// Says what is ready to be said: first the environment, then the run. Settings that are on
+    /// their way come first: what was edited before a run was asked for counts for all of it.
     fn say_what_is_ready(&mut self) {
         let Stage::Supervised(shim) = &mut self.stage else { return };
         let Some(talk) = &shim.talk else { return };
@@ -69,6 +86,9 @@ impl Compute {
                 return;
             }
             Start::Rest => {}
+        }
+        if self.settings.fetching {
+            return;
         }
         if matches!(self.run, Run::Ready(..))
             && let Run::Ready(run, input) = std::mem::replace(&mut self.run, Run::None)
@@ -103,11 +123,14 @@ impl Session {
         });
     }
 
-    pub(crate) fn start(&mut self, epoch: Epoch) {
+    /// Brings a compute up. Its body is of now, so it has this edit of the settings at least.
+    pub(crate) fn start(&mut self, epoch: Epoch, edit: Option<u64>) {
         self.forget_below(epoch);
         let control = self.host.folder.compute(self.uid, epoch);
         self.host.board.live(self.uid, epoch, control.dir().to_owned());
-        self.computes.insert(epoch, Compute::new(control, Stage::Fetching));
+        let mut compute = Compute::new(control, Stage::Fetching);
+        compute.settings.edit = edit;
+        self.computes.insert(epoch, compute);
         self.fetch_body(epoch);
     }
 
@@ -204,7 +227,7 @@ impl Session {
             isolation: probe::ISOLATION.to_owned(),
             conversation: body.conversation.clone(),
             resumed: body.resumed,
-            approvals: body.agent.approvals.clone(),
+            settings: settings_of(body),
             within: body.within.clone(),
             output_schema: body.agent.output_schema.clone(),
         }
@@ -283,8 +306,35 @@ impl Session {
 
     pub(crate) fn answer(&mut self, epoch: Epoch, id: ApprovalId, answer: Answer) {
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
-        compute.say(ToShim::Answer { id, answer: answer.clone() });
+        if !compute.settings.fetching {
+            compute.say(ToShim::Answer { id, answer: answer.clone() });
+        }
         compute.answers.insert(id, Some(answer));
+    }
+
+    /// Fetches the settings of the session for a compute that began with others.
+    pub(crate) fn hand_settings(&mut self, epoch: Epoch, edit: u64) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        compute.settings.edit = Some(edit);
+        compute.settings.fetching = true;
+        let (host, inbox, uid) = (self.host.clone(), self.inbox.clone(), self.uid);
+        self.effort(self.computes[&epoch].efforts.clone(), async move {
+            let fetch = retried(|| host.api.settings(uid, epoch), "the settings of a session");
+            let settings = Box::new(fetch.await.settings);
+            let _ = inbox.send(Event::Settings { epoch, edit, settings });
+        });
+    }
+
+    pub(crate) fn settings(&mut self, epoch: Epoch, edit: u64, settings: Box<Settings>) {
+        let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        // Those of a later edit are on their way.
+        if compute.settings.edit != Some(edit) {
+            return;
+        }
+        compute.settings.fetching = false;
+        compute.settings.last = Some(settings);
+        compute.say_settings();
+        compute.say_what_is_ready();
     }
 
     /// Fetches text for the run in progress.
@@ -345,13 +395,10 @@ impl Session {
         if let Some((run, grace_ms)) = compute.cancelled {
             talk.say(ToShim::Cancel { run, grace_ms });
         }
-        for (id, answer) in &compute.answers {
-            if let Some(answer) = answer.clone() {
-                talk.say(ToShim::Answer { id: *id, answer });
-            }
-        }
         shim.talk = Some(talk);
         shim.met = true;
+        compute.say_settings();
+        let Stage::Supervised(shim) = &mut compute.stage else { return };
         let stopping = compute.stop.is_some();
         let wants_env =
             phase == ShimPhase::AwaitingEnv && !stopping && matches!(shim.start, Start::Rest);
@@ -410,6 +457,12 @@ fn make_ready(
         own: |name| std::env::var(name).ok(),
     };
     env::build(&home, &agent.env, &body.env, sources).map_err(|error| error.to_string())
+}
+
+/// What a compute begins with. A coordinator of before has worked it into the agent.
+fn settings_of(body: &ComputeBody) -> Settings {
+    let of_agent = || Settings { approvals: body.agent.approvals.clone(), ..Settings::default() };
+    body.settings.clone().unwrap_or_else(of_agent)
 }
 
 fn input_of(body: RunBody) -> RunInput {

@@ -7,7 +7,7 @@ use greenroom_core::{ApprovalId, Epoch, RunId, SessionUid, StreamId};
 use greenroom_protocol::Problem;
 use greenroom_protocol::link::{
     AnswerBody, ComputeBody, EnrollReply, EnrollRequest, RecordsReply, RunBody, RunnerInfo,
-    SyncReply, SyncRequest,
+    SettingsBody, SyncReply, SyncRequest,
 };
 use reqwest::{RequestBuilder, Response, StatusCode};
 use serde::de::DeserializeOwned;
@@ -124,6 +124,13 @@ impl Api {
         id: ApprovalId,
     ) -> Call<AnswerBody> {
         let path = format!("computes/{uid}/{epoch}/answers/{id}");
+        let request = self.signed(self.http.get(self.url(&path)))?;
+        json(answer(request.timeout(SHORT)).await?).await
+    }
+
+    /// The settings a compute goes by now.
+    pub(crate) async fn settings(&self, uid: SessionUid, epoch: Epoch) -> Call<SettingsBody> {
+        let path = format!("computes/{uid}/{epoch}/settings");
         let request = self.signed(self.http.get(self.url(&path)))?;
         json(answer(request.timeout(SHORT)).await?).await
     }

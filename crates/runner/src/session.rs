@@ -11,7 +11,8 @@ use greenroom_core::approval::Answer;
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::converge::{Action, Local, LocalCompute};
 use greenroom_core::{
-    ApprovalId, Assignment, Epoch, Ms, Receipt, RunId, SessionId, SessionUid, Timestamp, converge,
+    ApprovalId, Assignment, Epoch, Ms, Receipt, RunId, SessionId, SessionUid, Settings, Timestamp,
+    converge,
 };
 use greenroom_protocol::link::ComputeBody;
 use greenroom_shim::control::Control;
@@ -54,6 +55,8 @@ pub(crate) enum Event {
     Prepared { epoch: Epoch, start: ToShim },
     /// The text of a run that is to become part of another.
     Steer { epoch: Epoch, run: RunId, input: RunInput },
+    /// The settings of its session, fetched for this edit.
+    Settings { epoch: Epoch, edit: u64, settings: Box<Settings> },
     /// The shim answers.
     Met { epoch: Epoch, met: Box<Met> },
     /// There is no shim to answer.
@@ -112,6 +115,7 @@ pub(crate) struct Compute {
     pub(crate) answers: BTreeMap<ApprovalId, Option<Answer>>,
     /// Runs that are to become part of another, in order.
     pub(crate) steers: Vec<Steer>,
+    pub(crate) settings: Edited,
     pub(crate) force: Option<Force>,
     /// The last run whose end was seen while it lived.
     pub(crate) over: Option<RunId>,
@@ -179,6 +183,17 @@ pub(crate) struct Steer {
     pub(crate) into: RunId,
     /// Absent as long as it is being fetched.
     pub(crate) input: Option<RunInput>,
+}
+
+/// The settings of a session, on their way to the shim.
+#[derive(Default)]
+pub(crate) struct Edited {
+    /// Which edit the compute is told of, or began with.
+    pub(crate) edit: Option<u64>,
+    /// They are being fetched. What was asked or answered since waits for them.
+    pub(crate) fetching: bool,
+    /// The last that were fetched.
+    pub(crate) last: Option<Box<Settings>>,
 }
 
 /// The runner's own deadline for a stop.
@@ -275,13 +290,14 @@ impl Session {
     async fn hear(&mut self, event: Event) {
         match event {
             Event::Orders(orders) => self.obey(orders).await,
-            Event::NewEra => self.orders.clear(),
+            Event::NewEra => self.new_era(),
             Event::Body { epoch, body, from, made } => {
                 self.body(epoch, *body, from, made).await;
             }
             Event::Input { epoch, run, input } => self.input(epoch, run, input),
             Event::Answer { epoch, id, answer } => self.answer(epoch, id, *answer),
             Event::Steer { epoch, run, input } => self.steer(epoch, run, input),
+            Event::Settings { epoch, edit, settings } => self.settings(epoch, edit, settings),
             Event::Prepared { epoch, start } => self.prepared(epoch, start),
             Event::Met { epoch, met } => self.met(epoch, *met).await,
             Event::NoShim { epoch } => self.settle(epoch).await,
@@ -293,6 +309,14 @@ impl Session {
             Event::RunEnded { epoch, run, at } => self.run_ended(epoch, run, at),
             Event::FilesKept => self.drop_what_is_done(),
             Event::StopAll { stop, watcher } => self.stop_all(stop, watcher).await,
+        }
+    }
+
+    /// Edits are counted anew there, too.
+    fn new_era(&mut self) {
+        self.orders.clear();
+        for compute in self.computes.values_mut() {
+            (compute.settings.edit, compute.settings.fetching) = (None, false);
         }
     }
 
@@ -368,6 +392,7 @@ impl Session {
                 cancelled: compute.cancelled.map(|(run, _)| run),
                 answered: compute.answers.keys().copied().collect(),
                 steered: compute.steers.iter().map(|steer| steer.run).collect(),
+                settings: compute.settings.edit,
             }),
         }
     }
@@ -382,7 +407,8 @@ impl Session {
             match action {
                 Action::Nothing => return,
                 Action::Start { .. } if self.host.stopping.load(Ordering::Acquire) => return,
-                Action::Start { epoch } => self.start(epoch),
+                Action::Start { epoch, settings } => self.start(epoch, settings),
+                Action::HandSettings { settings } => self.hand_settings(epoch, settings),
                 Action::HandRun { run } => self.hand_run(epoch, run),
                 Action::Cancel { run, grace } => self.cancel(epoch, run, grace),
                 Action::HandAnswer { id } => self.hand_answer(epoch, id),

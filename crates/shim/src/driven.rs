@@ -9,7 +9,7 @@ use greenroom_core::approval::Answer;
 use greenroom_core::drive::{FromDriver, Open, ToDriver};
 use greenroom_core::receipt::EndReason;
 use greenroom_core::record::{Outcome, RunError};
-use greenroom_core::{ApprovalId, Ms, RecordBody, RunId};
+use greenroom_core::{ApprovalId, Ms, RecordBody, RunId, Settings};
 
 use crate::clock::{self, Moment};
 use crate::supervise::{Phase, Supervisor};
@@ -21,6 +21,8 @@ pub(crate) const SELF: &str = "/proc/self/exe";
 /// What a driver adds to a compute.
 #[derive(Debug, Default)]
 pub(crate) struct Driven {
+    /// It has heard what is driven.
+    is_open: bool,
     /// Questions that are not answered; while there is one, the run's clock stands still.
     open: BTreeSet<ApprovalId>,
     waits_since: Option<Moment>,
@@ -77,11 +79,25 @@ impl Supervisor {
             workspace: spec.workspace.clone(),
             home: spec.home.clone(),
             door: Some(self.control.door_path()),
-            approvals: spec.approvals.clone(),
+            settings: spec.settings.clone(),
             within: spec.within.clone(),
             output_schema: spec.output_schema.clone(),
         };
         self.tell(&ToDriver::Open(Box::new(open)));
+        if let Some(driven) = &mut self.driven {
+            driven.is_open = true;
+        }
+    }
+
+    /// The session's settings were edited. A driver that is not open yet begins with them.
+    pub(crate) fn settle(&mut self, settings: Settings) {
+        if self.spec.settings == settings {
+            return;
+        }
+        self.spec.settings = settings.clone();
+        if self.driven.as_ref().is_some_and(|driven| driven.is_open) {
+            self.tell(&ToDriver::Settings { settings: Box::new(settings) });
+        }
     }
 
     /// Gives the driver a run.

@@ -42,6 +42,7 @@ impl Supervisor {
             ToShim::Cancel { run, grace_ms } => self.cancel(run, grace_ms, now),
             ToShim::Answer { id, answer } => self.answer(id, answer, now),
             ToShim::Steer { run, into, input } => self.steer(run, into, &input),
+            ToShim::Settings { settings } => self.settle(*settings),
             ToShim::CannotStart { error } => {
                 if self.phase == Phase::AwaitingEnv {
                     self.end_by_itself(now, EndReason::StartError, 0, Some(error));

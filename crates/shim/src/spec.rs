@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use greenroom_core::agent::{Driver, Graces, Leftovers};
 use greenroom_core::approval::Policy;
-use greenroom_core::{Epoch, Limits, RunnerId, SessionId, SessionUid};
+use greenroom_core::{Epoch, Limits, RunnerId, SessionId, SessionUid, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -52,9 +52,9 @@ pub struct ShimSpec {
     /// Whether an earlier compute has begun a run.
     #[serde(default)]
     pub resumed: bool,
-    /// What the agent may do without being asked, where its driver lets us decide.
-    #[serde(default)]
-    pub approvals: Policy,
+    /// What the agent goes by until there is an edit, where its driver lets us decide.
+    #[serde(flatten)]
+    pub settings: Settings,
     /// The policies it stays within, those of the sessions above.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub within: Vec<Policy>,

@@ -5,7 +5,7 @@ use std::fmt;
 
 use greenroom_core::approval::Answer;
 use greenroom_core::assignment::StopOrder;
-use greenroom_core::{ApprovalId, Epoch, Ms, Receipt, RunId, SessionUid};
+use greenroom_core::{ApprovalId, Epoch, Ms, Receipt, RunId, SessionUid, Settings};
 use serde::{Deserialize, Serialize};
 use serde_json::Value;
 
@@ -65,6 +65,11 @@ pub enum ToShim {
         id: ApprovalId,
         /// The answer.
         answer: Answer,
+    },
+    /// The session's settings, as they are now. Repeats change nothing.
+    Settings {
+        /// All of them.
+        settings: Box<Settings>,
     },
     /// End the compute. Repeats change nothing; another may only shorten it.
     Stop {

@@ -4,10 +4,10 @@ mod common;
 
 use common::*;
 use greenroom_core::agent::{AcpSpec, Driver, Preset, PresetSpec};
-use greenroom_core::approval::{Answer, Decision};
+use greenroom_core::approval::{Answer, Decision, Mode, Policy};
 use greenroom_core::receipt::{Action, EndReason};
 use greenroom_core::record::{Outcome, OutputKind, RunError};
-use greenroom_core::{ApprovalId, Ms, RecordBody, RunId};
+use greenroom_core::{ApprovalId, Ms, RecordBody, RunId, Settings};
 use greenroom_shim::wire::ToShim;
 
 /// The driver's part, in Python: `said` is the line that came, `say` says one.
@@ -156,6 +156,42 @@ fn what_is_asked_waits_and_is_answered_once() {
     let taken = shim.journal().into_iter().filter(|b| matches!(b, RecordBody::AnswerTaken { .. }));
     assert_eq!(taken.count(), 1, "the repetition changed nothing");
     assert_eq!(shim.text(), "allow\n");
+    talk.stop(0);
+    talk.closed();
+    shim.wait();
+}
+
+/// One that says by which mode it goes, and how often it was told.
+const SETTLED: &str = "
+mode, told = None, 0
+for said in lines():
+  if said['do'] == 'open':
+    mode = said['approvals']['mode']
+    say(type='ready')
+  if said['do'] == 'settings':
+    mode, told = said['settings']['approvals']['mode'], told + 1
+  if said['do'] == 'run':
+    say(type='text', text='%s %d\\n' % (mode, told))
+    say(type='ended', run=said['run'], outcome={'status': 'completed'})
+";
+
+#[test]
+fn settings_are_passed_on_and_repeats_are_not() {
+    let (mut shim, mut talk) = driver(SETTLED).start();
+    until_ready(&shim);
+    let settle = |talk: &mut Talk, mode| {
+        let approvals = Policy { mode, ..Policy::default() };
+        let settings = Box::new(Settings { approvals, ..Settings::default() });
+        talk.say(&ToShim::Settings { settings });
+        let run = talk.run("x");
+        assert_eq!(until_ended(&shim, run), Outcome::Completed { result: None });
+    };
+    settle(&mut talk, Mode::Balanced);
+    settle(&mut talk, Mode::Strict);
+    settle(&mut talk, Mode::Strict);
+    settle(&mut talk, Mode::Autonomous);
+    let said = "balanced 0\nstrict 1\nstrict 1\nautonomous 2\n";
+    assert_eq!(shim.text(), said, "what it began with, and each edit once");
     talk.stop(0);
     talk.closed();
     shim.wait();

@@ -312,6 +312,26 @@ export interface paths {
         patch?: never;
         trace?: never;
     };
+    "/v1/link/computes/{uid}/{epoch}/settings": {
+        parameters: {
+            query?: never;
+            header?: never;
+            path?: never;
+            cookie?: never;
+        };
+        /**
+         * The settings that a compute goes by now
+         * @description What of its session can be edited while it lives: approvals and models.
+         */
+        get: operations["link_settings"];
+        put?: never;
+        post?: never;
+        delete?: never;
+        options?: never;
+        head?: never;
+        patch?: never;
+        trace?: never;
+    };
     "/v1/link/enroll": {
         parameters: {
             query?: never;
@@ -1343,6 +1363,7 @@ export interface components {
             resumed?: boolean;
             /** @description The session's name. */
             session: components["schemas"]["SessionId"];
+            settings?: components["schemas"]["Settings"] | null;
             /**
              * @description The policies of approvals it stays within, beside its agent's, into which the
              *     session's own is worked.
@@ -1403,6 +1424,15 @@ export interface components {
                 [key: string]: string;
             } | null;
             limits?: components["schemas"]["Limits"] | null;
+            /**
+             * @description The model it is to use: for `loop` a name of its agent's file, or another model of a
+             *     provider that is named there.
+             */
+            model?: string | null;
+            /** @description The same for members of its agent's team, by name. */
+            models?: {
+                [key: string]: string;
+            } | null;
             /** @description The session that creates it. */
             parent?: string | null;
             /** @description The first run's text. */
@@ -2021,6 +2051,12 @@ export interface components {
                 last_seq: number;
                 /** @description Limits in force. */
                 limits: components["schemas"]["Limits"];
+                /** @description The model that was chosen for it; its agent's own where absent. */
+                model?: string | null;
+                /** @description The models that were chosen for members of its agent's team. */
+                models?: {
+                    [key: string]: string;
+                };
                 /** @description Whose it is. */
                 owner: string;
                 parent_id?: components["schemas"]["SessionId"] | null;
@@ -2146,6 +2182,14 @@ export interface components {
             /** @description Files of the workspace that are added to the instruction, where they are there. */
             add_prompt_files?: string[];
             called?: components["schemas"]["AgentName"] | null;
+            /**
+             * @description Models that a session may choose, by the names that its description gives them.
+             *     `PROVIDER/*` stands for any other model there. Where there is none, those above and
+             *     whatever else their endpoints have.
+             */
+            choices?: {
+                [key: string]: components["schemas"]["ModelSpec"];
+            };
             /** @description Prompts by name: `/NAME words` stands for the text, with `$1`, `$2`, `${args}` filled in. */
             commands?: {
                 [key: string]: string;
@@ -2374,6 +2418,12 @@ export interface components {
             answers?: components["schemas"]["ApprovalId"][];
             cancel?: components["schemas"]["Ms"] | null;
             run?: components["schemas"]["RunId"] | null;
+            /**
+             * Format: int64
+             * @description Which edit of the session's settings it should go by; they are fetched as they are
+             *     then. Absent from a coordinator that edits none of a live compute.
+             */
+            settings?: number | null;
             /** @description Runs that are to become part of that one, in order; their bodies are fetched by id. */
             steers?: components["schemas"]["RunId"][];
             /** @enum {string} */
@@ -2412,6 +2462,15 @@ export interface components {
                 [key: string]: string;
             } | null;
             limits?: components["schemas"]["Limits"] | null;
+            /**
+             * @description The model it is to use; empty for its agent's own. In the turn in progress for `loop`,
+             *     from the next compute on for others that take one.
+             */
+            model?: string | null;
+            /** @description All models that are chosen for members of its agent's team, by name. */
+            models?: {
+                [key: string]: string;
+            } | null;
             /** @description Every operator may use it, every viewer see it. */
             shared?: boolean | null;
             /** @description A line for people; empty removes it. */
@@ -2883,6 +2942,12 @@ export interface components {
             last_seq: number;
             /** @description Limits in force. */
             limits: components["schemas"]["Limits"];
+            /** @description The model that was chosen for it; its agent's own where absent. */
+            model?: string | null;
+            /** @description The models that were chosen for members of its agent's team. */
+            models?: {
+                [key: string]: string;
+            };
             /** @description Whose it is. */
             owner: string;
             parent_id?: components["schemas"]["SessionId"] | null;
@@ -2951,6 +3016,21 @@ export interface components {
          *     coordinator, runner and shim; the caller's id is a name for it.
          */
         SessionUid: string;
+        /** @description All of it, as it is now: said again, it changes nothing. */
+        Settings: {
+            /** @description What the agent may do without being asked: the session's own policy over its agent's. */
+            approvals?: components["schemas"]["Policy"];
+            model?: components["schemas"]["ModelSpec"] | null;
+            /** @description The same for members of a team, where nothing is said for the session itself. */
+            models?: {
+                [key: string]: components["schemas"]["ModelSpec"];
+            };
+        };
+        /** @description The settings of a session, as they are now. */
+        SettingsBody: {
+            /** @description All of them. */
+            settings: components["schemas"]["Settings"];
+        };
         /**
          * @description What a session works in instead of what its agent's description says. Its client has named
          *     it, so it counts only where a runner's operator has allowed that.
@@ -4657,6 +4737,85 @@ export interface operations {
                 };
                 content: {
                     "application/json": components["schemas"]["AnswerBody"];
+                };
+            };
+            /** @description No valid token */
+            401: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A missing right, or a foreign Origin */
+            403: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What isn't there, or isn't yours */
+            404: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A foreign Host */
+            421: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description What does not parse */
+            422: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+            /** @description A mistake of the coordinator, or of its store */
+            500: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/problem+json": components["schemas"]["Problem"];
+                };
+            };
+        };
+    };
+    link_settings: {
+        parameters: {
+            query?: never;
+            header?: never;
+            path: {
+                /** @description Its compute */
+                epoch: number;
+                /** @description The session */
+                uid: string;
+            };
+            cookie?: never;
+        };
+        requestBody?: never;
+        responses: {
+            /** @description All of them */
+            200: {
+                headers: {
+                    [name: string]: unknown;
+                };
+                content: {
+                    "application/json": components["schemas"]["SettingsBody"];
                 };
             };
             /** @description No valid token */

@@ -123,6 +123,9 @@ pub(crate) struct Traits {
     /// Folder of the runner's machine to work in, beneath one that its --working-dir-root allows
     #[arg(long, value_name = "PATH", value_parser = working_dir)]
     pub(crate) working_dir: Option<SessionWorkspace>,
+    /// The model it is to use, as the agent's file names it, or another of a provider there
+    #[arg(long, value_name = "MODEL")]
+    pub(crate) model: Option<String>,
     #[command(flatten)]
     pub(crate) approvals: Approvals,
 }
@@ -216,6 +219,7 @@ impl Traits {
             agent_policy: self.agent_policy,
             approvals: self.approvals.policy(),
             workspace: self.working_dir,
+            model: self.model,
             ..Default::default()
         }
     }

@@ -34,6 +34,7 @@ pub(super) fn routes() -> OpenApiRouter<Arc<App>> {
         .routes(routes!(records))
         .routes(routes!(compute))
         .routes(routes!(answer))
+        .routes(routes!(settings))
         .routes(routes!(run))
         .routes(routes!(stream_upload, stream_answer))
 }
@@ -162,6 +163,21 @@ async fn answer(
     Path((uid, epoch, id)): Path<(SessionUid, u32, ApprovalId)>,
 ) -> ApiResult<Response> {
     let body = approvals::body(&app, runner, uid, Epoch(epoch), id).await?;
+    Ok(json(StatusCode::OK, &body))
+}
+
+/// The settings that a compute goes by now
+///
+/// What of its session can be edited while it lives: approvals and models.
+#[utoipa::path(get, path = "/v1/link/computes/{uid}/{epoch}/settings", tag = "link",
+    params(("uid" = uuid::Uuid, Path, description = "The session"), ("epoch" = u32, Path, description = "Its compute")),
+    responses((status = 200, description = "All of them", body = SettingsBody)))]
+async fn settings(
+    State(app): State<Arc<App>>,
+    LinkCaller(runner): LinkCaller,
+    Path((uid, epoch)): Path<(SessionUid, u32)>,
+) -> ApiResult<Response> {
+    let body = link::settings_body(&app, runner, uid, Epoch(epoch)).await?;
     Ok(json(StatusCode::OK, &body))
 }
 

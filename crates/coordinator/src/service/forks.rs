@@ -73,6 +73,8 @@ pub(crate) async fn fork(
         approvals: from.approvals.clone(),
         // What an agent's child may not do, a fork of it may not do either.
         within: from.within.clone(),
+        model: from.model.clone(),
+        models: from.models.clone(),
         limits: from.limits.clone(),
         parent: None,
         parent_id: None,

@@ -5,10 +5,10 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use greenroom_core::agent::{AgentSpec, Driver};
-use greenroom_core::{Epoch, RunnerId, SessionUid};
+use greenroom_core::{Epoch, RunnerId, Session, SessionUid};
 use greenroom_protocol::Problem;
 use greenroom_protocol::link::{
-    ComputeBody, EnrollReply, EnrollRequest, RunBody, SyncReply, SyncRequest,
+    ComputeBody, EnrollReply, EnrollRequest, RunBody, SettingsBody, SyncReply, SyncRequest,
 };
 use greenroom_protocol::token::Role;
 use greenroom_store::{NewRunner, RunnerUpdate};
@@ -18,7 +18,7 @@ use crate::app::App;
 use crate::error::ApiResult;
 use crate::presence::Runner;
 use crate::secret;
-use crate::service::{following, reports};
+use crate::service::{following, models, reports};
 
 /// A long poll waits this long at most.
 const LONGEST_POLL: Duration = Duration::from_secs(15);
@@ -196,6 +196,38 @@ async fn greet(app: &App, runner: &Runner, request: &SyncRequest) -> ApiResult<(
     Ok(())
 }
 
+/// The session of a compute that this runner has.
+async fn assigned(
+    app: &App,
+    runner: RunnerId,
+    uid: SessionUid,
+    epoch: Epoch,
+) -> ApiResult<Arc<Session>> {
+    let session = app.store.session(uid).await?;
+    let assigned = session.filter(|session| {
+        session
+            .compute
+            .as_ref()
+            .is_some_and(|compute| compute.epoch == epoch && compute.runner == runner)
+    });
+    Ok(assigned.ok_or_else(|| {
+        let detail = format!("no compute {uid}/{epoch} is assigned to this runner");
+        Problem::new(404, "compute_not_found", detail)
+    })?)
+}
+
+/// What a compute goes by now, for the runner that has it.
+pub(crate) async fn settings_body(
+    app: &App,
+    runner: RunnerId,
+    uid: SessionUid,
+    epoch: Epoch,
+) -> ApiResult<SettingsBody> {
+    let session = assigned(app, runner, uid, epoch).await?;
+    let agent = following::pinned(app, &session).await?;
+    Ok(SettingsBody { settings: models::settings(&session, &agent.row.spec) })
+}
+
 /// The body of an assignment, for the runner that has it.
 pub(crate) async fn compute_body(
     app: &App,
@@ -204,22 +236,9 @@ pub(crate) async fn compute_body(
     epoch: Epoch,
     host: &str,
 ) -> ApiResult<ComputeBody> {
-    let session = app.store.session(uid).await?;
-    let assigned = session.filter(|session| {
-        session
-            .compute
-            .as_ref()
-            .is_some_and(|compute| compute.epoch == epoch && compute.runner == runner)
-    });
-    let Some(session) = assigned else {
-        return Err(Problem::new(
-            404,
-            "compute_not_found",
-            format!("no compute {uid}/{epoch} is assigned to this runner"),
-        )
-        .into());
-    };
+    let session = assigned(app, runner, uid, epoch).await?;
     let agent = following::pinned(app, &session).await?;
+    let settings = models::settings(&session, &agent.row.spec);
     let policies = session.policies(&agent.row.spec.approvals);
     // A fork's first compute takes up the conversation that its log begins with.
     let inherits = session.forked_from.as_ref().is_some_and(|forked| {
@@ -230,6 +249,7 @@ pub(crate) async fn compute_body(
         spec.max_iterations = most;
         spec.team.values_mut().for_each(|member| member.max_iterations = most);
     }
+    models::work_in(&session, &mut agent);
     let url = if host.is_empty() { app.url() } else { format!("http://{host}") };
     let env = BTreeMap::from([
         ("GREENROOM_URL".to_owned(), url),
@@ -244,6 +264,7 @@ pub(crate) async fn compute_body(
         agent,
         workspace: session.workspace.clone(),
         limits: session.limits.clone(),
+        settings: Some(settings),
         within: policies.within,
         env,
         conversation: session.conversation.clone(),

@@ -9,6 +9,7 @@ pub(crate) mod history;
 pub(crate) mod hosted;
 pub(crate) mod kept;
 pub(crate) mod link;
+pub(crate) mod models;
 pub(crate) mod policies;
 pub(crate) mod quotas;
 pub(crate) mod reports;

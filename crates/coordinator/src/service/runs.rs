@@ -43,10 +43,10 @@ pub(crate) async fn create_as(
     accept(app, caller, &session, request, run, key, None).await
 }
 
-/// A description that a session takes with the run, and what has to be decided before that.
+/// What a session takes with the run, and what has to be decided before that.
 pub(crate) struct Chosen {
-    /// The description.
-    pub(crate) agent: Arc<Pinned>,
+    /// The description; none where the session goes on with what it would have anyway.
+    pub(crate) agent: Option<Arc<Pinned>>,
     /// What has to be decided.
     pub(crate) commands: Vec<Command>,
 }
@@ -75,8 +75,11 @@ pub(crate) async fn accept(
     }
     versions::refuse_disabled(app, &session.agent.name)?;
     let (next, first) = match chosen {
-        Some(Chosen { agent, commands }) => (Following::as_it_is(agent), commands),
-        None => (following(app, session, &caller.actor().name).await?, Vec::new()),
+        Some(Chosen { agent: Some(agent), commands }) => (Following::as_it_is(agent), commands),
+        other => {
+            let commands = other.map(|chosen| chosen.commands).unwrap_or_default();
+            (following(app, session, &caller.actor().name).await?, commands)
+        }
     };
     if let (Some(input), Some(agent)) = (&request.input, &next.agent) {
         agent.check_input(input)?;

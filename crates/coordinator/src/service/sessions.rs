@@ -19,7 +19,7 @@ use crate::error::ApiResult;
 use crate::presence::Wants;
 use crate::service::agents::Pinned;
 use crate::service::wait::Waiter;
-use crate::service::{following, policies, versions, views};
+use crate::service::{following, models, policies, versions, views};
 
 /// How far and wide a tree of sessions may grow.
 pub(crate) const BOUNDS: TreeBounds = TreeBounds { depth: 8, children: 100 };
@@ -200,6 +200,17 @@ pub(crate) async fn create_of(
     let approvals = request.approvals.unwrap_or_default();
     policies::check(&approvals, &agent.row.spec)?;
     let within = policies::within(app, caller, parent.as_deref(), &approvals, &agent).await?;
+    if limits_of == LimitsOf::Agent {
+        models::check(request.model.as_deref(), request.models.as_ref(), &agent.row.spec)?;
+    }
+    // A member of a team works in a session of its own: what was chosen for it is handed on.
+    let handed_on = || match (&caller.who, &parent) {
+        (Who::Agent { .. }, Some(parent)) if parent.agent.name == agent.row.name => {
+            parent.models.clone()
+        }
+        _ => BTreeMap::new(),
+    };
+    let models = request.models.unwrap_or_else(handed_on);
     let at = app.clock.wall();
     let callback = request.callback.unwrap_or(false);
     if callback && parent.is_none() {
@@ -238,6 +249,8 @@ pub(crate) async fn create_of(
         agent_policy: request.agent_policy.unwrap_or_default(),
         approvals,
         within,
+        model: request.model.filter(|model| !model.is_empty()),
+        models,
         limits,
         parent: parent.as_ref().map(|parent| parent.uid),
         parent_id: parent.as_ref().map(|parent| parent.id.clone()),
@@ -337,7 +350,7 @@ pub(crate) fn short_id() -> SessionId {
     }
 }
 
-/// Changes title, labels, limits, sharing, agent.
+/// Changes title, labels, limits, sharing, approvals, models, agent.
 pub(crate) async fn update(
     app: &App,
     caller: &Caller,
@@ -357,6 +370,10 @@ pub(crate) async fn update(
         let agent = following::pinned(app, &session).await?;
         policies::check(approvals, &agent.row.spec)?;
     }
+    if patch.model.is_some() || patch.models.is_some() {
+        let agent = following::pinned(app, &session).await?;
+        models::check(patch.model.as_deref(), patch.models.as_ref(), &agent.row.spec)?;
+    }
     let changes = Changes {
         title: patch.title,
         labels: patch.labels,
@@ -364,6 +381,8 @@ pub(crate) async fn update(
         shared: patch.shared,
         agent_policy: patch.agent_policy,
         approvals: patch.approvals,
+        model: patch.model,
+        models: patch.models,
     };
     let mut commands = Vec::new();
     if changes != Changes::default() {

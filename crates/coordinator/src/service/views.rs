@@ -30,6 +30,8 @@ pub(crate) fn session(session: &Session, lives: &Lives) -> v1::Session {
         agent_policy: session.agent_policy,
         approvals: session.approvals.clone(),
         within: session.within.clone(),
+        model: session.model.clone(),
+        models: session.models.clone(),
         title: session.title.clone(),
         labels: session.labels.clone(),
         runner_labels: session.runner_labels.clone(),

@@ -202,6 +202,7 @@ impl LoopFile {
             add_prompt_files: self.add_prompt_files,
             commands: self.commands,
             output_name,
+            choices: BTreeMap::new(),
             warnings: Vec::new(),
         };
         let mut env = self.env.unwrap_or_default();

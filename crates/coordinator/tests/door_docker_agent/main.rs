@@ -5,6 +5,7 @@
 mod support;
 
 mod defects;
+mod edits;
 mod fork;
 mod fuzz;
 mod kit;

@@ -279,25 +279,6 @@ async fn patch_safety_policy_and_starred() {
 }
 
 #[tokio::test]
-async fn patch_safety_policy_lets_go_of_an_idle_compute() {
-    let mut house = House::open().await;
-    let id = house.session(json!({})).await;
-    house.done(&id, "hi", "hello\n").await;
-    let path = format!("/v1/sessions/{id}");
-    assert_eq!(house.room.get(&path).await.expect(200)["status"], "idle");
-    let body = json!({ "safety_policy": "strict" });
-    house.patch(&format!("/api/sessions/{id}/safety-policy"), body.clone()).await.expect(200);
-    let session = house.room.get(&path).await.expect(200);
-    assert_eq!((&session["status"], &session["hold"]), (&json!("stopping"), &json!(false)));
-    // A turn in progress goes on.
-    let busy = house.session(json!({})).await;
-    let _frames = house.begun(&busy, "x").await;
-    house.patch(&format!("/api/sessions/{busy}/safety-policy"), body).await.expect(200);
-    let session = house.room.get(&format!("/v1/sessions/{busy}")).await.expect(200);
-    assert_eq!(session["status"], "running");
-}
-
-#[tokio::test]
 async fn get_models_and_what_is_not_a_clients_to_write() {
     let mut house = House::open().await;
     let id = house.session(json!({ "agent": "team" })).await;

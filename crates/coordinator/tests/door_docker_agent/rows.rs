@@ -124,8 +124,10 @@ async fn post_sessions_refuses_what_does_not_parse_and_folders_of_clients() {
     refused(house.post("/api/sessions", json!({ "safety_policy": "yolo" })).await, 400);
     refused(house.post("/api/sessions", json!({ "permissions": { "allow": [":"] } })).await, 400);
     refused(house.post("/api/sessions", json!({ "agent": "nobody" })).await, 404);
-    let override_ = json!({ "agent_model_overrides": { "root": "x/y" } });
+    let override_ = json!({ "agent": "team", "agent_model_overrides": { "root": "x/y" } });
     refused(house.post("/api/sessions", override_).await, 422);
+    let override_ = json!({ "agent_model_overrides": { "no name": "x/y" } });
+    refused(house.post("/api/sessions", override_).await, 400);
     let large = json!({ "title": "x".repeat(1 << 20) });
     refused(house.post("/api/sessions", large).await, 413);
     sent("").await.expect(200);
@@ -205,7 +207,7 @@ async fn post_run_takes_a_bare_list_and_an_object() {
     assert_eq!(asked, [&json!("bare"), &json!("named")]);
     refused(house.post(&path, json!("x")).await, 400);
     refused(house.post(&path, json!([])).await, 400);
-    let other = json!({ "messages": [{ "content": "x" }], "model": "openai/other" });
+    let other = json!({ "messages": [{ "content": "x" }], "model": "anthropic/other" });
     refused(house.post(&path, other).await, 422);
 }
 

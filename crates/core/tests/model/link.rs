@@ -62,6 +62,7 @@ impl World {
             Fact::RunStopped { run, .. } => end(run, RunStatus::Stopped),
             Fact::RunWithdrawn { run, .. } => end(run, RunStatus::Withdrawn),
             Fact::RunRequeued { .. } => ghost.requeued = true,
+            Fact::RunDispatched { run, .. } => ghost.under[number(*run)] = self.session.settings,
             Fact::Stopped(closed)
             | Fact::Finished(closed)
             | Fact::Failed(closed)

@@ -102,6 +102,13 @@ fn removal_under_way() {
     explore("removal, one process for all runs", system(true, Budget::REMOVAL));
 }
 
+/// Settings that are edited at any moment, by any order of frames.
+#[test]
+fn edits_while_it_works() {
+    explore("edits, one process for all runs", system(true, Budget::EDITS));
+    explore("edits, one process a run", system(false, Budget::EDITS));
+}
+
 /// Two runs with more at once: `GREENROOM_MODEL=deep`.
 #[test]
 fn deep() {

@@ -18,6 +18,7 @@ pub const NOT_LOST: &str = "an accepted run waits, is at work, or has ended";
 pub const ACKNOWLEDGED: &str = "an answer that was acknowledged stands";
 pub const AT_REST: &str = "at rest means that nothing is left, but by a person's word";
 pub const KEPT: &str = "files go only with a session that is removed, and under nothing alive";
+pub const NOT_STALE: &str = "a run goes by all that was edited before it was dispatched";
 pub const NOT_STUCK: &str = "what is under way goes on without a person";
 
 type Holds = fn(&System, &World) -> bool;
@@ -50,6 +51,7 @@ pub fn all(system: &System) -> Vec<Property<System>> {
             let removing = matches!(world.session.life, Life::Deleting | Life::Removed);
             !world.runner.removed || (removing && live(world) == 0)
         }),
+        always(NOT_STALE, |_, world| !world.ghost.stale),
         always(NOT_STUCK, goes_on),
         sometimes("a stop is proven", |_, world| world.session.status() == Status::Stopped),
         sometimes("all that was asked is answered", |system, world| {
@@ -88,6 +90,7 @@ pub fn all(system: &System) -> Vec<Property<System>> {
     witness(budget.silences > 0, "nothing is known", |_, world| {
         world.session.status() == Status::Unreachable
     });
+    witness(budget.edits > 0, "an edit reaches a compute", |_, world| world.ghost.edited);
     witness(budget.idles > 0, "a prompt outlives the idle stop it met", |_, world| {
         let stopping = world.session.status() == Status::Stopping;
         stopping && world.session.hold.is_none() && !world.session.queue.is_empty()

@@ -3,6 +3,7 @@
 use greenroom_core::assignment::StopOrder;
 use greenroom_core::command::{Actor, Command, Mode, Prompt, Stop};
 use greenroom_core::converge::{Action, converge};
+use greenroom_core::fact::Changes;
 use greenroom_core::receipt::{EndReason, LastRun, Means, Receipt, StopReason};
 use greenroom_core::record::{Outcome, RecordBody};
 use greenroom_core::run::PendingRun;
@@ -24,6 +25,7 @@ pub enum Step {
     IdleLimit,
     StopOverdue,
     Delete,
+    Edit,
     // The coordinator.
     Grant,
     Silent,
@@ -56,6 +58,7 @@ impl Step {
                 | Self::IdleLimit
                 | Self::StopOverdue
                 | Self::Delete
+                | Self::Edit
                 | Self::Silent
                 | Self::RunnerRestarts
                 | Self::ShimDies { .. }
@@ -92,7 +95,7 @@ impl Model for System {
         steps.push(Step::Grant);
         steps.extend((0..world.down.len()).map(|at| Step::Deliver { at }));
         steps.extend([Step::Seen, Step::Silent, Step::StopOverdue, Step::IdleLimit]);
-        steps.extend([Step::Delete, Step::FilesGone]);
+        steps.extend([Step::Delete, Step::Edit, Step::FilesGone]);
         steps.extend([Step::Prompt { resume: false }, Step::Prompt { resume: true }]);
         steps.extend([Step::Stop, Step::Resume, Step::Abandon, Step::RunnerRestarts]);
     }
@@ -135,6 +138,7 @@ impl World {
                 let (stop, by) = (StopId(Uuid::from_u128(6)), Actor::person("p"));
                 spend(&mut self.left.deletes) && self.command(system, Command::Delete { stop, by })
             }
+            Step::Edit => spend(&mut self.left.edits) && self.edit(system),
             Step::FilesGone => self.runner.removed && self.command(system, Command::FilesGone),
             Step::Grant => self.command(system, Command::Grant { runner: RUNNER }),
             Step::Silent => {
@@ -209,16 +213,20 @@ impl World {
     fn deliver(&mut self, system: &System, at: usize) -> bool {
         let Some(assignment) = self.down.get(at).cloned() else { return false };
         let done = match converge(&self.runner.local(system.fences), &assignment) {
-            Action::Start { epoch } => {
-                self.runner.folders.insert(epoch.0, Folder::new());
+            Action::Start { epoch, settings } => {
+                // Its body is of now, whatever the frame says.
+                let now = settings.map(|_| self.session.settings);
+                let folder = Folder { told: settings, ..Folder::new(now) };
+                self.runner.folders.insert(epoch.0, folder);
                 true
             }
+            Action::HandSettings { settings } => self.settle(assignment.epoch.0, settings),
             Action::HandRun { run } => self.hand(assignment.epoch.0, run),
             // Turns that are cancelled, and answers, are no business of this model's agent.
             Action::Cancel { .. } | Action::HandAnswer { .. } | Action::HandSteer { .. } => false,
             Action::Stop { stop } => self.tell_stop(assignment.epoch.0, stop),
             Action::CloseUnstarted { epoch, stop } => {
-                self.runner.folders.insert(epoch.0, Folder::new());
+                self.runner.folders.insert(epoch.0, Folder::new(None));
                 self.close_unstarted(epoch.0, &stop)
             }
             // Answers are steps of their own, and what is settled is dropped elsewhere.
@@ -229,6 +237,22 @@ impl World {
         self.runner.seen = self.runner.seen.max(assignment.generation);
         self.drop_harmless(system);
         done
+    }
+
+    /// The runner fetches the settings, which are of now, and tells its shim.
+    fn settle(&mut self, epoch: u32, edit: u64) -> bool {
+        let Some(folder) = self.runner.folders.get_mut(&epoch) else { return false };
+        if folder.shim != Shim::Alive {
+            return false;
+        }
+        (folder.told, folder.settings) = (Some(edit), self.session.settings);
+        true
+    }
+
+    fn edit(&mut self, system: &System) -> bool {
+        let changes =
+            Changes { model: Some(format!("m{}", self.session.settings)), ..Changes::default() };
+        self.command(system, Command::Update(changes))
     }
 
     /// A shim takes a run when it has none; it remembers no other than the last.
@@ -272,6 +296,10 @@ impl World {
     /// what is lost is its memory and every frame that was addressed to it.
     fn restart_runner(&mut self, system: &System) -> bool {
         self.runner.seen = Generation(0);
+        if system.budget.edits > 0 {
+            // What it forgets where nothing is edited would only multiply states.
+            self.runner.folders.values_mut().for_each(|folder| folder.told = None);
+        }
         if !system.fences.record {
             self.runner.floor = Epoch(0);
             self.runner.folders.retain(|_, folder| !folder.closed);
@@ -343,6 +371,8 @@ impl World {
         // Durable before the agent sees it.
         folder.journal.push(RecordBody::RunStarted { run });
         folder.turn = Turn::Begun;
+        self.ghost.stale |= folder.settings < self.ghost.under[number(run)];
+        self.ghost.edited |= folder.settings > 0;
         self.ghost.executed[number(run)] += 1;
         true
     }

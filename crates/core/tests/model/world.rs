@@ -69,6 +69,7 @@ pub struct Budget {
     pub shim_crashes: u8,
     pub exits: u8,
     pub deletes: u8,
+    pub edits: u8,
 }
 
 impl Budget {
@@ -85,6 +86,7 @@ impl Budget {
         shim_crashes: 0,
         exits: 0,
         deletes: 0,
+        edits: 0,
     };
     /// Two prompts with stop and resume, and what makes their ends hard to know.
     pub const CI: Self = Self {
@@ -98,6 +100,8 @@ impl Budget {
     /// One prompt, and all that can go wrong.
     pub const TROUBLE: Self =
         Self { prompts: 1, stops: 2, silences: 1, exits: 1, runner_crashes: 2, ..Self::CI };
+    /// A session whose settings are edited while it works.
+    pub const EDITS: Self = Self { edits: 2, runner_crashes: 1, ..Self::QUIET };
     /// A session that is removed while it works.
     pub const REMOVAL: Self = Self {
         prompts: 1,
@@ -145,6 +149,10 @@ pub struct Folder {
     pub shim: Shim,
     /// Processes of the compute, other than the shim.
     pub agent: bool,
+    /// Which edit of the settings it goes by; a shim knows this, and its driver.
+    pub settings: u64,
+    /// Which edit the runner remembers to have handed over.
+    pub told: Option<u64>,
     /// The run handed over last.
     pub handed: Option<RunId>,
     /// How far that one is.
@@ -208,6 +216,12 @@ pub struct Ghost {
     pub unproven_stop: bool,
     /// A run was given back.
     pub requeued: bool,
+    /// Which edit each run was dispatched under last.
+    pub under: [u64; 2],
+    /// A run began under settings that were older than its dispatch.
+    pub stale: bool,
+    /// A run began under settings that were edited while its compute was up.
+    pub edited: bool,
 }
 
 impl World {
@@ -238,6 +252,8 @@ impl World {
             agent_policy: Default::default(),
             approvals: Default::default(),
             within: Vec::new(),
+            model: None,
+            models: Default::default(),
             limits: Limits::default(),
             parent: None,
             parent_id: None,
@@ -286,6 +302,7 @@ impl Runner {
                 cancelled: None,
                 answered: Default::default(),
                 steered: Default::default(),
+                settings: folder.told,
             }),
         }
     }
@@ -293,8 +310,10 @@ impl Runner {
 
 impl Folder {
     /// As a runner makes it, before it spawns the shim.
-    pub fn new() -> Self {
+    pub fn new(settings: Option<u64>) -> Self {
         Self {
+            settings: settings.unwrap_or(0),
+            told: settings,
             shim: Shim::Coming,
             agent: false,
             handed: None,

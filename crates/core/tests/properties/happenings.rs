@@ -324,6 +324,8 @@ impl Happening {
             Self::Update => Command::Update(Changes {
                 title: Some("a title".into()),
                 limits: Some(Limits { idle_ms: Some(Ms(1)), ..Limits::default() }),
+                // Another one each time, so that every edit is one.
+                model: Some(format!("openai/m{}", watch.session.settings)),
                 ..Changes::default()
             }),
             Self::Say => Command::Say(Output {

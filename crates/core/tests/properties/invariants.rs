@@ -65,6 +65,8 @@ impl Watch {
             assert_eq!(after.version > before.version, !fact.is_output());
             assert!(after.last_epoch >= before.last_epoch);
             assert!(after.generation >= before.generation);
+            let edited = goes_by(&before) != goes_by(after);
+            assert_eq!(after.settings > before.settings, edited, "{fact:?}");
             if orders(&before) != orders(after) {
                 assert!(after.generation > before.generation, "{fact:?} changes what is wanted");
             }
@@ -159,6 +161,11 @@ impl Watch {
         }
         assert_eq!(folded, self.session);
     }
+}
+
+/// What a compute goes by.
+fn goes_by(session: &Session) -> impl PartialEq + use<> {
+    (session.approvals.clone(), session.model.clone(), session.models.clone())
 }
 
 /// What is wanted, whatever number it carries.

@@ -64,6 +64,8 @@ proptest! {
         epoch in 1u32..5,
         generation in 0u64..5,
         which in 0usize..6,
+        handed_settings in prop::option::of(0u64..3),
+        settings in prop::option::of(0u64..3),
     ) {
         let stop = scene::session().running().stops().stop_order().expect("it is stopping");
         let live = live.map(|(epoch, handed, stopping)| LocalCompute {
@@ -73,15 +75,23 @@ proptest! {
             cancelled: None,
             answered: Default::default(),
             steered: Default::default(),
+            settings: handed_settings,
         });
         let local = Local { floor: Epoch(floor), seen: Generation(seen), live };
         let order = match which {
-            0 => Order::up(None),
+            0 => Order::Up {
+                run: None,
+                cancel: None,
+                answers: Vec::new(),
+                steers: Vec::new(),
+                settings,
+            },
             1 => Order::Up {
                 run: Some(run(1)),
                 cancel: None,
                 answers: Vec::new(),
                 steers: vec![run(2)],
+                settings,
             },
             2 => Order::Down { stop },
             3 => Order::Closed,
@@ -94,12 +104,19 @@ proptest! {
         match converge(&local, &Assignment { uid, epoch, generation, order }) {
             Action::Nothing => {}
             _ if generation < local.seen => prop_assert!(false, "an old frame was obeyed"),
-            Action::Start { epoch } | Action::CloseUnstarted { epoch, .. } => {
+            Action::Start { epoch, .. } | Action::CloseUnstarted { epoch, .. } => {
                 prop_assert!(epoch > local.floor && local.live.is_none());
+            }
+            Action::HandSettings { settings: handed } => {
+                let compute = local.live.expect("a live compute");
+                prop_assert!(compute.epoch == epoch && compute.stop.is_none());
+                prop_assert!(settings == Some(handed) && compute.settings != settings);
             }
             Action::HandRun { .. } => {
                 let compute = local.live.expect("a live compute");
                 prop_assert!(compute.epoch == epoch && compute.stop.is_none());
+                let current = settings.is_none() || compute.settings == settings;
+                prop_assert!(current, "a run before the settings that it was asked under");
             }
             Action::Stop { .. } => prop_assert!(down && local.live.is_some()),
             Action::AnswerClosed { epoch } | Action::Forget { epoch } => {

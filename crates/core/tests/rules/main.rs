@@ -12,6 +12,7 @@ mod reports;
 mod restore;
 mod runs;
 mod scene;
+mod settings;
 mod steer;
 mod stop;
 mod transitions;

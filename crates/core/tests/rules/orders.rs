@@ -116,6 +116,7 @@ fn live(epoch: u32, run: Option<RunId>, stop: Option<StopOrder>) -> Option<Local
         cancelled,
         answered,
         steered: Default::default(),
+        settings: None,
     })
 }
 
@@ -125,7 +126,7 @@ fn what_a_runner_does() {
     let one = || Some(run(1));
     #[rustfmt::skip]
     let table = [
-        ("a new epoch", local(0, None), told(1, 6, up(1)), Action::Start { epoch: epoch(1) }),
+        ("a new epoch", local(0, None), told(1, 6, up(1)), Action::Start { epoch: epoch(1), settings: None }),
         ("a run for it", local(0, live(1, None, None)), told(1, 6, up(1)), Action::HandRun { run: run(1) }),
         ("handed already", local(0, live(1, one(), None)), told(1, 6, up(1)), Action::Nothing),
         ("the run after it", local(0, live(1, one(), None)), told(1, 6, up(2)), Action::HandRun { run: run(2) }),

@@ -88,6 +88,8 @@ pub fn created(persistent: bool, keeps_leftovers: bool) -> Created {
         agent_policy: Default::default(),
         approvals: Default::default(),
         within: Vec::new(),
+        model: None,
+        models: Default::default(),
         limits: Limits::default(),
         parent: None,
         parent_id: None,

@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use greenroom_core::ApprovalId;
-use greenroom_core::approval::{Answer, Ask, AskKind, AskOption, Decision, Policies};
+use greenroom_core::approval::{Answer, Ask, AskKind, AskOption, Decision};
 use greenroom_core::drive::Open;
 use serde_json::{Value, json};
 use tokio::task::JoinSet;
@@ -23,7 +23,6 @@ const METHOD_NOT_FOUND: i32 = -32601;
 /// Answers what the agent asks.
 pub(super) struct Requests {
     shim: Shim,
-    policies: Policies,
     place: Arc<Place>,
     terminals: Terminals,
     /// Questions that wait for a person.
@@ -39,7 +38,6 @@ impl Requests {
         let place = Arc::new(place);
         Ok(Self {
             shim,
-            policies: open.policies(),
             place,
             terminals: Terminals::new(open.workspace.clone()),
             asked: JoinSet::new(),
@@ -73,7 +71,7 @@ impl Requests {
 
     fn permission(&mut self, params: Value, reply: Reply) {
         let ask = permission_ask(&params);
-        let (shim, policies) = (self.shim.clone(), self.policies.clone());
+        let shim = self.shim.clone();
         let cancelled = json!({ "outcome": { "outcome": "cancelled" } });
         let reply = OnDrop::new(reply, cancelled);
         self.asked.spawn(async move {
@@ -82,17 +80,17 @@ impl Requests {
             let reads = only_reads(&params["toolCall"]);
             let options = ask.options.clone();
             let wish = Use { tool: &tool, input: &input, reads };
-            let answer = shim.permission(&policies, wish, ask).await;
+            let answer = shim.permission(wish, ask).await;
             reply.give(chosen(&options, &answer));
         });
     }
 
     fn question(&mut self, params: Value, reply: Reply) {
         let ask = question_ask(&params);
-        let (shim, policies) = (self.shim.clone(), self.policies.clone());
+        let shim = self.shim.clone();
         let reply = OnDrop::new(reply, json!({ "action": "cancel" }));
         self.asked.spawn(async move {
-            let answer = shim.ask(&policies, ask).await;
+            let answer = shim.ask(ask).await;
             reply.give(match answer.decision {
                 Decision::Allow => {
                     let content = answer.content.unwrap_or_else(|| json!({}));

@@ -3,9 +3,9 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
-use greenroom_core::approval::{Decision, Policies};
+use greenroom_core::approval::Decision;
 use greenroom_core::drive::Open;
-use greenroom_core::loop_spec::{LoopSpec, LoopTool};
+use greenroom_core::loop_spec::{LoopSpec, LoopTool, ModelSpec};
 use greenroom_core::record::OutputKind;
 use greenroom_core::{AgentName, RunId};
 use serde_json::{Value, json};
@@ -32,8 +32,6 @@ pub struct Agent {
     pub spec: LoopSpec,
     /// Agents that are described with it.
     pub team: Arc<BTreeMap<AgentName, LoopSpec>>,
-    /// What it may do without being asked.
-    pub policies: Policies,
     /// The form of its answers.
     pub form: Option<Form>,
     /// Checks answers against that form.
@@ -60,8 +58,12 @@ pub struct Agent {
     pub open: Open,
     /// Its variables.
     pub variables: Variables,
-    /// Whether it is a member of the team already, rather than its head.
-    pub joined: bool,
+    /// Which member of the team it is, rather than its head.
+    pub member: Option<AgentName>,
+    /// The models of its description, before any that was chosen for the session.
+    pub described: Vec<ModelSpec>,
+    /// Models that were chosen and cannot be called.
+    pub refused: Option<Vec<ModelSpec>>,
     /// What this compute's calls are known by, so that making a child twice is once.
     pub scope: String,
 }
@@ -155,16 +157,16 @@ impl Agent {
         let reads = delegates || own.is_some_and(LoopTool::reads);
         let wish = Use { tool: &call.tool, input: &call.input, reads };
         // That it looks at its own files is not worth a word each time.
-        if reads && matches!(policy::judge(&self.policies, wish), Verdict::Allow { .. }) {
+        if reads && matches!(policy::judge(&self.shim.policies(), wish), Verdict::Allow { .. }) {
             return Ok(());
         }
         let mut ask =
             permission_ask(tools::title(&call.tool, &call.input), &call.tool, call.input.clone());
-        ask.options = remember::options(&call.tool, self.policies.own.mode);
-        let answer = self.shim.permission(&self.policies, wish, ask).await;
+        ask.options = remember::options(&call.tool, self.shim.policies().own.mode);
+        let answer = self.shim.permission(wish, ask).await;
         match answer.decision {
             Decision::Allow => {
-                remember::answer(&mut self.policies.own, &call.tool, &answer);
+                self.shim.remember(|own| remember::answer(own, &call.tool, &answer));
                 Ok(())
             }
             Decision::Deny => {
@@ -260,5 +262,6 @@ pub fn hidden(spec: &LoopSpec) -> Vec<String> {
         McpAt::Http { headers, .. } if !headers.is_empty() => headers.values(),
         McpAt::Http { .. } => none.values(),
     });
-    spec.models.iter().filter_map(|model| model.key_env.as_ref()).chain(servers).cloned().collect()
+    let models = spec.models.iter().chain(spec.choices.values());
+    models.filter_map(|model| model.key_env.as_ref()).chain(servers).cloned().collect()
 }

@@ -5,7 +5,7 @@ use std::path::Path;
 use std::time::Duration;
 
 use greenroom_core::ApprovalId;
-use greenroom_core::approval::{Answer, Ask, AskKind, Decision, Policies};
+use greenroom_core::approval::{Answer, Ask, AskKind, Decision};
 use greenroom_core::loop_spec::{McpAt, McpSpec};
 use rmcp::model::{
     CallToolRequestParams, CallToolResult, ClientCapabilities, ClientConfig, ContentBlock,
@@ -35,8 +35,6 @@ const LONGEST_NAME: usize = 64;
 pub struct People {
     /// Who is told.
     pub shim: Shim,
-    /// Whether anybody is there, and for how long a question waits.
-    pub policies: Policies,
 }
 
 /// How often a tool may send a person to a page before it is given up.
@@ -75,7 +73,7 @@ impl People {
         let id = ApprovalId(uuid::Uuid::now_v7());
         let (tool, input, options) = (None, None, Vec::new());
         let ask = Ask { id, kind, title, tool, input, options, schema, url };
-        self.shim.ask(&self.policies, ask).await
+        self.shim.ask(ask).await
     }
 }
 

@@ -27,8 +27,9 @@ use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
 use greenroom_core::AgentName;
+use greenroom_core::agent::Driver;
 use greenroom_core::drive::Open;
-use greenroom_core::loop_spec::LoopSpec;
+use greenroom_core::loop_spec::{LoopSpec, ModelSpec};
 use greenroom_core::record::{Outcome, OutputKind};
 use serde_json::{Value, json};
 
@@ -64,6 +65,22 @@ struct Gear {
     validator: Option<jsonschema::Validator>,
 }
 
+/// Models, in the order in which they are tried.
+fn models(specs: &[ModelSpec], variables: &Variables) -> Result<Vec<Box<dyn Model>>, Failure> {
+    let client = http::client(|builder| builder).map_err(cannot)?;
+    let variable = |name: &str| variables(name);
+    let mut models: Vec<Box<dyn Model>> = Vec::new();
+    for model in specs {
+        let remote = genai::Remote::new(model.clone(), variable, client.clone())
+            .map_err(|fault| Failure::new(fault.code(), fault.message))?;
+        models.push(Box::new(remote));
+    }
+    if models.is_empty() {
+        return Err(cannot("the agent has no model".to_owned()));
+    }
+    Ok(models)
+}
+
 async fn gear(
     spec: &LoopSpec,
     team: &BTreeMap<AgentName, LoopSpec>,
@@ -72,17 +89,8 @@ async fn gear(
     schema: Option<&Value>,
     variables: &Variables,
 ) -> Result<Gear, Failure> {
-    let client = http::client(|builder| builder).map_err(cannot)?;
     let variable = |name: &str| variables(name);
-    let mut models: Vec<Box<dyn Model>> = Vec::new();
-    for model in &spec.models {
-        let remote = genai::Remote::new(model.clone(), variable, client.clone())
-            .map_err(|fault| Failure::new(fault.code(), fault.message))?;
-        models.push(Box::new(remote));
-    }
-    if models.is_empty() {
-        return Err(cannot("the agent has no model".to_owned()));
-    }
+    let models = models(&spec.models, variables)?;
     let place = Place::open(&open.workspace).map_err(|error| {
         cannot(format!("the workspace {} cannot be opened: {error}", open.workspace.display()))
     })?;
@@ -98,9 +106,13 @@ async fn gear(
         ),
     };
     // No agent's commands are given the keys of any of them.
-    let hidden: Vec<String> =
-        std::iter::once(spec).chain(team.values()).flat_map(agent::hidden).collect();
-    let people = mcp::People { shim: shim.clone(), policies: open.policies() };
+    let head = match &open.driver {
+        Driver::Loop(head) => Some(head.as_ref()),
+        _ => None,
+    };
+    let all = std::iter::once(spec).chain(head).chain(team.values());
+    let hidden: Vec<String> = all.flat_map(agent::hidden).collect();
+    let people = mcp::People { shim: shim.clone() };
     let mcp = mcp::Mcp::connect(&spec.mcp, &open.workspace, &hidden, &people, variable).await;
     let bench = Bench { place: Arc::new(place), hidden: Arc::new(hidden) };
     Ok(Gear { models, bench, mcp: mcp.map_err(cannot)?, form, validator })
@@ -121,6 +133,7 @@ pub async fn start(
     spec: LoopSpec,
     variables: Variables,
 ) -> Result<Agent, Failure> {
+    shim.begin(open);
     let api = match open.resumed || !spec.sub_agents.is_empty() || !spec.team.is_empty() {
         true => Some(Api::new(open.session.clone(), |name| variables(name)).map_err(cannot)?),
         false => None,
@@ -131,16 +144,17 @@ pub async fn start(
     };
     let team = Arc::new(spec.team.clone());
     let mate = history.first().and_then(|asked| member(&team, asked));
-    let joined = mate.is_some();
-    let (spec, schema) = match mate.and_then(|(name, _)| team.get(&name).cloned()) {
+    let member = mate.map(|(name, _)| name);
+    let (mut spec, schema) = match member.as_ref().and_then(|name| team.get(name).cloned()) {
         Some(mate) => (mate, None),
         None => (spec, open.output_schema.as_ref()),
     };
+    let described = spec.models.clone();
+    spec.models = shim.settings().models_of(member.as_ref(), &described);
     let gear = gear(&spec, &team, open, &shim, schema, &variables).await?;
     let mut agent = Agent {
         shim,
         team,
-        policies: open.policies(),
         form: gear.form,
         validator: gear.validator,
         models: gear.models,
@@ -155,7 +169,9 @@ pub async fn start(
         scope: format!("loop-{}-{}", open.session, open.epoch),
         open: open.clone(),
         variables,
-        joined,
+        member,
+        described,
+        refused: None,
         spec,
     };
     for warning in agent.spec.warnings.clone() {
@@ -176,19 +192,44 @@ impl Agent {
     /// session of that member from now on.
     async fn take_part(&mut self, asked: &str) -> Result<(), Failure> {
         let first = self.history.first().unwrap_or(asked);
-        let Some(spec) = member(&self.team, first)
-            .filter(|_| !self.joined)
-            .and_then(|(name, _)| self.team.get(&name))
+        let Some((name, spec)) = member(&self.team, first)
+            .filter(|_| self.member.is_none())
+            .and_then(|(name, _)| self.team.get_key_value(&name))
         else {
             return Ok(());
         };
-        let gear = gear(spec, &self.team, &self.open, &self.shim, None, &self.variables).await?;
-        self.spec = spec.clone();
+        let models = self.shim.settings().models_of(Some(name), &spec.models);
+        let (name, described) = (name.clone(), spec.models.clone());
+        let spec = LoopSpec { models, ..spec.clone() };
+        let gear = gear(&spec, &self.team, &self.open, &self.shim, None, &self.variables).await?;
+        (self.spec, self.described) = (spec, described);
         (self.form, self.validator, self.models) = (gear.form, gear.validator, gear.models);
         self.bench = gear.bench;
-        self.joined = true;
+        self.member = Some(name);
         std::mem::replace(&mut self.mcp, gear.mcp).close().await;
         Ok(())
+    }
+}
+
+impl Agent {
+    /// Takes the models that count now, where an edit has made them others. Says whether they
+    /// are others. What cannot be called is said once, and it goes on with those it has.
+    fn remodel(&mut self) -> bool {
+        let wanted = self.shim.settings().models_of(self.member.as_ref(), &self.described);
+        if wanted == self.spec.models || self.refused.as_ref() == Some(&wanted) {
+            return false;
+        }
+        match models(&wanted, &self.variables) {
+            Ok(models) => {
+                (self.models, self.spec.models, self.refused) = (models, wanted, None);
+                true
+            }
+            Err(Failure(error)) => {
+                self.warn(&format!("the model stays what it is: {}", error.message));
+                self.refused = Some(wanted);
+                false
+            }
+        }
     }
 }
 

@@ -74,6 +74,9 @@ impl Agent {
                     ),
                 ));
             }
+            if self.remodel() {
+                turn.model = 0;
+            }
             if let Some(at) = self.spec.compact_at
                 && self.context.max(tokens(self.history.messages())) >= at
             {
@@ -139,6 +142,12 @@ impl Agent {
         let mut until = Instant::now() + Duration::from_millis(self.spec.retry_ms.0);
         let mut backoff = Backoff::default();
         loop {
+            // Also before a call is tried again: another model may be the way out.
+            if self.remodel() {
+                turn.model = 0;
+                until = Instant::now() + Duration::from_millis(self.spec.retry_ms.0);
+                backoff = Backoff::default();
+            }
             let fault = match self.called(system, tools, turn.model).await {
                 Ok(reply) => return Ok(self.note(reply, turn.model)),
                 Err(fault) => fault,

@@ -78,7 +78,7 @@ impl Turn<'_> {
         input: &Input,
         which: Which<'_>,
     ) -> Result<Attempt, Failure> {
-        let mode = self.open.policies().mode();
+        let mode = self.shim.policies().mode();
         let command = command(self.preset, self.spec, mode, which);
         let env = self.env();
         let start = Start { command: &command, env: &env, workspace: &self.open.workspace };
@@ -104,7 +104,7 @@ impl Turn<'_> {
 
     /// The preset's variables, where the agent file has not set them.
     fn env(&self) -> Vec<(String, String)> {
-        let careful = match self.open.policies().mode() {
+        let careful = match self.shim.policies().mode() {
             greenroom_core::approval::Mode::Autonomous => &[][..],
             _ => self.preset.careful_env,
         };
@@ -281,12 +281,12 @@ impl Talk<'_> {
     }
 
     fn ask(&mut self, question: Question) {
-        let (shim, policies) = (self.turn.shim.clone(), self.turn.open.policies());
+        let shim = self.turn.shim.clone();
         let request = question.request.clone();
         let asking = self.asking.spawn(async move {
             let Question { tool, input, title, reads, .. } = &question;
             let ask = permission_ask(title.clone(), tool, input.clone());
-            let answer = shim.permission(&policies, Use { tool, input, reads: *reads }, ask).await;
+            let answer = shim.permission(Use { tool, input, reads: *reads }, ask).await;
             (question, answer)
         });
         self.asked.push((request, asking));

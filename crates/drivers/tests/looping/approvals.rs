@@ -17,7 +17,7 @@ fn script(calls: &[(&str, &str, &str)]) -> Vec<Vec<Step>> {
 async fn run(policy: Policy, calls: &[(&str, &str, &str)]) -> (Loop, Vec<Value>) {
     let stub = Stub::new(script(calls));
     let mut setup = Setup::new(Provider::Openai, &stub).tools(&LoopTool::ALL);
-    setup.open.approvals = policy;
+    setup.open.settings.approvals = policy;
     let mut up = setup.up().await;
     let (outcome, lines) = up.run("Go").await;
     assert!(completed(&outcome), "{outcome:?}");

@@ -4,11 +4,11 @@ use std::io::Write;
 use std::time::Duration;
 
 use greenroom_core::agent::Driver;
-use greenroom_core::approval::{Mode, Policy};
+use greenroom_core::approval::{Answer, Decision, Mode, Policy};
 use greenroom_core::drive::{Open, ToDriver};
 use greenroom_core::loop_spec::*;
 use greenroom_core::record::Outcome;
-use greenroom_core::{Epoch, RunId};
+use greenroom_core::{Epoch, RunId, Settings};
 use greenroom_drivers::Failure;
 use greenroom_drivers::looping;
 use greenroom_drivers::shim::{Shim, Steer, Wishes};
@@ -82,7 +82,10 @@ impl Setup {
             workspace: dir.path().to_owned(),
             door: None,
             home: dir.path().to_owned(),
-            approvals: Policy { mode: Mode::Autonomous, ..Policy::default() },
+            settings: Settings {
+                approvals: Policy { mode: Mode::Autonomous, ..Policy::default() },
+                ..Settings::default()
+            },
             within: Vec::new(),
             output_schema: None,
         };
@@ -141,6 +144,20 @@ impl Loop {
         self.event("run.started", json!({"run": run}));
         self.asked = Some(run);
         self.tell(ToDriver::Run { run, prompt: Some(text.to_owned()), input: None });
+    }
+
+    /// The session's settings are edited.
+    pub(crate) fn settle(&self, settings: Settings) {
+        self.shim.settle(settings);
+    }
+
+    /// A person answers what was asked.
+    pub(crate) fn answer(&self, ask: &Value, option: Option<&str>) {
+        let id = ask["ask"]["id"].as_str().expect("an id").parse().expect("an id");
+        let option = option.map(str::to_owned);
+        let decision = Decision::Allow;
+        let answer = Answer { decision, option, always: false, content: None, reason: None };
+        self.shim.answered(id, answer);
     }
 
     /// Text for the turn of the run that was asked for last.

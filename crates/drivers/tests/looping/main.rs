@@ -7,6 +7,7 @@ mod faults;
 mod fixture;
 mod fold;
 mod mcp;
+mod settings;
 mod stub;
 mod tools;
 mod turns;

@@ -145,6 +145,7 @@ impl Session<'_> {
             agent: self.agent.clone(),
             workspace: self.workspace.clone(),
             limits: Limits::default(),
+            settings: None,
             within: Vec::new(),
             env: BTreeMap::from([("GREENROOM_SESSION".into(), "the-session".into())]),
             conversation: None,

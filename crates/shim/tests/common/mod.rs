@@ -76,7 +76,7 @@ impl Setup {
             isolation: "none".to_owned(),
             conversation: None,
             resumed: false,
-            approvals: Default::default(),
+            settings: Default::default(),
             within: Vec::new(),
             output_schema: None,
         };

@@ -65,6 +65,8 @@ pub fn new_session(name: &str) -> NewSession {
                 agent_policy: Default::default(),
                 approvals: Default::default(),
                 within: Vec::new(),
+                model: None,
+                models: Default::default(),
                 limits: Limits::default(),
                 parent: None,
                 parent_id: None,

@@ -26,7 +26,14 @@ pub async fn a_place_is_committed_with_the_prompt(store: Arc<dyn Store>) {
     assert_eq!(commit.assigned, [runner]);
     let (_, assignments) = store.assignments(runner, 0).await.expect("reads");
     assert_eq!(assignments.len(), 1);
-    assert_eq!(assignments[0].order, Order::up(Some(run)));
+    let up = Order::Up {
+        run: Some(run),
+        cancel: None,
+        answers: Vec::new(),
+        steers: Vec::new(),
+        settings: Some(0),
+    };
+    assert_eq!(assignments[0].order, up);
     let row = store.runner(runner).await.expect("reads").expect("exists");
     assert_eq!((row.slots_used, row.sessions, row.live), (1, 1, 1));
     agrees(&*store, session.uid).await;

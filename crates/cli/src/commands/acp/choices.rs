@@ -9,12 +9,12 @@ pub(super) const AGENT: &str = "agent";
 /// The mode of a session that lays none over its agent's.
 const OF_THE_AGENT: &str = "agent";
 
-/// Each with its name and what it means. A mode counts from the next compute on.
+/// Each with its name and what it means. A mode counts from the agent's next use of a tool on.
 const MODES: [(&str, &str, &str); 4] = [
     (OF_THE_AGENT, "As the agent's file says", "Approvals as the agent's own description has them"),
-    ("strict", "Ask everything", "Counts when the session next starts"),
-    ("balanced", "Ask what changes something", "Counts when the session next starts"),
-    ("autonomous", "Ask nothing", "Counts when the session next starts"),
+    ("strict", "Ask everything", "Counts from the next use of a tool on"),
+    ("balanced", "Ask what changes something", "Counts from the next use of a tool on"),
+    ("autonomous", "Ask nothing", "Counts from the next use of a tool on"),
 ];
 
 /// The mode of this name: `None` is the agent's own.

@@ -10,17 +10,19 @@ use crate::commands::sessions::Whose;
 use crate::context::Context;
 use crate::error::{CliError, Code};
 
-/// Change sessions: title, labels, limits, who shares them, what they may do
+/// Change sessions: title, labels, limits, who shares them, what they may do, their model
 ///
-/// Limits and approvals count from the session's next compute on. What is said of approvals
-/// takes the place of all that the session had of its own before.
+/// Limits count from the session's next compute on. Approvals and the model count in the turn
+/// in progress too, where the agent's driver can do that. What is said of approvals takes the
+/// place of all that the session had of its own before.
 #[derive(Debug, clap::Args)]
 #[command(after_help = "\
 Examples:
   greenroom sessions update fix-1 --title 'Nightly fixes' --label team=web
   greenroom sessions update fix-1 --remove-label team --limit run=1h
   greenroom sessions update fix-1 --approvals-mode strict --deny 'shell(rm *)'
-  greenroom sessions update fix-1 --clear-approvals")]
+  greenroom sessions update fix-1 --clear-approvals
+  greenroom sessions update fix-1 --model anthropic/claude-sonnet-4")]
 pub(crate) struct Args {
     /// Sessions
     #[arg(required = true, value_name = "ID")]
@@ -40,6 +42,9 @@ pub(crate) struct Args {
     /// Let every operator use it and every viewer see it, or no more
     #[arg(long, value_name = "true|false")]
     shared: Option<bool>,
+    /// The model it is to use; empty for its agent's own
+    #[arg(long, value_name = "MODEL")]
+    model: Option<String>,
     #[command(flatten)]
     approvals: Approvals,
     /// Leave it to the agent's own policy what it may do
@@ -57,12 +62,13 @@ pub(crate) async fn run(context: &Context, whose: &Whose, args: Args) -> Result<
         limits: Limit::all(&args.limits),
         shared: args.shared,
         approvals,
+        model: args.model,
         ..PatchSession::default()
     };
     let relabels = !args.labels.is_empty() || !args.remove_labels.is_empty();
     if !relabels && body == PatchSession::default() {
         return Err(CliError::usage("there is nothing to change")
-            .hint("say what: --title, --label, --limit, --shared, --approvals-mode, …"));
+            .hint("say what: --title, --label, --limit, --shared, --approvals-mode, --model, …"));
     }
     let client = context.client()?;
     let change = async |id: &str| {

@@ -12,6 +12,7 @@ use serde_json::{Value, json};
 
 use super::asked::{Body, bad};
 use super::names::Segments;
+use super::overrides;
 use super::shown;
 use crate::api::{idempotency_key, json as answer};
 use crate::app::App;
@@ -73,7 +74,8 @@ pub(super) async fn export(
         match sessions::find(&app, &caller, &id).await {
             Ok(session) => {
                 let items = shown::transcript(&app, &session).await?.items().to_vec();
-                exported.push(shown::whole(&session, &items));
+                let view = shown::whole(&session, &items);
+                exported.push(overrides::with(&app, &session, view).await?);
             }
             Err(error) => failed.push(json!({ "id": id, "error": error.0.detail })),
         }
@@ -114,7 +116,8 @@ pub(super) async fn fork(
     };
     let session = sessions::find(&app, &caller, &id).await?;
     let items = shown::transcript(&app, &session).await?.items().to_vec();
-    Ok(answer(StatusCode::OK, &shown::whole(&session, &items)))
+    let view = shown::whole(&session, &items);
+    Ok(answer(StatusCode::OK, &overrides::with(&app, &session, view).await?))
 }
 
 /// `GET /api/sessions/{id}/recovery`: all there is of a session, with what went wrong.
@@ -133,7 +136,7 @@ pub(super) async fn recovery(
         .map(|ask| json!({ "confirmation_id": ask.id, "tool": ask.tool, "title": ask.title }))
         .collect();
     let view = json!({
-        "session": shown::whole(&session, &items),
+        "session": overrides::with(&app, &session, shown::whole(&session, &items)).await?,
         "errors": transcript.errors(),
         "status": session.status(),
         "pending": waits,

@@ -19,6 +19,7 @@ use super::call::frame;
 use super::face::Face;
 use super::frames::Frames;
 use super::names::Segments;
+use super::overrides;
 use super::run::{rendered, respond};
 use super::shown;
 use super::watch::{Next, Over, Watch};
@@ -97,7 +98,8 @@ pub(super) async fn snapshot(
         .filter(|ask| ask.status == v1::ApprovalStatus::Open)
         .map(|ask| frames.question(ask.requested_at, &json!(ask)))
         .collect();
-    Ok(answer(StatusCode::OK, &shown::snapshot(&app, &session, &mut transcript, pending)))
+    let view = shown::snapshot(&app, &session, &mut transcript, pending);
+    Ok(answer(StatusCode::OK, &overrides::with(&app, &session, view).await?))
 }
 
 #[derive(Debug, Deserialize)]

@@ -4,9 +4,10 @@ use greenroom_core::Session;
 use serde_json::{Value, json};
 
 use super::agents::{head, looping, tool_count};
+use super::overrides;
 use crate::app::App;
 use crate::error::ApiResult;
-use crate::service::following;
+use crate::service::{following, models};
 
 /// Tools of ours that only look, or ask for themselves: they begin with their call.
 const AT_ONCE: [&str; 5] = ["read_file", "list", "search", "todo", "delegate"];
@@ -62,14 +63,15 @@ impl Face {
             face.team = vec![entry(&name, &description, &face.model)];
             return Ok(face);
         };
-        let model = |spec: &greenroom_core::loop_spec::LoopSpec| {
-            spec.models.first().map(|model| model.name()).unwrap_or_default()
+        let worker = overrides::worker(session);
+        let model = |member| {
+            let now = models::in_use(session, spec, member);
+            now.first().map(|model| model.name()).unwrap_or_default()
         };
         face.agent = head(own).to_owned();
-        face.model = model(own);
-        face.team = vec![entry(head(own), &description, &face.model)];
-        face.team
-            .extend(own.team.iter().map(|(name, mate)| entry(name.as_str(), "", &model(mate))));
+        face.model = model(worker.as_ref());
+        face.team = vec![entry(head(own), &description, &model(None))];
+        face.team.extend(own.team.keys().map(|name| entry(name.as_str(), "", &model(Some(name)))));
         face.tools = tool_count(own);
         face.has_servers = !own.mcp.is_empty();
         face.max_iterations = own.max_iterations;

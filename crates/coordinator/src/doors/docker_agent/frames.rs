@@ -186,6 +186,7 @@ impl Frames {
             "session.updated" if data.get("title").is_some() => {
                 vec![self.of_session("session_title", at, json!({ "title": text(data, "title") }))]
             }
+            "session.updated" if data.get("model").is_some() => self.another_model(event),
             "session.agent_info" => self.info(event),
             "session.agent_changed" => {
                 vec![self.warning(at, "the agent's description is another one now")]
@@ -212,6 +213,22 @@ impl Frames {
         }
     }
 
+    /// Another model, from its next call on; without a name it is the agent's own again, which
+    /// the next turn says.
+    fn another_model(&mut self, event: &Event) -> Vec<Value> {
+        let model = text(&event.data, "model");
+        if model.is_empty() {
+            return Vec::new();
+        }
+        self.face.model = model.to_owned();
+        vec![self.told(event.at)]
+    }
+
+    fn told(&self, at: Timestamp) -> Value {
+        let Face { model, description, .. } = &self.face;
+        self.say("agent_info", at, json!({ "model": model, "description": description }))
+    }
+
     fn user_message(&mut self, event: &Event) -> Value {
         let prompt = self.prompts.remove(text(&event.data, "run")).unwrap_or_default();
         let more = json!({ "message": prompt, "session_position": -1 });
@@ -224,11 +241,7 @@ impl Frames {
         self.calls.clear();
         let face = &self.face;
         let mut all = vec![
-            self.say(
-                "agent_info",
-                at,
-                json!({ "model": face.model, "description": face.description }),
-            ),
+            self.told(at),
             self.say(
                 "team_info",
                 at,

@@ -1,7 +1,8 @@
 //! docker-agent's `serve api`, as its clients know it: `run --remote`, and whoever speaks to
 //! it with plain HTTP.
 //!
-//! * [`names`], [`asked`]: what a request says; [`policy`]: permissions and modes, in both tongues
+//! * [`names`], [`asked`]: what a request says; [`policy`], [`overrides`]: permissions, modes and
+//!   models, in both tongues
 //! * [`agents`], [`sessions`], [`answers`], [`queue`], [`batch`], [`health`]: the routes
 //! * [`v2`]: what is served of `/api/v2/sessions`
 //! * [`run`], [`events`]: the streams; [`watch`]: what happens in a session, in order, and live
@@ -18,6 +19,7 @@ mod frames;
 mod health;
 mod live;
 mod names;
+mod overrides;
 mod policy;
 mod queue;
 mod run;
@@ -69,6 +71,7 @@ pub(super) fn routes() -> Router<Arc<App>> {
         .route("/api/sessions/{id}/title", patch(settings::title))
         .route("/api/sessions/{id}/starred", patch(settings::starred))
         .route("/api/sessions/{id}/models", get(settings::models))
+        .route("/api/sessions/{id}/model", patch(settings::model))
         .route("/api/sessions/{id}/tokens", patch(settings::not_ours))
         .route("/api/sessions/{id}/messages", post(settings::not_ours))
         .route("/api/sessions/{id}/messages/{message}", patch(settings::not_ours))
@@ -89,8 +92,8 @@ pub(super) fn routes() -> Router<Arc<App>> {
 /// `{"message", "error"}`: its server says the one, its client reads the other.
 pub(super) fn refusal(problem: &Problem) -> Response {
     let status = match (problem.status, problem.code.as_str()) {
-        // A model that is not the agent's is the one thing that is 422 here.
-        (422, "model_unsupported") => 422,
+        // A model that the agent does not know is the one thing that is 422 here.
+        (_, "model_unsupported" | "model_unknown") => 422,
         // So is a message by its number: there, it is a number out of its range.
         (422, _) | (404, "message_not_found") | (403, "working_dir_not_allowed") => 400,
         (_, "source_unavailable") => 502,
@@ -140,7 +143,8 @@ mod tests {
     async fn refusals_keep_their_meaning() {
         for (status, code, expected) in [
             (422, "invalid", 400),
-            (422, "model_unsupported", 422),
+            (422, "model_unknown", 422),
+            (409, "model_unsupported", 422),
             (503, "source_unavailable", 502),
             (409, "agent_ambiguous", 404),
             (409, "session_busy", 409),

@@ -16,12 +16,13 @@ use greenroom_protocol::{Problem, v1};
 use http::{HeaderMap, HeaderValue, header};
 use serde_json::{Value, json};
 
-use super::agents::{looping, resolve, team_member};
+use super::agents::{resolve, team_member};
 use super::asked::{Asked, Body, bad};
 use super::call::frame;
 use super::face::Face;
 use super::frames::{Frames, ended};
 use super::names::{Segments, forms};
+use super::overrides;
 use super::shown::{self, AGENT, MEMBER, UNCHOSEN};
 use super::watch::{Next, Over, Watch};
 use crate::api::idempotency_key;
@@ -32,7 +33,7 @@ use crate::hub::DeltaFrame;
 use crate::service::agents::Pinned;
 use crate::service::runs::{self, Chosen};
 use crate::service::sessions::{self, Answered};
-use crate::service::{following, policies};
+use crate::service::{following, models, policies};
 
 pub(super) async fn run(
     State(app): State<Arc<App>>,
@@ -45,7 +46,7 @@ pub(super) async fn run(
     let session = sessions::find(&app, &caller, &path.session()).await?;
     let named = (path.raw(4), (path.count() > 5).then(|| path.raw(5)));
     let (chosen, member) = choose(&app, &caller, &session, named).await?;
-    check_model(&app, &session, chosen.as_ref(), asked.model.as_deref()).await?;
+    let chosen = with_model(&app, &session, chosen, asked.model.as_deref()).await?;
     // Only who sends several can have sent some of them before.
     let known = match asked.asks() > 1 {
         true => shown::transcript(&app, &session).await?.asks().to_vec(),
@@ -140,14 +141,20 @@ async fn choose(
         labels.insert(MEMBER.to_owned(), member.clone());
     }
     let limits = Some(found.row.spec.limits.clone()).filter(|limits| *limits != Limits::default());
-    let changes =
+    let mut changes =
         Changes { labels: Some(labels), limits: limits.filter(|_| unchosen), ..Changes::default() };
     let mut commands = Vec::new();
     if unchosen {
+        if !session.models.is_empty() {
+            // What was chosen with the session, now that it is known for whom.
+            let (model, models) = overrides::of_agent(session.models.clone(), &found);
+            models::check(model.as_deref(), Some(&models), &found.row.spec)?;
+            (changes.model, changes.models) = (model, Some(models));
+        }
         commands.push(following::taken(app, session, &found, &caller.actor().name).await?);
     }
     commands.push(Command::Update(changes));
-    Ok((Some(Chosen { agent: found, commands }), new_member))
+    Ok((Some(Chosen { agent: Some(found), commands }), new_member))
 }
 
 /// Whether a segment names the agent that a session has, wherever that may be now.
@@ -173,29 +180,38 @@ fn is_same(session: &Session, found: &Pinned) -> bool {
             && pin.name == session.agent.name)
 }
 
-/// A run is done by its agent's own model.
-async fn check_model(
+/// The model that a run names is the session's from then on.
+async fn with_model(
     app: &App,
     session: &Session,
-    chosen: Option<&Chosen>,
+    chosen: Option<Chosen>,
     wanted: Option<&str>,
-) -> ApiResult<()> {
-    let Some(wanted) = wanted else { return Ok(()) };
-    let agent = match chosen {
-        Some(chosen) => Arc::clone(&chosen.agent),
+) -> ApiResult<Option<Chosen>> {
+    let Some(wanted) = wanted.filter(|wanted| !wanted.is_empty()) else { return Ok(chosen) };
+    let mut chosen = chosen.unwrap_or(Chosen { agent: None, commands: Vec::new() });
+    let agent = match &chosen.agent {
+        Some(agent) => Arc::clone(agent),
         None => following::pinned(app, session).await?,
     };
-    let own = looping(&agent).and_then(|spec| spec.models.first()).map(|model| model.name());
-    if own.as_deref() == Some(wanted) {
-        return Ok(());
+    models::check(Some(wanted), None, &agent.row.spec)?;
+    let planned = chosen.commands.iter_mut().find_map(|command| match command {
+        Command::Update(changes) => Some(changes),
+        _ => None,
+    });
+    if let Some(changes) = planned {
+        changes.model = Some(wanted.to_owned());
+        return Ok(Some(chosen));
     }
-    let detail = match own {
-        Some(own) => {
-            format!("agent {} works with {own}; a run cannot choose {wanted:?}", agent.row.name)
-        }
-        None => format!("agent {} chooses its model itself, not {wanted:?}", agent.row.name),
-    };
-    Err(Problem::new(422, "model_unsupported", detail).into())
+    // What it works with anyway is no edit.
+    let own = overrides::worker(session);
+    let now = models::in_use(session, &agent.row.spec, own.as_ref());
+    let same = now.first().is_some_and(|model| model.name() == wanted)
+        || session.model.as_deref() == Some(wanted);
+    if !same {
+        let changes = Changes { model: Some(wanted.to_owned()), ..Changes::default() };
+        chosen.commands.push(Command::Update(changes));
+    }
+    Ok(Some(chosen))
 }
 
 /// The stream of one run.

@@ -18,6 +18,7 @@ use serde_json::{Value, json};
 use super::agents::resolve;
 use super::asked::{Body, bad};
 use super::names::Segments;
+use super::overrides;
 use super::policy::{Permissions, safety};
 use super::shown::{self, AGENT, SOURCE, STARRED, UNCHOSEN};
 use crate::api::idempotency_key;
@@ -92,13 +93,12 @@ pub(super) struct Template {
     pub(super) attributes: Option<BTreeMap<String, String>>,
     pub(super) starred: Option<bool>,
     pub(super) agent: Option<String>,
-    pub(super) agent_model_overrides: Option<BTreeMap<String, Value>>,
+    pub(super) agent_model_overrides: Option<BTreeMap<String, String>>,
 }
 
 impl Template {
     /// The session that is asked for, of an agent that is to be named.
     pub(super) fn request(self) -> Result<v1::CreateSession, Box<Problem>> {
-        self.check()?;
         let mut request = v1::CreateSession {
             approvals: self.policy()?,
             limits: self.limits()?,
@@ -112,6 +112,8 @@ impl Template {
         request.labels = Some(labels);
         request.id = self.id.filter(|id| !id.is_empty());
         request.title = self.title.filter(|title| !title.is_empty());
+        let models = overrides::read(self.agent_model_overrides.unwrap_or_default())?;
+        request.models = Some(models).filter(|models| !models.is_empty());
         Ok(request)
     }
 
@@ -141,15 +143,6 @@ impl Template {
     fn workspace(&self) -> Result<Option<SessionWorkspace>, Box<Problem>> {
         workspace(self.working_dir.as_deref())
     }
-
-    /// Refuses what a session of ours does not have.
-    fn check(&self) -> Result<(), Box<Problem>> {
-        if self.agent_model_overrides.as_ref().is_some_and(|overrides| !overrides.is_empty()) {
-            let detail = "agent_model_overrides: an agent works with the models of its file";
-            return Err(Box::new(Problem::new(422, "model_unsupported", detail)));
-        }
-        Ok(())
-    }
 }
 
 /// The folder that a client has named for a session to work in, where it is one.
@@ -173,11 +166,14 @@ pub(super) async fn create(
     let named = named.or_else(|| labels.get(SOURCE).cloned()).filter(|named| !named.is_empty());
     let limits_of = match named {
         Some(named) => {
-            request.agent = resolve(&app, &named).await?.row.name.to_string();
+            let agent = resolve(&app, &named).await?;
+            overrides::settle(&mut request, &agent);
+            request.agent = agent.row.name.to_string();
             LimitsOf::Agent
         }
         None => {
             labels.insert(AGENT.to_owned(), UNCHOSEN.to_owned());
+            // Whose models they are, and whether they are known, the first run says.
             request.agent = any_agent(&app).await?;
             LimitsOf::Request
         }
@@ -201,7 +197,8 @@ pub(super) async fn create(
     };
     let session = sessions::find(&app, &caller, &id).await?;
     let items = shown::transcript(&app, &session).await?.items().to_vec();
-    Ok(answer(StatusCode::OK, &shown::whole(&session, &items)))
+    let view = shown::whole(&session, &items);
+    Ok(answer(StatusCode::OK, &overrides::with(&app, &session, view).await?))
 }
 
 /// The agent of a session that has none yet: its first run names one. One that can be asked
@@ -230,7 +227,8 @@ pub(super) async fn get(
 ) -> ApiResult<Response> {
     let session = sessions::find(&app, &caller, &path.session()).await?;
     let mut transcript = shown::transcript(&app, &session).await?;
-    Ok(answer(StatusCode::OK, &shown::session(&session, &mut transcript)))
+    let view = shown::session(&session, &mut transcript);
+    Ok(answer(StatusCode::OK, &overrides::with(&app, &session, view).await?))
 }
 
 #[derive(Debug, Deserialize)]

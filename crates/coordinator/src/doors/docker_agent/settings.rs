@@ -5,9 +5,6 @@ use std::sync::Arc;
 use axum::extract::State;
 use axum::response::Response;
 use greenroom_core::approval::{Mode, SessionPolicy};
-use greenroom_core::command::{Command, Stop};
-use greenroom_core::receipt::StopReason;
-use greenroom_core::{Session, Status};
 use greenroom_protocol::{Problem, v1};
 use http::StatusCode;
 use serde::Deserialize;
@@ -16,13 +13,14 @@ use serde_json::{Value, json};
 use super::agents::looping;
 use super::asked::Body;
 use super::names::Segments;
+use super::overrides;
 use super::policy::{self, Permissions};
 use super::shown::STARRED;
 use crate::api::json as answer;
-use crate::app::{App, fresh};
+use crate::app::App;
 use crate::auth::{Allowed, Caller, ToDecide, ToRead, ToUse};
 use crate::error::ApiResult;
-use crate::service::{following, sessions};
+use crate::service::{following, models, sessions};
 
 async fn set_policy(
     app: &Arc<App>,
@@ -32,32 +30,8 @@ async fn set_policy(
 ) -> ApiResult<v1::Session> {
     let session = sessions::find(app, caller, id).await?;
     let approvals = change(&session.approvals)?;
-    let changes = approvals != session.approvals;
     let patch = v1::PatchSession { approvals: Some(approvals), ..v1::PatchSession::default() };
-    let view = sessions::update(app, caller, id, patch).await?;
-    if changes {
-        renew(app, caller, &session).await?;
-    }
-    Ok(view)
-}
-
-/// A policy is judged beside the agent, by what its compute was started with. One that is warm
-/// and has nothing to do is let go of, so that the next turn has the policy that counts now.
-async fn renew(app: &App, caller: &Caller, session: &Session) -> ApiResult<()> {
-    let idle = Stop {
-        id: fresh::stop(),
-        // Does nothing where it is not idle any more, and holds nothing.
-        reason: StopReason::Idle,
-        by: caller.actor(),
-        text: Some("its policy is another one now".to_owned()),
-        grace: None,
-        discard_queue: false,
-        tree: false,
-    };
-    if session.status() == Status::Idle {
-        sessions::submit(app, session.uid, vec![Command::Stop(idle)]).await?;
-    }
-    Ok(())
+    sessions::update(app, caller, id, patch).await
 }
 
 /// `POST /api/sessions/{id}/tools/toggle`: all tools are approved in advance, or not any more.
@@ -179,11 +153,44 @@ pub(super) async fn models(
         let detail = format!("agent {} chooses its model itself", agent.row.name);
         return Err(Problem::new(422, "model_unsupported", detail).into());
     };
-    let names: Vec<String> = spec.models.iter().map(|model| model.name()).collect();
+    let member = overrides::worker(&session);
+    let now = models::in_use(&session, &agent.row.spec, member.as_ref());
+    let now = now.first().map(|model| model.name());
+    // `PROVIDER/*` is no model, but says that any other there can be chosen.
+    let names: Vec<String> =
+        spec.known().into_iter().filter(|name| !name.ends_with("/*")).collect();
     let view = json!({
         "agent": session.agent.name,
-        "current_model_ref": names.first(),
+        "current_model_ref": session.model.clone().or(now),
         "models": names,
+    });
+    Ok(answer(StatusCode::OK, &view))
+}
+
+#[derive(Debug, Deserialize)]
+pub(super) struct SetModel {
+    /// Empty for the agent's own.
+    model: String,
+    /// Of whom, where not of the one that works on the session.
+    #[serde(default)]
+    agent_name: Option<String>,
+}
+
+/// `PATCH /api/sessions/{id}/model`
+pub(super) async fn model(
+    State(app): State<Arc<App>>,
+    Allowed { caller, .. }: Allowed<ToDecide>,
+    path: Segments,
+    Body(request): Body<SetModel>,
+) -> ApiResult<Response> {
+    let session = sessions::find(&app, &caller, &path.session()).await?;
+    let agent = following::pinned(&app, &session).await?;
+    let patch = overrides::patch(&session, &agent, request.agent_name, request.model)?;
+    sessions::update(&app, &caller, session.id.as_str(), patch).await?;
+    let session = sessions::find(&app, &caller, session.id.as_str()).await?;
+    let overrides = overrides::shown(&session, Some(&agent)).unwrap_or_default();
+    let view = json!({
+        "id": session.id, "model": session.model, "agent_model_overrides": overrides,
     });
     Ok(answer(StatusCode::OK, &view))
 }

@@ -122,6 +122,7 @@ pub(super) fn read(value: Value, name: AgentName) -> Result<AgentFile, Wrong> {
     }
     head.spec.team = team;
     head.spec.called = (root != "root").then(|| agent_name(&root).ok()).flatten();
+    head.spec.choices = reading.models.choices();
     head.spec.warnings = reading.warnings;
     let (mode, headless) = head.mode.or(runtime).unwrap_or_default();
     let [allow, ask, deny] = rules;

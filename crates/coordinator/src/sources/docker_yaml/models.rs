@@ -45,6 +45,8 @@ pub(super) struct Models {
     providers: BTreeMap<String, Custom>,
     models: BTreeMap<String, ModelSpec>,
     keys: BTreeMap<String, String>,
+    /// Any model of a provider that is used, by `PROVIDER/*`.
+    any: BTreeMap<String, ModelSpec>,
 }
 
 impl Models {
@@ -96,6 +98,16 @@ impl Models {
         Ok(all)
     }
 
+    /// What a session may choose: what has a name, and whatever else its providers have whose
+    /// keys the agent has anyway.
+    pub(super) fn choices(&self) -> BTreeMap<String, ModelSpec> {
+        self.any
+            .iter()
+            .chain(&self.models)
+            .map(|(name, spec)| (name.clone(), spec.clone()))
+            .collect()
+    }
+
     /// A model by its name in the file, or by `PROVIDER/MODEL`.
     pub(super) fn find(&mut self, name: &str, carried: &mut Carried) -> Result<ModelSpec, String> {
         if let Some(spec) = self.models.get(name) {
@@ -145,11 +157,16 @@ impl Models {
             }
         };
         let mut spec = ModelSpec::new(provider, model);
+        let is_the_providers = base_url.is_none() && token_key.is_none();
         spec.base_url = base_url.or(home);
         spec.key_env = match token_key.or(key) {
             None => None,
             Some(variable) => Some(self.key(&variable, carried)?),
         };
+        if is_the_providers {
+            let any = ModelSpec { model: "*".to_owned(), ..spec.clone() };
+            self.any.insert(format!("{word}/*"), any);
+        }
         Ok(spec)
     }
 
