@@ -28,6 +28,7 @@ use crate::api::idempotency_key;
 use crate::app::{App, fresh};
 use crate::auth::{Allowed, Caller, ToUse};
 use crate::error::ApiResult;
+use crate::hub::DeltaFrame;
 use crate::service::agents::Pinned;
 use crate::service::runs::{self, Chosen};
 use crate::service::sessions::{self, Answered};
@@ -78,7 +79,8 @@ pub(super) async fn run(
     };
     let session = app.store.session(session.uid).await?.unwrap_or(session);
     let frames = Frames::of(Face::of(&app, &session).await?);
-    Ok(Turn { app, watch, frames, run, ready: VecDeque::new(), over: false }.respond())
+    let (ready, early) = Default::default();
+    Ok(Turn { app, watch, frames, run, ready, begun: false, early, over: false }.respond())
 }
 
 /// What has to be decided with the run, so that it is done by the agent that is named; and
@@ -195,6 +197,9 @@ async fn check_model(
     Err(Problem::new(422, "model_unsupported", detail).into())
 }
 
+/// Live text that is kept until its run has begun.
+const MOST_EARLY: usize = 256;
+
 /// The stream of one run.
 struct Turn {
     app: Arc<App>,
@@ -202,6 +207,10 @@ struct Turn {
     frames: Frames,
     run: RunId,
     ready: VecDeque<Bytes>,
+    /// Whether its beginning was said.
+    begun: bool,
+    /// Text that came before that.
+    early: Vec<Arc<DeltaFrame>>,
     over: bool,
 }
 
@@ -224,6 +233,13 @@ impl Turn {
             }
             match self.watch.next().await {
                 Next::Quiet => return Some(Bytes::from_static(b": ping\n\n")),
+                // Live text has a way of its own, and may be here before the turn's beginning.
+                Next::Delta(delta) if delta.delta.run == self.run && !self.begun => {
+                    // What is too much is said with the log.
+                    if self.early.len() < MOST_EARLY {
+                        self.early.push(delta);
+                    }
+                }
                 Next::Delta(delta) if delta.delta.run == self.run => {
                     let events = self.frames.delta(&delta.delta, self.app.clock.wall());
                     self.say(events, None);
@@ -237,6 +253,13 @@ impl Turn {
                         || into.is_some_and(|into| into == self.run.to_string());
                     if of_it {
                         self.say(events, Some(event.seq));
+                    }
+                    if event.run == Some(self.run) && event.kind == "run.started" {
+                        self.begun = true;
+                        for early in std::mem::take(&mut self.early) {
+                            let events = self.frames.delta(&early.delta, self.app.clock.wall());
+                            self.say(events, None);
+                        }
                     }
                     self.over = ended(&event) == Some(self.run);
                 }
