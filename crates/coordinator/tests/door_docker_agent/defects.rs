@@ -2,6 +2,7 @@
 
 use greenroom_core::RecordBody;
 use greenroom_core::record::{Outcome, OutputKind};
+use greenroom_protocol::link::{Delta, RecordLine};
 use greenroom_store::Store;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -262,4 +263,27 @@ async fn everybody_sees_what_v1_would_show_them() {
         403,
     );
     refused(house.room.call_as("nonsense", Method::GET, &path, None).await, 401);
+}
+
+#[tokio::test]
+async fn text_that_overtakes_the_beginning_of_its_turn_waits_for_it() {
+    let mut house = House::open().await;
+    let id = house.session(json!({})).await;
+    let body = json!([{ "role": "user", "content": "hi" }]);
+    let mut frames = house.turn(&format!("/api/sessions/{id}/agent/plain"), body).await;
+    let uid = house.uid(&id).await;
+    let (epoch, run) = house.runner.wait_run(uid).await;
+    house.runner.tell(uid, epoch, vec![RecordBody::Ready]).await;
+    let delta = Delta { uid, run, part: 0, offset: 0, text: "hello".into() };
+    house.runner.upload(&[RecordLine::Delta(delta)]).await;
+    house.runner.tell(uid, epoch, vec![RecordBody::RunStarted { run }]).await;
+    loop {
+        let event = frames.next().await.expect("the turn begins");
+        assert_ne!(event["type"], "agent_choice", "nothing is said before the turn has begun");
+        if event["type"] == "stream_started" {
+            break;
+        }
+    }
+    let next = frames.next().await.expect("the text");
+    assert_eq!((&next["type"], &next["content"]), (&json!("agent_choice"), &json!("hello")));
 }

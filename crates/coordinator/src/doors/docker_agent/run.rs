@@ -214,6 +214,9 @@ async fn with_model(
     Ok(Some(chosen))
 }
 
+/// Live pieces of text that are kept until their run has begun.
+const MOST_EARLY: usize = 256;
+
 /// The stream of one run.
 struct Turn {
     app: Arc<App>,
@@ -248,6 +251,8 @@ impl Turn {
             match self.watch.next().await {
                 Next::Quiet => return Some(Bytes::from_static(b": ping\n\n")),
                 Next::Delta(delta) if delta.delta.run == self.run => match &mut self.early {
+                    // What is too much is said with the log.
+                    Some(early) if early.len() >= MOST_EARLY => {}
                     Some(early) => early.push(delta),
                     None => self.say_live(&delta),
                 },
