@@ -3016,6 +3016,20 @@ export interface components {
          *     coordinator, runner and shim; the caller's id is a name for it.
          */
         SessionUid: string;
+        /**
+         * @description What a session works in instead of what its agent's description says. Its client has named
+         *     it, so it counts only where a runner's operator has allowed that.
+         */
+        SessionWorkspace: components["schemas"]["SessionWorkspaceDir"];
+        /** @description A folder of the runner's machine, beneath one of its `--working-dir-root`s. */
+        SessionWorkspaceDir: {
+            /** @enum {string} */
+            from: "dir";
+            /** @description Worked in where it is (default), or copied when the session first starts. */
+            mode?: components["schemas"]["DirMode"];
+            /** @description Its absolute path. */
+            path: components["schemas"]["FolderPath"];
+        };
         /** @description All of it, as it is now: said again, it changes nothing. */
         Settings: {
             /** @description What the agent may do without being asked: the session's own policy over its agent's. */
@@ -3030,20 +3044,6 @@ export interface components {
         SettingsBody: {
             /** @description All of them. */
             settings: components["schemas"]["Settings"];
-        };
-        /**
-         * @description What a session works in instead of what its agent's description says. Its client has named
-         *     it, so it counts only where a runner's operator has allowed that.
-         */
-        SessionWorkspace: components["schemas"]["SessionWorkspaceDir"];
-        /** @description A folder of the runner's machine, beneath one of its `--working-dir-root`s. */
-        SessionWorkspaceDir: {
-            /** @enum {string} */
-            from: "dir";
-            /** @description Worked in where it is (default), or copied when the session first starts. */
-            mode?: components["schemas"]["DirMode"];
-            /** @description Its absolute path. */
-            path: components["schemas"]["FolderPath"];
         };
         /**
          * @description How a session stands.
