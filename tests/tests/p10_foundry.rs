@@ -256,6 +256,38 @@ fn p10_an_agent_hears_from_the_platform_and_over_a_socket() {
     assert_eq!(said.trim(), "closed CLOSE 1000", "{}", String::from_utf8_lossy(&talk.stderr));
 }
 
+/// As `azd ai agent invoke --protocol a2a` sends it.
+#[test]
+fn p10_a2a_reaches_the_session_that_is_named() {
+    let room = Greenroom::up().start();
+    let program = text(&beside("tools/foundry/a2a.py"));
+    let description = json!({ "driver": "hosted", "command": ["python3", program] });
+    let made = room.api.post("/v1/agents/speaker/versions", json!({ "description": description }));
+    made.expect(201);
+    let asked = |session: &str, id: u32| {
+        let path = at("speaker", "protocols/a2a?api-version=v1") + session;
+        let part = json!({ "kind": "text", "text": "hello" });
+        let message = json!({ "role": "user", "messageId": "m", "parts": [part] });
+        let params = json!({ "message": message });
+        let body = json!({
+            "jsonrpc": "2.0", "id": id, "method": "message/send", "params": params,
+        });
+        let request = room.api.request("POST", &path).header("A2A-Version", "0.3").json(&body);
+        let said = request.send();
+        assert_eq!(said.expect(200)["id"], id);
+        let text = said.expect(200)["result"]["parts"][0]["text"].clone();
+        assert_eq!(text, "message/send 0.3: hello");
+        said.header("x-agent-session-id").expect("a session").to_owned()
+    };
+    let session = asked("", 1);
+    assert_eq!(asked(&format!("&agent_session_id={session}"), 2), session);
+    assert_eq!(room.api.session(&session)["epoch"], 1);
+    assert_eq!(room.api.stop(&session)["receipt"]["survivors"], 0);
+    // The next one resumes it.
+    assert_eq!(asked(&format!("&agent_session_id={session}"), 3), session);
+    assert_eq!(room.api.session(&session)["epoch"], 2);
+}
+
 /// Telemetry is the agent's own: it is told where to, and which trace a request belongs to.
 #[test]
 fn p10_an_agents_telemetry_belongs_to_the_trace_of_its_client() {
