@@ -44,12 +44,11 @@ pub(crate) struct BySocket {
 }
 
 /// Headers of requests that somebody passes on, or that a browser sends.
-const OF_OTHERS: [HeaderName; 6] = [
+const OF_OTHERS: [HeaderName; 5] = [
     ORIGIN,
     FORWARDED,
     VIA,
     HeaderName::from_static("sec-fetch-site"),
-    HeaderName::from_static("x-forwarded-for"),
     HeaderName::from_static("x-real-ip"),
 ];
 
@@ -58,6 +57,7 @@ impl BySocket {
     pub(crate) fn is_own(parts: &Parts) -> bool {
         parts.extensions.get::<Self>().is_some_and(|by| by.own)
             && !OF_OTHERS.iter().any(|header| parts.headers.contains_key(header))
+            && !parts.headers.keys().any(|header| header.as_str().starts_with("x-forwarded-"))
     }
 }
 

@@ -174,6 +174,23 @@ async fn a_run_in_progress_is_use() {
     assert!((HOUR - 60_000..=HOUR).contains(&left), "an hour from its end: {left}");
 }
 
+/// Its runner may be away for longer than that. What a stop holds back waits for a person.
+#[tokio::test]
+async fn a_run_that_waits_for_a_place_is_use_and_one_that_is_held_is_none() {
+    let clock = Ahead::default();
+    let room = room(&clock).await;
+    for id in ["waits", "held"] {
+        let limits = json!({"unused_ms": HOUR});
+        room.create(json!({"agent": "shell", "id": id, "prompt": "x", "limits": limits})).await;
+    }
+    room.post("/v1/sessions/held/runs", json!({"prompt": "later"})).await.expect(202);
+    room.post("/v1/sessions/held/stop", json!({})).await.expect(200);
+    clock.set(3 * HOUR, 3 * HOUR);
+    look(&room, "one").await;
+    expired(&room, "held").await;
+    assert_eq!(session(&room, "waits").await["status"], "queued");
+}
+
 /// `/foundry` says when a session expires, and then it does.
 #[tokio::test]
 async fn the_door_foundry_says_when_a_session_expires() {
@@ -219,8 +236,10 @@ async fn the_door_foundry_says_when_a_session_expires() {
     let shown = room.get(&format!("{}/plain", sessions("plain"))).await.expect(200);
     assert_eq!(shown["status"], "creating", "it was used: {shown}");
     let left = shown["expires_at"].as_i64().expect("seconds") - clock.wall().unix_ms() / 1000;
-    assert!((28 * DAY / 1000..29 * DAY / 1000).contains(&left), "30 days from then: {left}");
-    clock.set(60 * DAY, 60 * DAY);
+    let whole = 30 * DAY / 1000;
+    assert!((whole - 60..=whole).contains(&left), "it is in use until it has a place: {left}");
+    room.post("/v1/sessions/plain/stop", json!({})).await.expect(200);
+    clock.set(62 * DAY, 62 * DAY);
     look(&room, "three").await;
     let shown = room.get(&format!("{}/plain", sessions("plain"))).await.expect(200);
     assert_eq!(shown["status"], "expired", "{shown}");

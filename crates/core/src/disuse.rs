@@ -12,10 +12,11 @@ impl Limits {
 }
 
 impl Session {
-    /// Whether it is in use right now: a run is in progress that waits for no person, or its
-    /// agent works without one.
+    /// Whether it is in use right now: a run is in progress that waits for no person, its agent
+    /// works without one, or a run waits for a place. What a stop holds back waits for a
+    /// person.
     pub fn in_use(&self) -> bool {
-        self.slot().is_some()
+        self.slot().is_some() || (!self.queue.is_empty() && self.need().is_some())
     }
 }
 

@@ -95,6 +95,12 @@ impl Compute {
         {
             talk.say(ToShim::Run { run, input });
             self.run = Run::Given(run);
+            // Its end was said to a supervisor that did not have it yet.
+            if let Some((cancelled, grace_ms)) = self.cancelled
+                && cancelled == run
+            {
+                talk.say(ToShim::Cancel { run, grace_ms });
+            }
         }
         // In their order, and only what the run in progress is there for. Repeats change
         // nothing.

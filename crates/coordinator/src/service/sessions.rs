@@ -11,7 +11,7 @@ use greenroom_core::run::PendingRun;
 use greenroom_core::session::Life;
 use greenroom_core::{Limits, Ms, RunId, Session, SessionId, SessionUid};
 use greenroom_protocol::{Problem, v1};
-use greenroom_store::{Answer, Idempotency, NewSession, Submission, Submitted};
+use greenroom_store::{Answer, Idempotency, NewSession, Quotas, Submission, Submitted};
 
 use crate::app::{App, fresh};
 use crate::auth::{Caller, Right, Who};
@@ -118,13 +118,15 @@ pub(crate) struct Making {
     pub limits_of: LimitsOf,
     /// Whether it comes up.
     pub comes_up: ComesUp,
+    /// It was admitted together with something else: no quota refuses it.
+    pub admitted: bool,
 }
 
 impl Making {
     /// With new identities.
     pub(crate) fn of(limits_of: LimitsOf) -> Self {
         let comes_up = ComesUp::No;
-        Self { uid: fresh::session(), run: fresh::run(), limits_of, comes_up }
+        Self { uid: fresh::session(), run: fresh::run(), limits_of, comes_up, admitted: false }
     }
 }
 
@@ -164,7 +166,7 @@ pub(crate) async fn create_of(
     caller: &Caller,
     request: v1::CreateSession,
     agent: impl Future<Output = ApiResult<Arc<Pinned>>>,
-    Making { uid, run, limits_of, comes_up }: Making,
+    Making { uid, run, limits_of, comes_up, admitted }: Making,
     key: Option<IdempotencyKey>,
 ) -> ApiResult<Answered<v1::Session>> {
     caller.require(Right::Use)?;
@@ -280,7 +282,7 @@ pub(crate) async fn create_of(
         mode: Mode::Enqueue,
         then,
         bounds: BOUNDS,
-        quotas: app.quotas,
+        quotas: if admitted { Quotas::default() } else { app.quotas },
         place,
         idempotency,
         at,

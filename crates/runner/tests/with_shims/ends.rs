@@ -3,7 +3,7 @@
 use std::time::{Duration, Instant};
 
 use greenroom_core::receipt::{EndReason, Means};
-use greenroom_core::record::Writer;
+use greenroom_core::record::{Outcome, Writer};
 use greenroom_core::*;
 use greenroom_protocol::link::{ObservedState, SyncRequest};
 use rustix::mount::UnmountFlags;
@@ -58,6 +58,34 @@ pub(crate) async fn a_stop_at_any_moment_of_a_start_is_kept() {
     }
     eventually("every shim to go", || f.shims().is_empty()).await;
     assert_eq!(runner.live(), 0);
+    runner.shutdown().await;
+}
+
+/// The run's end is asked for while its text is still being fetched.
+pub(crate) async fn a_turn_that_is_stopped_before_it_was_handed_over_does_not_run() {
+    let f = Fixture::new().await;
+    let runner = f.runner().await;
+    let session = f.session("read x; echo \"got $x\"; sleep 1000");
+    let run = session.prepared(1, "text");
+    let cancel = Order::Up {
+        run: Some(run),
+        cancel: Some(Ms(0)),
+        answers: Vec::new(),
+        steers: Vec::new(),
+        settings: None,
+    };
+    session.order(1, 1, cancel);
+    let stopped = f.coordinator.find("the run's end", |inner| {
+        let records = inner.records.iter();
+        records.rev().find_map(|record| match &record.body {
+            RecordBody::RunEnded { outcome, .. } => Some(outcome.clone()),
+            _ => None,
+        })
+    });
+    assert!(matches!(stopped.await, Outcome::Stopped { .. }));
+    session.down(1, 2, 0);
+    assert_eq!(session.receipt(1).await.survivors, 0);
+    assert_eq!(f.coordinator.lock().text(session.uid, 1), "");
     runner.shutdown().await;
 }
 

@@ -139,6 +139,13 @@ pub(crate) struct Session<'a> {
 impl Session<'_> {
     /// Wants this epoch up with a run of this prompt.
     pub(crate) fn up(&self, epoch: u32, generation: u64, prompt: &str) -> RunId {
+        let run = self.prepared(epoch, prompt);
+        self.order(epoch, generation, Order::up(Some(run)));
+        run
+    }
+
+    /// What an epoch with a run of this prompt is fetched as.
+    pub(crate) fn prepared(&self, epoch: u32, prompt: &str) -> RunId {
         let run = RunId(uuid::Uuid::now_v7());
         let body = ComputeBody {
             session: "the-session".parse().unwrap(),
@@ -155,7 +162,6 @@ impl Session<'_> {
             inner.bodies.insert((self.uid, Epoch(epoch)), body);
             inner.runs.insert(run, RunBody { prompt: Some(prompt.into()), input: None });
         });
-        self.fixture.coordinator.order(self.uid, epoch, generation, Order::up(Some(run)));
         run
     }
 

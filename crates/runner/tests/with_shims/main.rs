@@ -44,6 +44,7 @@ const TESTS: &[Test] = tests![
     lives::output_arrives_once_and_in_order_through_failures,
     ends::a_stop_ends_a_tree_that_does_not_want_to,
     ends::a_stop_at_any_moment_of_a_start_is_kept,
+    ends::a_turn_that_is_stopped_before_it_was_handed_over_does_not_run,
     ends::down_before_start_closes_and_stays_closed,
     ends::gone_removes_files_but_never_under_a_live_compute,
     ends::what_was_abandoned_and_deleted_ends_before_its_files_go,

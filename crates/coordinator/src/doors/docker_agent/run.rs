@@ -27,7 +27,7 @@ use super::shown::{self, AGENT, MEMBER, UNCHOSEN};
 use super::watch::{Next, Over, Watch};
 use crate::api::idempotency_key;
 use crate::app::{App, fresh};
-use crate::auth::{Allowed, Caller, ToUse};
+use crate::auth::{Allowed, Caller, Right, ToUse};
 use crate::error::ApiResult;
 use crate::hub::DeltaFrame;
 use crate::service::agents::Pinned;
@@ -46,7 +46,7 @@ pub(super) async fn run(
     let session = sessions::find(&app, &caller, &path.session()).await?;
     let named = (path.raw(4), (path.count() > 5).then(|| path.raw(5)));
     let (chosen, member) = choose(&app, &caller, &session, named).await?;
-    let chosen = with_model(&app, &session, chosen, asked.model.as_deref()).await?;
+    let chosen = with_model(&app, &caller, &session, chosen, asked.model.as_deref()).await?;
     // Only who sends several can have sent some of them before.
     let known = match asked.asks() > 1 {
         true => shown::transcript(&app, &session).await?.asks().to_vec(),
@@ -183,6 +183,7 @@ fn is_same(session: &Session, found: &Pinned) -> bool {
 /// The model that a run names is the session's from then on.
 async fn with_model(
     app: &App,
+    caller: &Caller,
     session: &Session,
     chosen: Option<Chosen>,
     wanted: Option<&str>,
@@ -199,6 +200,9 @@ async fn with_model(
         _ => None,
     });
     if let Some(changes) = planned {
+        if session.model.is_some() {
+            caller.require(Right::Decide)?;
+        }
         changes.model = Some(wanted.to_owned());
         return Ok(Some(chosen));
     }
@@ -208,6 +212,7 @@ async fn with_model(
     let same = now.first().is_some_and(|model| model.name() == wanted)
         || session.model.as_deref() == Some(wanted);
     if !same {
+        caller.require(Right::Decide)?;
         let changes = Changes { model: Some(wanted.to_owned()), ..Changes::default() };
         chosen.commands.push(Command::Update(changes));
     }

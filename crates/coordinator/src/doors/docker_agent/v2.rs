@@ -9,6 +9,7 @@ use axum::response::Response;
 use greenroom_core::{RunId, Session};
 use greenroom_protocol::{Problem, v1};
 use http::StatusCode;
+use http::header::RETRY_AFTER;
 use serde::Deserialize;
 use serde_json::{Value, json};
 
@@ -227,7 +228,6 @@ fn hex(bytes: &[u8]) -> String {
 /// A refusal, as it is said there: what was tried, with what, and of which kind it is.
 fn refusal(operation: &str, session: Option<String>, problem: &Problem) -> Response {
     let (status, reason) = match (problem.status, problem.code.as_str()) {
-        (422, "model_unsupported") => (501, "unsupported"),
         (400 | 422, _) | (403, "working_dir_not_allowed") => (400, "invalid"),
         (413, _) => (413, "invalid"),
         (401 | 403, _) => (403, "forbidden"),
@@ -241,5 +241,9 @@ fn refusal(operation: &str, session: Option<String>, problem: &Problem) -> Respo
         "error": problem.detail, "message": problem.detail, "operation": operation,
         "reason": reason, "session_id": session.unwrap_or_default(), "detail": problem.code,
     });
-    answer(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &body)
+    let mut said = answer(StatusCode::from_u16(status).unwrap_or(StatusCode::BAD_REQUEST), &body);
+    if let Some(seconds) = problem.retry_after {
+        said.headers_mut().insert(RETRY_AFTER, seconds.into());
+    }
+    said
 }

@@ -139,7 +139,8 @@ async fn start(app: &Arc<App>, caller: &Caller, asked: RunCreate, with_hooks: bo
     let given = asked.additional_demands.unwrap_or_default();
     given.check()?;
     let demands = found.demands.clone().over(given);
-    let making = Making::of(LimitsOf::Agent);
+    // A hook belongs to a run that was taken: it would be skipped, or fail, for want of a place.
+    let making = Making { admitted: !with_hooks, ..Making::of(LimitsOf::Agent) };
     let (uid, run) = (making.uid, making.run);
     let blueprint = found.for_runner(app, &parameters, &scope, &id, run).await?;
     let mode = asked.execution_mode.unwrap_or_default();
