@@ -72,7 +72,7 @@ impl Plan {
         match command {
             Command::Update(changes) => {
                 self.refuse_deleting()?;
-                self.emit(Fact::Updated(changes));
+                self.emit(Fact::Updated(Box::new(changes)));
             }
             Command::Rebind(rebind) => self.rebind(rebind)?,
             Command::Prompt(prompt) => self.prompt(prompt)?,

@@ -31,7 +31,7 @@ pub enum Fact {
     #[serde(rename = "session.inherited")]
     Inherited(Box<Event>),
     #[serde(rename = "session.updated")]
-    Updated(Changes),
+    Updated(Box<Changes>),
     /// Said after every change of status; it changes nothing itself.
     #[serde(rename = "session.status")]
     Status { status: Status, reason: Option<String>, from: Status },
