@@ -95,6 +95,11 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     }
 }
 
+/// Text of one line, also none.
+const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+/// An absolute path that leads nowhere but down, of names that every file system takes.
+const FOLDER: &str = r"^(/|(/(?!\.\.?(/|$))[^/\u0000-\u001f\u007f-\u009f]{1,60})+)$";
+
 /// A span of time as text. Like all parameters, an empty one is as good as none.
 const DURATION: &str = "^([0-9]{1,10}ms|[0-9]{1,8}s|[0-9]{1,6}m|[0-9]{1,4}h|[0-9]{1,3}d)?$";
 /// A position in a log; the history it is of stands before it, after a restore.
@@ -173,6 +178,18 @@ fn complete_schemas(schemas: &mut Value) {
     let named = [("id", id), ("labels", labels.clone()), ("title", title.clone())];
     set(all, "CreateSession", &named);
     set(all, "CreateSession", &[("runner_labels", labels.clone())]);
+    for (schema, least) in [("CreateSession", 1), ("PatchSession", 0)] {
+        let model = |kind: Value| json!({ "type": kind, "minLength": least, "maxLength": 200, "pattern": PLAIN });
+        let models = json!({
+            "type": ["object", "null"], "propertyNames": name(62),
+            "additionalProperties": model(json!("string")),
+        });
+        set(all, schema, &[("model", model(json!(["string", "null"]))), ("models", models)]);
+    }
+    if let Some(folder) = all.get_mut("FolderPath") {
+        folder["maxLength"] = json!(1000);
+        folder["pattern"] = json!(FOLDER);
+    }
     set(all, "ForkSession", &named);
     set(all, "PatchSession", &[("labels", labels), ("title", title)]);
     set(
@@ -221,6 +238,9 @@ fn complete_schemas(schemas: &mut Value) {
     let (branch, remote) = push_patterns();
     set(all, "PushRequest", &[("branch", text(branch)), ("remote", text(remote))]);
     all.values_mut().for_each(one_key_says_which);
+    if let Some(workspace) = all.get_mut("SessionWorkspaceDir") {
+        workspace["additionalProperties"] = json!(false);
+    }
     // One of `prompt` and `input`; for a session, at most one.
     let given = |key: &str| json!({ "required": [key], "properties": { key: { "not": { "type": "null" } } } });
     let both = json!({ "allOf": [given("prompt"), given("input")] });
