@@ -96,9 +96,9 @@ async fn a_runner_is_told_of_each_edit_and_fetches_what_counts_then() {
 async fn a_model_that_nobody_can_call_is_refused_with_what_is_known() {
     let room = room().await;
     for (agent, model, status, known) in [
-        ("team", "slow", 422, "anthropic/*, anthropic/lead, fast, openai/*, openai/small"),
-        ("team", "gemini/x", 422, "fast"),
-        ("own", "anthropic/x", 422, "openai/*, openai/m"),
+        ("team", "slow", 409, "anthropic/*, anthropic/lead, fast, openai/*, openai/small"),
+        ("team", "gemini/x", 409, "fast"),
+        ("own", "anthropic/x", 409, "openai/*, openai/m"),
         ("own", "--yolo", 422, "characters"),
         ("claude", "--yolo", 422, "characters"),
         ("plain", "openai/m", 409, "driver command"),
@@ -107,14 +107,14 @@ async fn a_model_that_nobody_can_call_is_refused_with_what_is_known() {
         assert_eq!(answer.body["path"], "/model", "{agent} {model}");
         let detail = answer.body["detail"].as_str().expect("words");
         assert!(detail.contains(known), "{agent} {model}: {detail}");
-        let code = if status == 409 { "model_unsupported" } else { "model_unknown" };
+        let code = if agent == "plain" { "model_unsupported" } else { "model_unknown" };
         assert_eq!(answer.refused(status), code);
     }
     room.create(json!({ "agent": "team", "id": "one", "model": "openai/anything" })).await;
     let answer = patch(&room, "one", json!({ "models": { "nobody": "fast" } })).await;
     assert_eq!(answer.body["path"], "/models/nobody");
-    answer.refused(422);
-    patch(&room, "one", json!({ "model": "slow" })).await.refused(422);
+    answer.refused(409);
+    patch(&room, "one", json!({ "model": "slow" })).await.refused(409);
     let session = room.get("/v1/sessions/one").await.expect(200);
     assert_eq!(session["model"], "openai/anything", "it has what it had");
 }

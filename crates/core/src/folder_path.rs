@@ -91,7 +91,7 @@ impl fmt::Display for FolderPath {
 /// What a session works in instead of what its agent's description says. Its client has named
 /// it, so it counts only where a runner's operator has allowed that.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
-#[serde(tag = "from", rename_all = "snake_case", deny_unknown_fields)]
+#[serde(tag = "from", rename_all = "snake_case")]
 pub enum SessionWorkspace {
     /// A folder of the runner's machine, beneath one of its `--working-dir-root`s.
     Dir {
@@ -162,7 +162,9 @@ mod tests {
         assert_eq!(said, json!({ "from": "dir", "path": "/srv/a", "mode": "in_place" }));
         assert_eq!(read(json!({ "from": "dir", "path": "a" })), None);
         assert_eq!(read(json!({ "from": "git", "path": "/a" })), None);
-        assert_eq!(read(json!({ "from": "dir", "path": "/a", "url": "x" })), None);
+        // As everywhere in the API: what is not known changes nothing.
+        let more = json!({ "from": "dir", "path": "/srv/a", "url": "x" });
+        assert_eq!(read(more), Some(folder));
     }
 
     proptest! {

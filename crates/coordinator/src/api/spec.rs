@@ -95,8 +95,8 @@ fn complete_operation(path: &str, method: &str, operation: &mut Value) {
     }
 }
 
-/// Text of one line, also none.
-const PLAIN: &str = r"^[^\u0000-\u001f\u007f-\u009f]*$";
+/// The name of a model: printed, and no option of a command.
+const MODEL: &str = "[!-,.-~]([ -~]{0,198}[!-~])?";
 /// An absolute path that leads nowhere but down, of names that every file system takes.
 const FOLDER: &str = r"^(/|(/(?!\.\.?(/|$))[^/\u0000-\u001f\u007f-\u009f]{1,60})+)$";
 
@@ -178,8 +178,10 @@ fn complete_schemas(schemas: &mut Value) {
     let named = [("id", id), ("labels", labels.clone()), ("title", title.clone())];
     set(all, "CreateSession", &named);
     set(all, "CreateSession", &[("runner_labels", labels.clone())]);
-    for (schema, least) in [("CreateSession", 1), ("PatchSession", 0)] {
-        let model = |kind: Value| json!({ "type": kind, "minLength": least, "maxLength": 200, "pattern": PLAIN });
+    // Empty takes a choice back.
+    for (schema, optional) in [("CreateSession", ""), ("PatchSession", "?")] {
+        let pattern = format!("^({MODEL}){optional}$");
+        let model = |kind: Value| json!({ "type": kind, "pattern": pattern });
         let models = json!({
             "type": ["object", "null"], "propertyNames": name(62),
             "additionalProperties": model(json!("string")),
@@ -238,9 +240,6 @@ fn complete_schemas(schemas: &mut Value) {
     let (branch, remote) = push_patterns();
     set(all, "PushRequest", &[("branch", text(branch)), ("remote", text(remote))]);
     all.values_mut().for_each(one_key_says_which);
-    if let Some(workspace) = all.get_mut("SessionWorkspaceDir") {
-        workspace["additionalProperties"] = json!(false);
-    }
     // One of `prompt` and `input`; for a session, at most one.
     let given = |key: &str| json!({ "required": [key], "properties": { key: { "not": { "type": "null" } } } });
     let both = json!({ "allOf": [given("prompt"), given("input")] });

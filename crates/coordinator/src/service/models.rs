@@ -33,7 +33,7 @@ pub(crate) fn check(
             let known: Vec<&str> = team.keys().map(AgentName::as_str).collect();
             let known = if known.is_empty() { "it has none".to_owned() } else { known.join(", ") };
             let detail = format!("{place}: agent {} has no such member: {known}", agent.name);
-            return Err(Problem::new(422, "model_unknown", detail).at(place).into());
+            return Err(Problem::new(409, "model_unknown", detail).at(place).into());
         }
         check_one(model, &place, agent)?;
     }
@@ -55,7 +55,7 @@ fn check_one(model: &str, place: &str, agent: &AgentSpec) -> ApiResult<()> {
         Driver::Loop(spec) => {
             let known = spec.known().join(", ");
             let detail = format!("agent {} does not know model {model:?}: {known}", agent.name);
-            Err(Problem::new(422, "model_unknown", detail)
+            Err(Problem::new(409, "model_unknown", detail)
                 .hint("a model is reached as the agent's file says: add it there, with its key")
                 .at(place)
                 .into())
@@ -161,10 +161,12 @@ mod tests {
             check(Some(good), None, &agent).expect(good);
         }
         let (status, detail) = refused("anthropic/x", &agent);
-        assert_eq!(status, 422);
+        assert_eq!(status, 409);
         assert!(detail.ends_with("openai/*, openai/m"), "what is known is said: {detail}");
-        for odd in [" openai/m", "-x", "openai/m\n", "openai/"] {
-            assert_eq!(refused(odd, &agent).0, 422, "{odd:?}");
+        for (odd, status) in
+            [(" openai/m", 422), ("-x", 422), ("openai/m\n", 422), ("openai/", 409)]
+        {
+            assert_eq!(refused(odd, &agent).0, status, "{odd:?}");
         }
         let of_member = |member: &str, model: &str| {
             let models = BTreeMap::from([(member.parse().expect("a name"), model.to_owned())]);
