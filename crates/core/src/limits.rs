@@ -24,8 +24,8 @@ pub struct Limits {
     #[serde(skip_serializing_if = "Option::is_none")]
     pub ttl_ms: Option<Ms>,
     /// A session that is not used for longer than this expires in the same way. It is used
-    /// when it is asked something or says something, and while a run is in progress that does
-    /// not wait for a person.
+    /// when it is asked something or says something, and while a run waits for a place, or is in
+    /// progress and does not wait for a person.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub unused_ms: Option<Ms>,
     /// Memory of the whole process tree; more fails the session with `oom`.

@@ -1757,8 +1757,7 @@ export interface components {
             run_ms?: number | null;
             start_ms?: number | null;
             ttl_ms?: number | null;
-            /** @default null */
-            unused_ms: components["schemas"]["Ms"] | null;
+            unused_ms?: number | null;
         };
         /** @description A page of a list. */
         List_Agent: {

@@ -160,6 +160,7 @@ fn complete_schemas(schemas: &mut Value) {
             ("run_ms", span.clone()),
             ("start_ms", span.clone()),
             ("ttl_ms", span.clone()),
+            ("unused_ms", span.clone()),
             ("pids", json!({ "type": ["integer", "null"], "minimum": 1, "maximum": u32::MAX })),
             (
                 "iterations",

@@ -141,15 +141,11 @@ impl Template {
 
     /// The folder it is to work in. Whether that is allowed, its runner's operator has said.
     fn workspace(&self) -> Result<Option<SessionWorkspace>, Box<Problem>> {
-        workspace(self.working_dir.as_deref())
+        let named = self.working_dir.as_deref().filter(|folder| !folder.is_empty());
+        let Some(folder) = named else { return Ok(None) };
+        let path = folder.parse().map_err(|error: BadPath| bad(format!("working_dir: {error}")))?;
+        Ok(Some(SessionWorkspace::in_place(path)))
     }
-}
-
-/// The folder that a client has named for a session to work in, where it is one.
-fn workspace(working_dir: Option<&str>) -> Result<Option<SessionWorkspace>, Box<Problem>> {
-    let Some(folder) = working_dir.filter(|folder| !folder.is_empty()) else { return Ok(None) };
-    let path = folder.parse().map_err(|error: BadPath| bad(format!("working_dir: {error}")))?;
-    Ok(Some(SessionWorkspace::in_place(path)))
 }
 
 /// `POST /api/sessions`. Which agent it is of is said with its first run; it may be said here.
