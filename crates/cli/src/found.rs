@@ -23,7 +23,7 @@ struct Known {
     install: &'static str,
 }
 
-const KNOWN: [Known; 7] = [
+const KNOWN: [Known; 8] = [
     Known {
         preset: Preset::Claude,
         about: "Claude Code",
@@ -65,6 +65,12 @@ const KNOWN: [Known; 7] = [
         about: "Copilot CLI",
         keys: &["COPILOT_PROVIDER_API_KEY", "GH_TOKEN"],
         install: "npm install -g @github/copilot",
+    },
+    Known {
+        preset: Preset::DockerAgent,
+        about: "docker-agent's own agent",
+        keys: &["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GOOGLE_API_KEY", "MISTRAL_API_KEY"],
+        install: "docker-agent comes with Docker Desktop, and as a binary of its releases",
     },
 ];
 

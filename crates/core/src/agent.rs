@@ -227,11 +227,14 @@ pub enum Preset {
     Gemini,
     /// Copilot CLI.
     Copilot,
+    /// docker-agent.
+    #[serde(rename = "docker-agent")]
+    DockerAgent,
 }
 
 impl Preset {
     /// All of them.
-    pub const ALL: [Self; 7] = [
+    pub const ALL: [Self; 8] = [
         Self::Claude,
         Self::Codex,
         Self::Opencode,
@@ -239,6 +242,7 @@ impl Preset {
         Self::Qwen,
         Self::Gemini,
         Self::Copilot,
+        Self::DockerAgent,
     ];
 
     /// The word in agent files, which is also the name of its program.
@@ -251,6 +255,7 @@ impl Preset {
             Self::Qwen => "qwen",
             Self::Gemini => "gemini",
             Self::Copilot => "copilot",
+            Self::DockerAgent => "docker-agent",
         }
     }
 }

@@ -2509,7 +2509,7 @@ export interface components {
          * @description Command lines whose flags and streams are known.
          * @enum {string}
          */
-        Preset: "claude" | "codex" | "opencode" | "pi" | "qwen" | "gemini" | "copilot";
+        Preset: "claude" | "codex" | "opencode" | "pi" | "qwen" | "gemini" | "copilot" | "docker-agent";
         /** @description A coding agent's own command line. */
         PresetSpec: {
             /** @description More arguments, after the preset's own and before the prompt. */

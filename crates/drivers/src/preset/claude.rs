@@ -19,6 +19,7 @@ pub(super) const PRESET: Preset = Preset {
         "--permission-prompt-tool",
         "stdio",
     ],
+    subject: None,
     autonomous: &[],
     careful: &[],
     careful_env: &[],

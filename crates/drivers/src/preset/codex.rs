@@ -12,6 +12,7 @@ use super::{Cancel, Feed, Preset};
 /// How it is driven.
 pub(super) const PRESET: Preset = Preset {
     base: &["exec", "--json", "--skip-git-repo-check"],
+    subject: None,
     autonomous: &["--dangerously-bypass-approvals-and-sandbox"],
     // Its own sandbox, in which nothing is written. A `-c sandbox_mode=…` or a `--sandbox`
     // among the agent file's arguments counts instead.

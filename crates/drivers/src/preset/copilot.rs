@@ -10,6 +10,7 @@ use super::{Cancel, Feed, Preset};
 /// How it is driven.
 pub(super) const PRESET: Preset = Preset {
     base: &["--output-format", "json"],
+    subject: None,
     autonomous: &["--allow-all-tools"],
     // What would be asked is refused.
     careful: &[],

@@ -10,6 +10,7 @@ use super::{Cancel, Feed, Preset};
 pub(super) const PRESET: Preset = Preset {
     // Nobody can say that the folder is trusted: it is the session's own.
     base: &["--output-format", "stream-json", "--skip-trust"],
+    subject: None,
     autonomous: &["--yolo"],
     // What would be asked is not offered to the model: edits, writes and the shell.
     careful: &["--approval-mode", "default"],

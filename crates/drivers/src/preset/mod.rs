@@ -8,6 +8,7 @@
 mod claude;
 mod codex;
 mod copilot;
+mod docker_agent;
 mod failure;
 mod gemini;
 mod messages;
@@ -34,6 +35,9 @@ pub use stream::{Question, Said, Stream};
 pub struct Preset {
     /// Arguments of every run.
     pub base: &'static [&'static str],
+    /// For one whose first argument names what it runs: what it runs where the agent file's
+    /// arguments do not begin with that.
+    pub subject: Option<&'static str>,
     /// With approvals of mode `autonomous`: nothing is asked.
     pub autonomous: &'static [&'static str],
     /// With any other: nobody can be asked, so what would be is not done.
@@ -88,6 +92,7 @@ pub fn of(preset: agent::Preset) -> &'static Preset {
         agent::Preset::Qwen => &qwen::PRESET,
         agent::Preset::Gemini => &gemini::PRESET,
         agent::Preset::Copilot => &copilot::PRESET,
+        agent::Preset::DockerAgent => &docker_agent::PRESET,
     }
 }
 
@@ -162,8 +167,15 @@ fn command(preset: &Preset, spec: &PresetSpec, mode: Mode, which: Which<'_>) -> 
         Which::Resume { id } => (preset.resume, id),
     };
     let named = |words: &[&str]| words.iter().map(|word| word.replace("{id}", id)).collect();
-    let words: [Vec<String>; 4] =
-        [named(preset.base), named(policy), spec.args.clone(), named(conversation)];
+    let is_named = spec.args.first().is_some_and(|arg| !arg.starts_with('-'));
+    let subject = preset.subject.filter(|_| !is_named).map(str::to_owned);
+    let words: [Vec<String>; 5] = [
+        named(preset.base),
+        named(policy),
+        subject.into_iter().collect(),
+        spec.args.clone(),
+        named(conversation),
+    ];
     let mut command = vec![program.to_owned()];
     command.extend(words.into_iter().flatten());
     command.extend(preset.last.iter().map(|word| (*word).to_owned()));

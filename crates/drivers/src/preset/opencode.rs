@@ -12,6 +12,7 @@ use super::{Cancel, Feed, Preset};
 /// How it is driven.
 pub(super) const PRESET: Preset = Preset {
     base: &["run", "--format", "json", "--thinking"],
+    subject: None,
     autonomous: &["--auto"],
     careful: &[],
     // What would be asked is refused, and by itself it asks nothing.

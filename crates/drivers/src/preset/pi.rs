@@ -10,6 +10,7 @@ use super::{Cancel, Feed, Preset};
 pub(super) const PRESET: Preset = Preset {
     base: &["--mode", "json", "-p"],
     // It knows no approvals.
+    subject: None,
     autonomous: &[],
     // So it is given only tools that look.
     careful: &["--tools", "read,grep,find,ls"],

@@ -9,6 +9,7 @@ use super::{Cancel, Feed, Preset};
 /// How it is driven.
 pub(super) const PRESET: Preset = Preset {
     base: &["--output-format", "stream-json", "--include-partial-messages"],
+    subject: None,
     autonomous: &["--yolo"],
     // What would be asked is refused: edits, writes and the shell.
     careful: &["--approval-mode", "default"],

@@ -20,6 +20,8 @@ pub enum Said {
     Reply(Value),
     /// The turn has gone wrong. The first word counts.
     Failed(RunError),
+    /// It waits for what nobody can give it. It is told to end, and its turn has gone wrong.
+    Stuck(RunError),
     /// The turn is over.
     Done,
 }

@@ -265,6 +265,10 @@ impl Talk<'_> {
             Said::Failed(error) => {
                 self.failed.get_or_insert(error);
             }
+            Said::Stuck(error) => {
+                self.failed.get_or_insert(error);
+                self.agent.terminate();
+            }
             Said::Done => {
                 self.done = true;
                 // One run is all there is: the end of its input tells it to go.

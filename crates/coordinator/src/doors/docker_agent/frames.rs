@@ -9,6 +9,7 @@ use serde_json::{Value, json};
 
 use super::call::{bounded, definition, pieces};
 use super::face::Face;
+use super::foreign;
 use super::live::Live;
 use super::transcript::{asked, call, output, tool};
 use crate::service::forks;
@@ -21,6 +22,8 @@ pub(super) struct Frames {
     prompts: HashMap<String, String>,
     /// Uses of tools that have not come to their end.
     calls: Vec<Use>,
+    /// Who of docker-agent's own team speaks, where it is the agent.
+    speaker: Option<String>,
     /// The child session that works on a task.
     child: Option<Value>,
     /// Whether the run in progress has said anything.
@@ -64,6 +67,7 @@ impl Frames {
             live: Live::default(),
             prompts: HashMap::new(),
             calls: Vec::new(),
+            speaker: None,
             child: None,
             said: false,
             context: 0,
@@ -85,7 +89,8 @@ impl Frames {
     }
 
     fn say(&self, kind: &str, at: Timestamp, more: Value) -> Value {
-        let mut event = json!({ "type": kind, "agent_name": self.face.agent, "timestamp": at });
+        let agent = self.speaker.as_ref().unwrap_or(&self.face.agent);
+        let mut event = json!({ "type": kind, "agent_name": agent, "timestamp": at });
         if let (Value::Object(event), Value::Object(more)) = (&mut event, more) {
             event.extend(more);
         }
@@ -137,6 +142,10 @@ impl Frames {
         }
         // What was said live after this event in the log goes behind it.
         let mut now = self.translated(&event);
+        if let Some(own) = foreign::said(&event, &self.face.session) {
+            self.speaker = foreign::speaker(&own).or(self.speaker.take());
+            now = vec![own];
+        }
         now.append(&mut all);
         now
     }
@@ -238,6 +247,7 @@ impl Frames {
     fn begin(&mut self, event: &Event) -> Vec<Value> {
         let at = event.at;
         self.said = false;
+        self.speaker = None;
         self.calls.clear();
         let face = &self.face;
         let mut all = vec![

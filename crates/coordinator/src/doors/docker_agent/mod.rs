@@ -15,6 +15,7 @@ mod batch;
 mod call;
 mod events;
 mod face;
+mod foreign;
 mod frames;
 mod health;
 mod live;
