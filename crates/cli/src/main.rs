@@ -1,6 +1,7 @@
 //! `greenroom`: coordinator, runner, shim and command line in one binary.
 #![forbid(unsafe_code)]
 
+mod alias;
 mod args;
 mod commands;
 mod context;

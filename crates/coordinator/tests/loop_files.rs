@@ -197,6 +197,26 @@ agents:
 "#;
 
 #[test]
+fn a_docker_agent_file_is_called_as_it_or_its_image_is() {
+    for (file, name) in [
+        ("/agents/crew.yaml", "crew"),
+        ("crew.v1.yml", "crew.v1"),
+        ("oci:ghcr.io/org/crew:v1.2", "crew"),
+        ("oci:localhost:5000/crew@sha256:0f", "crew"),
+        ("oci:crew", "crew"),
+        ("url:https://ex.com/crew.yaml?ref=feature/a.b", "crew"),
+        ("url+query:https://***@ex.com/crew#x/y", "crew"),
+    ] {
+        let agent = parse(DOCKER, file).expect("an agent");
+        assert_eq!(agent.name.as_str(), name, "{file}");
+    }
+    for file in ["oci:", "https://", "/agents/what?.yaml"] {
+        let error = parse(DOCKER, file).expect_err("no name").to_string();
+        assert!(error.contains("is no name"), "{error}");
+    }
+}
+
+#[test]
 fn a_docker_agent_file_is_an_agent_with_a_team() {
     let agent = parse(DOCKER, "/agents/crew.yaml").expect("an agent");
     assert_eq!((agent.name.as_str(), agent.description.as_deref()), ("crew", Some("The head")));

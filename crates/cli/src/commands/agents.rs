@@ -3,11 +3,13 @@
 use std::path::{Path, PathBuf};
 
 use clap::Subcommand;
-use greenroom_client::Answer;
-use greenroom_coordinator::sources::agent_file;
+use greenroom_client::{Answer, ClientError};
+use greenroom_coordinator::sources::{Reference, agent_file};
+use greenroom_core::AgentSpec;
 use greenroom_core::source_key::redacted;
 use greenroom_protocol::v1::Agent;
 
+use crate::alias::{self, Meant};
 use crate::commands::{agent_key, each, gravest};
 use crate::context::Context;
 use crate::error::{CliError, Code};
@@ -42,7 +44,8 @@ enum Command {
     /// Add a file, a folder, a URL or an image as a source of agents
     Add {
         /// File or folder on the coordinator's machine, URL, or oci://IMAGE; with-query:URL
-        /// where the query is part of what the source is
+        /// where the query is part of what the source is; NAME, also alias:NAME, of an alias in
+        /// docker-agent's configuration
         source: String,
     },
     /// Take agents out of service; their sessions keep what they have
@@ -68,7 +71,7 @@ enum Command {
     },
     /// Check agent files, without any coordinator
     Check {
-        /// Agent files
+        /// Agent files, or aliases of them in docker-agent's configuration
         #[arg(required = true, value_name = "FILE")]
         files: Vec<PathBuf>,
     },
@@ -92,6 +95,7 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
             Ok(code)
         }
         Command::Add { source } => {
+            let Meant { source, hint } = alias::meant(ui, &source)?;
             // The coordinator has another working directory.
             let source = match Path::new(&source).exists() {
                 true => {
@@ -99,7 +103,12 @@ pub(crate) async fn run(context: &Context, args: Args) -> Result<Code, CliError>
                 }
                 false => source,
             };
-            let answer = context.client()?.add_agent(&source).await?;
+            let added_there = context.client()?.add_agent(&source).await;
+            let answer = added_there.map_err(|error| {
+                let missing =
+                    matches!(&error, ClientError::Problem(p) if p.code == "source_not_found");
+                CliError::from(error).or_hint(hint.filter(|_| missing))
+            })?;
             ui.one(&answer, |value| added(value, &redacted(&source)))?;
             Ok(Code::Done)
         }
@@ -227,19 +236,35 @@ fn added(value: &serde_json::Value, source: &str) -> String {
     }
 }
 
+/// An agent file, by its path or an alias.
+fn read(context: &Context, file: &Path) -> Result<(String, AgentSpec), CliError> {
+    let meant = file.to_str().map(|word| alias::meant(&context.ui, word)).transpose()?;
+    let (path, hint) = match &meant {
+        Some(meant) => (Path::new(&meant.source), meant.hint.as_ref()),
+        None => (file, None),
+    };
+    let reference = meant.as_ref().and_then(|meant| Reference::parse(&meant.source).ok());
+    if let Some(elsewhere) = reference.filter(|reference| reference.path().is_none()) {
+        let message = format!("{} is no file, and files are checked", elsewhere.shown());
+        return Err(
+            CliError::failed(message).hint("`greenroom agents add` says what is wrong with it")
+        );
+    }
+    let text = std::fs::read_to_string(path)
+        .map_err(|error| CliError::io("read", path, &error).or_hint(hint))?;
+    let name = path.display().to_string();
+    let spec = agent_file::parse(&text, &name);
+    spec.map(|spec| (name, spec)).map_err(|error| CliError::failed(error.to_string()))
+}
+
 fn check(context: &Context, file: &Path) -> Result<Code, CliError> {
     let ui = &context.ui;
-    let name = file.display().to_string();
-    let read = std::fs::read_to_string(file).map_err(|error| CliError::io("read", file, &error));
-    let parsed = read.and_then(|text| {
-        agent_file::parse(&text, &name).map_err(|error| CliError::failed(error.to_string()))
-    });
-    match parsed {
-        Ok(spec) if ui.output == Output::Table => {
+    match read(context, file) {
+        Ok((name, spec)) if ui.output == Output::Table => {
             ui.line(format!("{name}: agent \"{}\" is fine.", spec.name))?;
             Ok(Code::Done)
         }
-        Ok(spec) => {
+        Ok((name, spec)) => {
             let json = serde_json::json!({"file": name, "ok": true, "agent": spec});
             ui.line(json.to_string())?;
             Ok(Code::Done)

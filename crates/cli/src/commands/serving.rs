@@ -4,12 +4,13 @@ use std::net::{SocketAddr, ToSocketAddrs};
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use greenroom_coordinator::{Config, Coordinator, Door, Doors, Offered};
+use greenroom_coordinator::{Config, Coordinator, Door, Doors, Offered, StartError};
 use greenroom_core::Ms;
 use greenroom_store::{Quotas, SqliteStore, Store};
 use http::{HeaderValue, Uri};
 use tracing_subscriber::EnvFilter;
 
+use crate::alias::{self, Meant};
 use crate::args::Label;
 use crate::context::Context;
 use crate::data::{DataDir, ServerFile, ServerLock};
@@ -29,7 +30,8 @@ pub(crate) struct Options {
     /// token on: --url unix://PATH
     #[arg(long, value_name = "PATH")]
     listen_unix: Option<PathBuf>,
-    /// Agent files, folders of them, URLs, or oci://IMAGE; may be repeated
+    /// Agent files, folders of them, URLs, oci://IMAGE, or NAME (also alias:NAME) of an alias in
+    /// docker-agent's configuration; may be repeated
     #[arg(long, value_name = "REF", num_args = 1..)]
     agents: Vec<String>,
     /// How often URLs and registries are asked for agents again
@@ -174,6 +176,22 @@ fn dial(listening: SocketAddr) -> SocketAddr {
     address
 }
 
+/// Why it does not start; where that is a word that is nothing, with the aliases there are.
+fn with_aliases(error: StartError, agents: &[Meant]) -> CliError {
+    let hint = match &error {
+        StartError::Source { reference, .. } => agents
+            .iter()
+            .find(|meant| meant.source == *reference)
+            .and_then(|meant| meant.hint.clone()),
+        _ => None,
+    };
+    let error = CliError::from(error);
+    match hint {
+        Some(hint) => error.hint(hint),
+        None => error,
+    }
+}
+
 impl Serving {
     /// Takes the data folder and starts its coordinator.
     pub(crate) async fn start(
@@ -182,6 +200,8 @@ impl Serving {
         offered: Vec<Offered>,
         doors: Doors,
     ) -> Result<Self, CliError> {
+        let meant = options.agents.iter().map(|word| alias::meant(&context.ui, word));
+        let agents: Vec<Meant> = meant.collect::<Result<_, _>>()?;
         start_log();
         raise_file_limit();
         let data = context.data_dir()?;
@@ -193,7 +213,7 @@ impl Serving {
             listen: options.listen,
             listen_unix: options.listen_unix,
             data: data.path().to_owned(),
-            agents: options.agents,
+            agents: agents.iter().map(|meant| meant.source.clone()).collect(),
             offered,
             agents_refresh: options.agents_refresh,
             agents_tokens: Label::map(&options.agents_tokens)
@@ -209,7 +229,9 @@ impl Serving {
             doors: options.doors.map_or(doors, |named| named.into_iter().flatten().collect()),
         };
         let shared: Arc<dyn Store> = Arc::clone(&store) as _;
-        let coordinator = greenroom_coordinator::start(config, shared).await?;
+        let coordinator = greenroom_coordinator::start(config, shared)
+            .await
+            .map_err(|error| with_aliases(error, &agents))?;
         if no_auth {
             context
                 .ui

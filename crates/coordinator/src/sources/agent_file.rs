@@ -1,6 +1,7 @@
 //! Agent files: YAML with checked keys, defaults, and errors that say where they are.
 
 use std::collections::BTreeMap;
+use std::ffi::OsStr;
 use std::path::Path;
 
 use greenroom_core::AgentSpec;
@@ -63,7 +64,7 @@ pub fn parse(text: &str, file: &str) -> Result<AgentSpec, AgentFileError> {
         Some(DriverWord::Loop) => read::<LoopFile>(text).map_err(placed)?.agent(),
         // Only docker-agent's files have agents, and none of them has a driver.
         None if word.agents.is_some() => {
-            let stem = Path::new(file).file_stem().unwrap_or_default().to_string_lossy();
+            let stem = stem(file);
             let name = stem.parse().map_err(|_| {
                 let message = format!("the file's name is the agent's, and {stem:?} is no name");
                 fail(None, None, message)
@@ -74,6 +75,28 @@ pub fn parse(text: &str, file: &str) -> Result<AgentSpec, AgentFileError> {
     };
     raw.and_then(AgentFile::check)
         .map_err(|(key, message)| fail(line_of(text, &key), Some(key), message))
+}
+
+/// Reads YAML that is no agent file, and says what is wrong with it in the same way.
+pub fn yaml<T: serde::de::DeserializeOwned>(text: &str, file: &str) -> Result<T, AgentFileError> {
+    read(text).map_err(|(line, key, message)| AgentFileError {
+        file: file.to_owned(),
+        line,
+        key,
+        message,
+    })
+}
+
+/// How a file is called, or an image, without the end of its name: an agent's name where the
+/// file does not say one.
+pub(super) fn stem(file: &str) -> &str {
+    if let Some(image) = file.strip_prefix("oci:") {
+        let name = image.rsplit('/').next().unwrap_or_default();
+        return name.split(['@', ':']).next().unwrap_or_default();
+    }
+    let is_url = file.contains("://");
+    let end = file.find(['?', '#']).filter(|_| is_url).unwrap_or(file.len());
+    Path::new(&file[..end]).file_stem().and_then(OsStr::to_str).unwrap_or_default()
 }
 
 type Place = (Option<u64>, Option<String>, String);

@@ -184,8 +184,7 @@ impl Sources {
             if found.agent.is_some() || known.iter().any(|agent| agent.source == shown) {
                 return None;
             }
-            let stem = Path::new(&error.file).file_stem()?.to_str()?;
-            let name: AgentName = stem.parse().ok()?;
+            let name: AgentName = agent_file::stem(&error.file).parse().ok()?;
             if known.iter().any(|agent| agent.name == name) {
                 return None;
             }
