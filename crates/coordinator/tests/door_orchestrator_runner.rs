@@ -3,6 +3,7 @@
 mod orchestrator;
 mod support;
 
+use greenroom_coordinator::Door;
 use orchestrator::*;
 use reqwest::Method;
 use serde_json::{Value, json};
@@ -307,4 +308,43 @@ async fn a_runner_of_an_operator_takes_that_operators_sessions() {
     assert_eq!(room.get(&format!("/v1/sessions/{others}")).await.expect(200)["status"], "queued");
     let shown = format!("/orchestrator/sessions/{others}");
     room.call_as(&ada, Method::GET, &shown, None).await.expect(404);
+}
+
+#[tokio::test]
+async fn what_was_given_up_is_stopped_when_its_runner_comes_back() {
+    let room = Room::with(|config| {
+        config.doors = [Door::Orchestrator].into();
+        config.runner_ttl = std::time::Duration::from_millis(300);
+    })
+    .await;
+    let runner = Runner::register(&room, registration("coder")).await;
+    for deleted in [true, false] {
+        let (id, _) = room.o_start(json!({})).await;
+        let given = runner.wait_run().await;
+        runner.started(&given).await;
+        // Its machine is away, and a person vouches for its end.
+        let path = format!("/v1/sessions/{id}");
+        room.wait_status(&id, "unreachable").await;
+        room.post(&format!("{path}/abandon"), json!({"reason": "the machine is gone"}))
+            .await
+            .expect(200);
+        if deleted {
+            room.delete(&path).await.expect(202);
+        }
+        assert_eq!(runner.wait("stop_sessions").await["stop_sessions"], json!([id]));
+        if deleted {
+            room.get(&path).await.expect(200);
+            assert_eq!(runner.wait("stop_sessions").await["stop_sessions"], json!([id]));
+            let gone = eventually(async || (room.get(&path).await.status == 404).then_some(()));
+            tokio::join!(runner.poll(), gone);
+        } else {
+            // What it has next is another compute, and is not stopped for that.
+            let more = json!({"type": "resume_session", "session_id": id,
+                "parameters": {"prompt": "more"}});
+            room.o_post("/runs", more).await.expect(201);
+            let given = runner.wait_run().await;
+            runner.answers(&given, "afresh", "finished").await;
+            assert_eq!(room.o_session(&id).await["status"], "finished");
+        }
+    }
 }

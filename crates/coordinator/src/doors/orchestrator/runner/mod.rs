@@ -29,15 +29,26 @@ use crate::presence::Runner;
 
 /// A stop that was said is said again after this time, in case the answer was lost.
 const SAY_AGAIN: Duration = Duration::from_secs(5);
+/// What nobody waits for any more is said so often: no report of it is owed.
+const SAY_IN_ALL: u32 = 2;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new().merge(register::routes()).merge(poll::routes()).merge(reports::routes())
+}
+
+/// How a thing stands that is said several times.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Said {
+    Due,
+    Lately,
+    Enough,
 }
 
 /// What runners were told, and what is to be looked at later. None of it is the only copy.
 #[derive(Default)]
 pub(crate) struct Told {
     stops: Mutex<HashMap<(RunnerId, SessionUid, Epoch), Instant>>,
+    given_up: Mutex<HashMap<(RunnerId, SessionUid, Epoch), (u32, Instant)>>,
     timeouts: Mutex<BTreeSet<(i64, RunId)>>,
 }
 
@@ -52,6 +63,25 @@ impl Told {
             stops.insert((runner, uid, epoch), now);
         }
         due
+    }
+
+    /// The same for a compute that a person has given up, and whether that was said often
+    /// enough.
+    fn is_due_once_more(&self, runner: RunnerId, uid: SessionUid, epoch: Epoch) -> Said {
+        let mut given_up = lock(&self.given_up);
+        let now = Instant::now();
+        match given_up.get_mut(&(runner, uid, epoch)) {
+            Some((_, said)) if now - *said < SAY_AGAIN => Said::Lately,
+            Some((times, _)) if *times >= SAY_IN_ALL => Said::Enough,
+            Some((times, said)) => {
+                (*times, *said) = (*times + 1, now);
+                Said::Due
+            }
+            None => {
+                given_up.insert((runner, uid, epoch), (1, now));
+                Said::Due
+            }
+        }
     }
 
     /// A run fails at this time, if nobody has taken it by then.

@@ -11,8 +11,8 @@ use greenroom_core::command::Command;
 use greenroom_core::receipt::EndReason;
 use greenroom_core::record::{OutputKind, RecordBody, RunError};
 use greenroom_core::run::HeadState;
-use greenroom_core::session::Wanted;
-use greenroom_core::{Epoch, Order, RunId, Session, SessionUid};
+use greenroom_core::session::{Life, Wanted};
+use greenroom_core::{Epoch, Order, RunId, Session, SessionId, SessionUid};
 use greenroom_protocol::link::ForeignRunner;
 use http::StatusCode;
 use serde::Deserialize;
@@ -23,7 +23,7 @@ use super::super::fault::{Done, stored};
 use super::super::kept::{Claim, KeptRun, KeptSession};
 use super::super::registry::scripts;
 use super::super::{agents, view, words};
-use super::{Adapter, register, registered, seen};
+use super::{Adapter, Said, register, registered, seen};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::Query;
@@ -88,8 +88,10 @@ async fn next(app: &App, runner: &Runner, foreign: &ForeignRunner) -> Done<Optio
         app.orchestrator.told.is_due(runner.id, session.uid, session.last_epoch)
     };
     let stops: Vec<(Arc<Session>, Epoch)> = todo.stops.into_iter().filter(due).collect();
-    if !stops.is_empty() {
-        let sessions: Vec<_> = stops.iter().map(|(session, _)| session.id.clone()).collect();
+    let given_up = given_up(app, runner, todo.given_up).await?;
+    if !stops.is_empty() || !given_up.is_empty() {
+        let mut sessions: Vec<_> = stops.iter().map(|(session, _)| session.id.clone()).collect();
+        sessions.extend(given_up);
         let runs: Vec<String> = stops
             .iter()
             .filter_map(|(session, _)| session.compute.as_ref()?.head.as_ref())
@@ -117,10 +119,40 @@ async fn next(app: &App, runner: &Runner, foreign: &ForeignRunner) -> Done<Optio
     Ok(None)
 }
 
+/// Sessions whose compute a person has given up, and which this runner may still have: it has
+/// come back, and is told to stop them. They have no other compute by now, so their name says
+/// which is meant. Those that are removed go once that was said.
+async fn given_up(
+    app: &App,
+    runner: &Runner,
+    all: Vec<(Arc<Session>, Epoch)>,
+) -> Done<Vec<SessionId>> {
+    let mut due = Vec::new();
+    for (session, epoch) in all {
+        match app.orchestrator.told.is_due_once_more(runner.id, session.uid, epoch) {
+            Said::Due => due.push(session.id.clone()),
+            Said::Lately => {}
+            Said::Enough if session.life == Life::Deleting => files_gone(app, session.uid).await?,
+            Said::Enough => {}
+        }
+    }
+    Ok(due)
+}
+
+async fn files_gone(app: &App, uid: SessionUid) -> Done<()> {
+    match sessions::submit(app, uid, vec![Command::FilesGone]).await {
+        Ok(_) => Ok(()),
+        Err(error) if error.0.status == 404 => Ok(()),
+        Err(error) => Err(error.into()),
+    }
+}
+
 /// What a runner has to do.
 #[derive(Default)]
 pub(super) struct Todo {
     stops: Vec<(Arc<Session>, Epoch)>,
+    /// Computes that a person has given up, of sessions that have no other now.
+    given_up: Vec<(Arc<Session>, Epoch)>,
     runs: Vec<(SessionUid, Epoch, RunId)>,
 }
 
@@ -134,16 +166,12 @@ pub(super) async fn settle(app: &App, adapter: &Adapter<'_>) -> Done<Todo> {
         let (uid, epoch) = (assignment.uid, assignment.epoch);
         match assignment.order {
             Order::Closed => closed = true,
-            Order::Gone { .. } => {
-                match sessions::submit(app, uid, vec![Command::FilesGone]).await {
-                    Ok(_) => {}
-                    Err(error) if error.0.status == 404 => {}
-                    Err(error) => return Err(error.into()),
-                }
-            }
-            Order::Down { .. } => {
+            Order::Gone { stop: None } => files_gone(app, uid).await?,
+            Order::Gone { stop: Some(_) } | Order::Down { .. } => {
                 let Some(session) = stored(app.store.session(uid).await)? else { continue };
-                if let Some(session) = still_ending(app, adapter, session, epoch).await? {
+                if session.compute.is_none() {
+                    todo.given_up.push((session, epoch));
+                } else if let Some(session) = still_ending(app, adapter, session, epoch).await? {
                     todo.stops.push((session, epoch));
                 }
             }
@@ -177,7 +205,7 @@ async fn still_ending(
     epoch: Epoch,
 ) -> Done<Option<Arc<Session>>> {
     let Some(compute) = session.compute.as_ref().filter(|compute| compute.epoch == epoch) else {
-        // A person's word has closed it; there is nothing of it that could be told again.
+        // A person's word has closed it, and the session has another one now.
         return Ok(None);
     };
     let Wanted::Down(stopping) = &compute.wanted else { return Ok(None) };
