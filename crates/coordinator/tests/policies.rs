@@ -3,7 +3,8 @@
 
 mod support;
 
-use greenroom_core::{Epoch, SessionUid};
+use greenroom_core::approval::{Ask, AskKind, AskOption};
+use greenroom_core::{ApprovalId, Epoch, RecordBody, SessionUid};
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::*;
@@ -127,4 +128,91 @@ async fn a_program_that_asks_nobody_bounds_nobody() {
     let body = Some(json!({ "agent": "free", "id": "kid" }));
     let child = room.call_as(&token, Method::POST, "/v1/sessions", body).await.expect(201);
     assert_eq!(child["within"], Value::Null);
+}
+
+/// An agent's question about a tool, with what can be answered to it.
+fn question(options: &[(&str, &str)]) -> Ask {
+    let option = |(id, kind): &(&str, &str)| AskOption {
+        id: (*id).to_owned(),
+        name: (*id).to_owned(),
+        kind: (*kind).to_owned(),
+    };
+    Ask {
+        id: ApprovalId(uuid::Uuid::now_v7()),
+        kind: AskKind::Permission,
+        title: "Use rm".to_owned(),
+        tool: Some("rm".to_owned()),
+        input: None,
+        options: options.iter().map(option).collect(),
+        schema: None,
+        url: None,
+    }
+}
+
+const OFFERED: [(&str, &str); 4] = [
+    ("this", "allow_once"),
+    ("all", "allow_always"),
+    ("not_this", "reject_once"),
+    ("never", "reject_always"),
+];
+
+/// Given before an edit, an answer cannot widen what the edit says.
+#[tokio::test]
+async fn an_answer_that_comes_after_an_edit_is_good_for_once() {
+    let room = room().await;
+    let mut runner = room.runner().await;
+    let made = room.create(json!({ "agent": "careful", "id": "one", "prompt": "x" })).await;
+    let uid = uid(&made);
+    let (epoch, run) = runner.wait_run(uid).await;
+    runner.tell(uid, epoch, vec![RecordBody::Ready, RecordBody::RunStarted { run }]).await;
+    let answered = async |runner: &mut FakeRunner, ask: Ask, answer: Value| {
+        let id = ask.id;
+        runner.tell(uid, epoch, vec![RecordBody::Asked { run, ask: Box::new(ask) }]).await;
+        room.post(&format!("/v1/sessions/one/approvals/{id}"), answer).await.expect(200);
+        format!("/v1/link/computes/{uid}/{epoch}/answers/{id}")
+    };
+    let all = [("all", "allow_always")];
+    let mut on_their_way = Vec::new();
+    for (offered, answer, once) in [
+        (
+            &OFFERED[..],
+            json!({ "decision": "allow", "always": true }),
+            json!({ "decision": "allow" }),
+        ),
+        (
+            &OFFERED[..],
+            json!({ "decision": "allow", "option": "all" }),
+            json!({ "decision": "allow", "option": "this" }),
+        ),
+        (
+            &OFFERED[..],
+            json!({ "decision": "deny", "option": "never", "reason": "no" }),
+            json!({ "decision": "deny", "option": "not_this", "reason": "no" }),
+        ),
+        (
+            &OFFERED[..],
+            json!({ "decision": "allow", "option": "this" }),
+            json!({ "decision": "allow", "option": "this" }),
+        ),
+        (&all[..], json!({ "decision": "allow", "option": "all" }), json!({ "decision": "allow" })),
+    ] {
+        let path = answered(&mut runner, question(offered), answer.clone()).await;
+        assert_eq!(runner.get(&path).await.expect(200)["answer"], answer, "nothing was edited");
+        on_their_way.push((path, once));
+    }
+    patch(&room, "one", json!({ "title": "t" })).await.expect(200);
+    let (path, _) = &on_their_way[0];
+    assert_eq!(runner.get(path).await.expect(200)["answer"]["always"], true, "no such edit");
+    patch(&room, "one", json!({ "approvals": { "mode": "strict" } })).await.expect(200);
+    for (path, once) in &on_their_way {
+        assert_eq!(runner.get(path).await.expect(200)["answer"], *once);
+    }
+    // What is answered now knows of the edit. And that lasts.
+    let always = json!({ "decision": "allow", "always": true });
+    let path = answered(&mut runner, question(&OFFERED), always.clone()).await;
+    let room = room.restart().await;
+    runner.moves_to(&room);
+    assert_eq!(runner.get(&path).await.expect(200)["answer"], always);
+    let (before, once) = &on_their_way[0];
+    assert_eq!(runner.get(before).await.expect(200)["answer"], *once);
 }

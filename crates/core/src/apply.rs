@@ -118,6 +118,15 @@ impl Session {
         asked.filter(|asked| asked.id == id).for_each(|asked| asked.state = state);
     }
 
+    /// An edit of what is allowed is a later word than any answer that was given before it.
+    fn overtake_answers(&mut self) {
+        for asked in self.compute.iter_mut().flat_map(|compute| &mut compute.asked) {
+            if let AskState::Answered { once, .. } = &mut asked.state {
+                *once = true;
+            }
+        }
+    }
+
     fn drop_ask(&mut self, id: ApprovalId) {
         if let Some(compute) = &mut self.compute {
             compute.asked.retain(|asked| asked.id != id);
@@ -153,7 +162,10 @@ impl Session {
         }
         let mut edited = false;
         if let Some(approvals) = &changes.approvals {
-            edited |= self.approvals != *approvals;
+            if self.approvals != *approvals {
+                edited = true;
+                self.overtake_answers();
+            }
             self.approvals = approvals.clone();
         }
         if let Some(model) = &changes.model {
@@ -381,7 +393,7 @@ pub fn apply(session: &mut Session, fact: &Fact, at: Timestamp) {
         }
         Fact::ApprovalAnswered(answered) => {
             let seq = s.last_seq;
-            s.set_ask(answered.id, AskState::Answered { seq });
+            s.set_ask(answered.id, AskState::Answered { seq, once: false });
             s.turn();
         }
         Fact::ApprovalDelivered { id, .. } => {

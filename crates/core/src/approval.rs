@@ -76,6 +76,26 @@ pub struct Answer {
     pub reason: Option<String>,
 }
 
+impl Answer {
+    /// The same decision, good for what was asked and no longer. Of what was offered, what is
+    /// not known to be for once counts as for longer.
+    pub fn once(self, offered: &[AskOption]) -> Self {
+        let kind = match self.decision {
+            Decision::Allow => "allow_once",
+            Decision::Deny => "reject_once",
+        };
+        let is_for_once = |id: &String| {
+            offered.iter().any(|option| option.id == *id && option.kind.ends_with("_once"))
+        };
+        let narrowest = || offered.iter().find(|option| option.kind == kind);
+        let option = self.option.and_then(|id| match is_for_once(&id) {
+            true => Some(id),
+            false => narrowest().map(|option| option.id.clone()),
+        });
+        Self { always: false, option, ..self }
+    }
+}
+
 /// Yes or no.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
@@ -262,3 +282,39 @@ impl Mode {
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize, ToSchema)]
 #[serde(transparent)]
 pub struct Rule(pub String);
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn offered(kinds: &[&str]) -> Vec<AskOption> {
+        let named = |kind: &&str| AskOption {
+            id: format!("{kind}!"),
+            name: String::new(),
+            kind: (*kind).to_owned(),
+        };
+        kinds.iter().map(named).collect()
+    }
+
+    #[test]
+    fn for_once_an_answer_says_the_same_and_no_more() {
+        let all = ["allow_always", "allow_once", "reject_always", "reject_once", "of_tomorrow"];
+        for (kinds, decision, option, left) in [
+            (&all[..], Decision::Allow, None, None),
+            (&all[..], Decision::Allow, Some("allow_once!"), Some("allow_once!")),
+            (&all[..], Decision::Allow, Some("allow_always!"), Some("allow_once!")),
+            (&all[..], Decision::Allow, Some("of_tomorrow!"), Some("allow_once!")),
+            (&all[..], Decision::Deny, Some("reject_always!"), Some("reject_once!")),
+            (&all[..], Decision::Deny, Some("reject_once!"), Some("reject_once!")),
+            (&all[..1], Decision::Allow, Some("allow_always!"), None),
+        ] {
+            let reason = Some("why".to_owned());
+            let content = Some(Value::Bool(true));
+            let given = option.map(str::to_owned);
+            let answer = Answer { decision, option: given, always: true, content, reason };
+            let once = answer.clone().once(&offered(kinds));
+            assert_eq!(once.option.as_deref(), left, "{option:?} of {kinds:?}");
+            assert_eq!(once, Answer { always: false, option: once.option.clone(), ..answer });
+        }
+    }
+}

@@ -63,7 +63,9 @@ pub enum Action {
         settings: Option<u64>,
     },
     /// Give the live compute the settings of its session as they are now. That is before any
-    /// run: what was edited before a run was asked for counts in all of it.
+    /// run: what was edited before a run was asked for counts in all of it. And before any
+    /// answer, also one that was fetched and may not have reached the compute: it is fetched
+    /// anew once they have come, and so never says less of an edit than they do.
     HandSettings {
         /// Which edit they have come to, at least.
         settings: u64,

@@ -16,7 +16,7 @@ use crate::run::{Head, HeadState, PendingRun, RunStatus};
 use crate::value::Timestamp;
 
 /// Number of the folded form. A stored session of another number is folded anew.
-pub const FORMAT: u32 = 4;
+pub const FORMAT: u32 = 5;
 
 /// One piece of work by one agent, as its log says it is.
 #[derive(Debug, Clone, PartialEq, Eq, Hash, Serialize, Deserialize)]
@@ -211,6 +211,8 @@ pub enum AskState {
     Answered {
         /// The entry.
         seq: Seq,
+        /// The approvals were edited since: for whatever it was meant, it is good for once.
+        once: bool,
     },
     /// The agent has its answer.
     Delivered,

@@ -22,9 +22,19 @@ pub struct Shim {
 
 struct Inner {
     out: Mutex<Box<dyn Write + Send>>,
-    asked: Mutex<HashMap<ApprovalId, oneshot::Sender<Answer>>>,
+    asked: Mutex<HashMap<ApprovalId, Waiting>>,
     steers: Mutex<Vec<Steer>>,
     settled: Mutex<Option<Settled>>,
+}
+
+/// What an answer to a question about a tool allows beyond what was asked.
+pub type Remember = fn(&mut Policy, &str, &Answer);
+
+/// Who waits for an answer.
+struct Waiting {
+    say: oneshot::Sender<Answer>,
+    /// What becomes of an answer for longer than once, and the tool.
+    remember: Option<(Remember, String)>,
 }
 
 /// What the agent goes by now.
@@ -280,26 +290,43 @@ impl Shim {
         settled.as_ref().map(|settled| settled.policies.clone()).unwrap_or_default()
     }
 
-    /// What was allowed for longer than once, until the policy is edited.
-    pub fn remember(&self, change: impl FnOnce(&mut Policy)) {
-        if let Some(settled) = lock(&self.inner.settled).as_mut() {
-            change(&mut settled.policies.own);
-        }
-    }
-
-    /// A question is answered.
+    /// A question is answered. What that allows for longer than once counts until the policy
+    /// is edited: from now on and not from when the agent hears of it, since the next word may
+    /// be an edit.
     pub fn answered(&self, id: ApprovalId, answer: Answer) {
-        if let Some(waiting) = lock(&self.inner.asked).remove(&id) {
-            // Who asked may have gone on meanwhile.
-            let _ = waiting.send(answer);
+        let Some(waiting) = lock(&self.inner.asked).remove(&id) else { return };
+        if let Some((remember, tool)) = waiting.remember
+            && answer.decision == Decision::Allow
+            && let Some(settled) = lock(&self.inner.settled).as_mut()
+        {
+            remember(&mut settled.policies.own, &tool, &answer);
         }
+        // Who asked may have gone on meanwhile.
+        let _ = waiting.say.send(answer);
     }
 
     /// May the agent do this? What the policy leaves open is asked of a person, whose
     /// answer is waited for; dropped, the question is withdrawn.
     pub async fn permission(&self, wish: Use<'_>, ask: Ask) -> Answer {
+        self.permission_with(wish, ask, None).await
+    }
+
+    /// The same, where answers for longer than once are remembered here.
+    pub async fn permission_for_longer(
+        &self,
+        wish: Use<'_>,
+        ask: Ask,
+        remember: Remember,
+    ) -> Answer {
+        self.permission_with(wish, ask, Some(remember)).await
+    }
+
+    async fn permission_with(&self, wish: Use<'_>, ask: Ask, remember: Option<Remember>) -> Answer {
         let (decision, by) = match policy::judge(&self.policies(), wish) {
-            Verdict::Ask => return self.ask(ask).await,
+            Verdict::Ask => {
+                let remember = remember.map(|remember| (remember, wish.tool.to_owned()));
+                return self.ask_with(ask, remember).await;
+            }
             Verdict::Allow { by } => (Decision::Allow, by),
             Verdict::Deny { by } => (Decision::Deny, by),
         };
@@ -314,6 +341,10 @@ impl Shim {
     /// Asks a person, and waits for the answer as long as the policy says. It is theirs to
     /// answer then, whatever the policy becomes meanwhile.
     pub async fn ask(&self, ask: Ask) -> Answer {
+        self.ask_with(ask, None).await
+    }
+
+    async fn ask_with(&self, ask: Ask, remember: Option<(Remember, String)>) -> Answer {
         let policies = self.policies();
         let no = |reason: &str| Answer {
             decision: Decision::Deny,
@@ -332,7 +363,7 @@ impl Shim {
         }
         let (say, said) = oneshot::channel();
         let id = ask.id;
-        lock(&self.inner.asked).insert(id, say);
+        lock(&self.inner.asked).insert(id, Waiting { say, remember });
         let withdrawn = Withdrawn { shim: self, id, reason: "the agent waits no longer" };
         self.line(&FromDriver::Ask { ask: Box::new(ask) });
         let answer = match policies.timeout_ms() {

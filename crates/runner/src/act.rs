@@ -59,7 +59,7 @@ impl Compute {
         }
     }
 
-    /// Says the settings, and the answers that may have waited for them. Repeats change nothing.
+    /// Says the settings, and the answers that came after them. Repeats change nothing.
     fn say_settings(&self) {
         if self.settings.fetching {
             return;
@@ -299,28 +299,53 @@ impl Session {
         compute.say(ToShim::Cancel { run, grace_ms });
     }
 
-    /// Fetches an answer for the agent.
+    /// Gets an answer for the agent: as soon as settings that are on their way have come.
     pub(crate) fn hand_answer(&mut self, epoch: Epoch, id: ApprovalId) {
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
         compute.answers.insert(id, None);
+        if !compute.settings.fetching {
+            self.fetch_answer(epoch, id);
+        }
+    }
+
+    fn fetch_answer(&self, epoch: Epoch, id: ApprovalId) {
+        let Some(compute) = self.computes.get(&epoch) else { return };
         let (host, inbox, uid) = (self.host.clone(), self.inbox.clone(), self.uid);
-        self.effort(self.computes[&epoch].efforts.clone(), async move {
-            let body = retried(|| host.api.answer(uid, epoch, id), "an answer").await;
-            let _ = inbox.send(Event::Answer { epoch, id, answer: Box::new(body.answer) });
+        let edit = compute.settings.edit;
+        self.effort(compute.efforts.clone(), async move {
+            let fetch = async || match host.api.answer(uid, epoch, id).await {
+                // The agent has it by now, or waits no longer.
+                Err(error) if error.status() == Some(404) => Ok(None),
+                other => other.map(Some),
+            };
+            if let Some(body) = retried(fetch, "an answer").await {
+                let answer = Box::new(body.answer);
+                let _ = inbox.send(Event::Answer { epoch, edit, id, answer });
+            }
         });
     }
 
-    pub(crate) fn answer(&mut self, epoch: Epoch, id: ApprovalId, answer: Answer) {
+    pub(crate) fn answer(
+        &mut self,
+        epoch: Epoch,
+        edit: Option<u64>,
+        id: ApprovalId,
+        answer: Answer,
+    ) {
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
-        if !compute.settings.fetching {
-            compute.say(ToShim::Answer { id, answer: answer.clone() });
+        // An edit that came meanwhile is the later word: it is fetched anew.
+        if compute.settings.fetching || compute.settings.edit != edit {
+            return;
         }
+        compute.say(ToShim::Answer { id, answer: answer.clone() });
         compute.answers.insert(id, Some(answer));
     }
 
-    /// Fetches the settings of the session for a compute that began with others.
+    /// Fetches the settings of the session for a compute that began with others. What was
+    /// answered is then to be handed over anew.
     pub(crate) fn hand_settings(&mut self, epoch: Epoch, edit: u64) {
         let Some(compute) = self.computes.get_mut(&epoch) else { return };
+        compute.answers.clear();
         compute.settings.edit = Some(edit);
         compute.settings.fetching = true;
         let (host, inbox, uid) = (self.host.clone(), self.inbox.clone(), self.uid);
@@ -341,6 +366,8 @@ impl Session {
         compute.settings.last = Some(settings);
         compute.say_settings();
         compute.say_what_is_ready();
+        let answers: Vec<ApprovalId> = compute.answers.keys().copied().collect();
+        answers.into_iter().for_each(|id| self.fetch_answer(epoch, id));
     }
 
     /// Fetches text for the run in progress.

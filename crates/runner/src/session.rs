@@ -49,8 +49,8 @@ pub(crate) enum Event {
     Body { epoch: Epoch, body: Box<ComputeBody>, from: Source, made: std::io::Result<()> },
     /// The body of a run came.
     Input { epoch: Epoch, run: RunId, input: RunInput },
-    /// An answer for the agent came.
-    Answer { epoch: Epoch, id: ApprovalId, answer: Box<Answer> },
+    /// An answer for the agent came, fetched while the settings were those of this edit.
+    Answer { epoch: Epoch, edit: Option<u64>, id: ApprovalId, answer: Box<Answer> },
     /// Workspace and environment are there, or cannot be.
     Prepared { epoch: Epoch, start: ToShim },
     /// The text of a run that is to become part of another.
@@ -111,7 +111,8 @@ pub(crate) struct Compute {
     pub(crate) stop: Option<StopOrder>,
     /// The run whose turn it was told to end, and how long that may take.
     pub(crate) cancelled: Option<(RunId, Ms)>,
-    /// Answers for its agent; absent as long as they are being fetched.
+    /// Answers for its agent; absent as long as they are being fetched. Each was asked for
+    /// after the settings came that are said before it.
     pub(crate) answers: BTreeMap<ApprovalId, Option<Answer>>,
     /// Runs that are to become part of another, in order.
     pub(crate) steers: Vec<Steer>,
@@ -295,7 +296,7 @@ impl Session {
                 self.body(epoch, *body, from, made).await;
             }
             Event::Input { epoch, run, input } => self.input(epoch, run, input),
-            Event::Answer { epoch, id, answer } => self.answer(epoch, id, *answer),
+            Event::Answer { epoch, edit, id, answer } => self.answer(epoch, edit, id, *answer),
             Event::Steer { epoch, run, input } => self.steer(epoch, run, input),
             Event::Settings { epoch, edit, settings } => self.settings(epoch, edit, settings),
             Event::Prepared { epoch, start } => self.prepared(epoch, start),
@@ -312,11 +313,12 @@ impl Session {
         }
     }
 
-    /// Edits are counted anew there, too.
+    /// Edits are counted anew there, too, and what was answered may not have been.
     fn new_era(&mut self) {
         self.orders.clear();
         for compute in self.computes.values_mut() {
             (compute.settings.edit, compute.settings.fetching) = (None, false);
+            compute.answers.clear();
         }
     }
 

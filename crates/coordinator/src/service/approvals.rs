@@ -95,7 +95,8 @@ pub(crate) async fn answer(
     answer_with(app, caller, id, approval, request, Vec::new()).await
 }
 
-/// Answers one, with what else is decided by it: all of that, or nothing.
+/// Answers one, with what else is decided by it: all of that, or nothing. Edits among that
+/// come before the answer, which is then given under what they say.
 pub(crate) async fn answer_with(
     app: &Arc<App>,
     caller: &Caller,
@@ -129,7 +130,7 @@ pub(crate) async fn answer_with(
         reason: request.reason.filter(|reason| !reason.is_empty()),
     };
     let command = Command::Answer { id: approval, answer, by: caller.actor() };
-    let commands = std::iter::once(command).chain(with).collect();
+    let commands = with.into_iter().chain([command]).collect();
     sessions::submit(app, session.uid, commands).await?;
     Ok(v1::Approval { status: v1::ApprovalStatus::Answered, ..ask })
 }
@@ -161,7 +162,7 @@ fn check(ask: &v1::Approval, request: &v1::AnswerRequest) -> ApiResult<()> {
     }
 }
 
-/// The answer, for the runner whose compute asked.
+/// The answer, for the runner whose compute asked: as it counts now.
 pub(crate) async fn body(
     app: &App,
     runner: RunnerId,
@@ -173,11 +174,20 @@ pub(crate) async fn body(
     let session = app.store.session(uid).await?.ok_or_else(not_found)?;
     let compute = session.compute.as_ref();
     let compute = compute.filter(|c| c.epoch == epoch && c.runner == runner);
-    let state = compute.and_then(|c| c.asked.iter().find(|a| a.id == id)).map(|a| a.state);
-    let Some(AskState::Answered { seq }) = state else { return Err(not_found().into()) };
-    let event = entry(app, uid, seq).await?.ok_or_else(not_found)?;
-    match Fact::from_event(&event) {
-        Ok(Fact::ApprovalAnswered(answered)) => Ok(AnswerBody { answer: answered.answer }),
-        _ => Err(not_found().into()),
+    let asked = compute.and_then(|c| c.asked.iter().find(|a| a.id == id)).ok_or_else(not_found)?;
+    let AskState::Answered { seq, once } = asked.state else { return Err(not_found().into()) };
+    let fact = async |seq| match entry(app, uid, seq).await? {
+        Some(event) => Ok(Fact::from_event(&event).ok()),
+        None => ApiResult::Ok(None),
+    };
+    let Some(Fact::ApprovalAnswered(answered)) = fact(seq).await? else {
+        return Err(not_found().into());
+    };
+    if !once {
+        return Ok(AnswerBody { answer: answered.answer });
     }
+    let Some(Fact::ApprovalRequested(requested)) = fact(asked.seq).await? else {
+        return Err(not_found().into());
+    };
+    Ok(AnswerBody { answer: answered.answer.once(&requested.ask.options) })
 }

@@ -1,5 +1,6 @@
 //! Edits that count in the turn in progress, and the model a session uses.
 
+use greenroom_core::approval::AskOption;
 use greenroom_core::{Order, SessionUid};
 use serde_json::{Value, json};
 
@@ -109,4 +110,23 @@ async fn what_was_chosen_before_the_agent_is_looked_at_with_the_first_turn() {
     let body = json!({ "messages": [{ "content": "x" }], "model": "openai/m" });
     let text = refused(house.post(&format!("/api/sessions/{plain}/agent/plain"), body).await, 422);
     assert!(text.contains("chooses its model itself"), "{text}");
+}
+
+/// The verb edits the session, and what it answers is not older than that.
+#[tokio::test]
+async fn what_is_approved_for_longer_comes_with_its_own_edit() {
+    let mut house = House::open().await;
+    let id = house.session(json!({})).await;
+    let (_frames, uid, epoch, run) = house.begun(&id, "x").await;
+    for (verb, option) in [("approve-tool", "allow_tool"), ("approve-session", "allow_all")] {
+        let mut ask = permission("shell", json!({ "command": "ls" }));
+        let (id_of, name, kind) = (option.to_owned(), option.to_owned(), "allow_always".to_owned());
+        ask.options = vec![AskOption { id: id_of, name, kind }];
+        let path = format!("/v1/link/computes/{uid}/{epoch}/answers/{}", ask.id);
+        house.ask(uid, epoch, run, ask).await;
+        let resume = format!("/api/sessions/{id}/resume");
+        house.post(&resume, json!({ "confirmation": verb })).await.expect(200);
+        let answer = house.runner.get(&path).await.expect(200)["answer"].clone();
+        assert_eq!(answer, json!({ "decision": "allow", "option": option }), "{verb}");
+    }
 }

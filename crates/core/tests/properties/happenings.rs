@@ -1,6 +1,6 @@
 //! Everything that can be put to a session, right or wrong, drawn at random.
 
-use greenroom_core::approval::Decision;
+use greenroom_core::approval::{Decision, SessionPolicy};
 use greenroom_core::command::{Actor, Asks, Expiry, Mode, Prompt, Stop, TreeBounds};
 use greenroom_core::fact::{Changes, Output};
 use greenroom_core::receipt::{EndReason, LastRun, Means, Receipt, StopReason};
@@ -242,6 +242,27 @@ pub fn any() -> impl Strategy<Value = Happening> {
     prop_oneof![4 => asked(), 4 => found(), 6 => reported()]
 }
 
+/// What begins a run.
+pub fn beginning() -> Vec<Happening> {
+    let prompt =
+        Happening::Prompt { mode: Mode::Enqueue, resume: false, first: false, person: true };
+    let record = |which| Happening::Record { epoch: 0, run: 2, which };
+    vec![prompt, Happening::Grant { home: true }, record(0), record(2)]
+}
+
+/// Questions, answers and edits.
+pub fn asking() -> impl Strategy<Value = Happening> {
+    let record =
+        |which: u8| (1u128..8).prop_map(move |run| Happening::Record { epoch: 0, run, which });
+    prop_oneof![
+        3 => record(7),
+        1 => record(9),
+        1 => record(10),
+        3 => (0u128..4, any_bool()).prop_map(|(ask, allow)| Happening::Answer { ask, allow }),
+        2 => Just(Happening::Update),
+    ]
+}
+
 fn runner(home: bool) -> RunnerId {
     if home { HOME } else { ELSEWHERE }
 }
@@ -326,6 +347,10 @@ impl Happening {
                 limits: Some(Limits { idle_ms: Some(Ms(1)), ..Limits::default() }),
                 // Another one each time, so that every edit is one.
                 model: Some(format!("openai/m{}", watch.session.settings)),
+                approvals: Some(SessionPolicy {
+                    timeout_ms: Some(Ms(1 + watch.session.settings / 2)),
+                    ..SessionPolicy::default()
+                }),
                 ..Changes::default()
             }),
             Self::Say => Command::Say(Output {

@@ -4,7 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use greenroom_core::command::Now;
 use greenroom_core::fact::Created;
-use greenroom_core::session::HowEnded;
+use greenroom_core::session::{AskState, HowEnded};
 use greenroom_core::*;
 
 use crate::scene::{at, run};
@@ -67,6 +67,12 @@ impl Watch {
             assert!(after.generation >= before.generation);
             let edited = goes_by(&before) != goes_by(after);
             assert_eq!(after.settings > before.settings, edited, "{fact:?}");
+            let edited = before.approvals != after.approvals;
+            let were = on_their_way(&before);
+            for (id, once) in on_their_way(after) {
+                let was = were.get(&id).copied().unwrap_or(false);
+                assert_eq!(once, was || edited, "an edit is the later word: {fact:?}");
+            }
             if orders(&before) != orders(after) {
                 assert!(after.generation > before.generation, "{fact:?} changes what is wanted");
             }
@@ -166,6 +172,16 @@ impl Watch {
 /// What a compute goes by.
 fn goes_by(session: &Session) -> impl PartialEq + use<> {
     (session.approvals.clone(), session.model.clone(), session.models.clone())
+}
+
+/// Answers that their agent may not have, and whether they are good for once only.
+fn on_their_way(session: &Session) -> BTreeMap<ApprovalId, bool> {
+    let asked = session.compute.iter().flat_map(|compute| &compute.asked);
+    let once = asked.filter_map(|asked| match asked.state {
+        AskState::Answered { once, .. } => Some((asked.id, once)),
+        AskState::Open | AskState::Delivered => None,
+    });
+    once.collect()
 }
 
 /// What is wanted, whatever number it carries.

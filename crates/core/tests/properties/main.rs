@@ -57,6 +57,20 @@ proptest! {
     }
 
     #[test]
+    fn an_edit_is_the_later_word(
+        happenings in prop::collection::vec(happenings::asking(), 0..40),
+    ) {
+        let mut watch = Watch::new(scene::created(true, false));
+        for happening in happenings::beginning().into_iter().chain(happenings) {
+            let command = happening.command(&watch);
+            if let Ok(facts) = decide(&watch.session, command, Now(at())) {
+                watch.accept(&facts);
+            }
+        }
+        watch.check_log();
+    }
+
+    #[test]
     fn a_runner_starts_nothing_old_and_removes_nothing_alive(
         floor in 0u32..4,
         seen in 0u64..4,
@@ -89,7 +103,7 @@ proptest! {
             1 => Order::Up {
                 run: Some(run(1)),
                 cancel: None,
-                answers: Vec::new(),
+                answers: vec![scene::ask(1).id],
                 steers: vec![run(2)],
                 settings,
             },
@@ -123,7 +137,13 @@ proptest! {
                 prop_assert!(epoch <= local.floor);
             }
             Action::RemoveFiles => prop_assert!(local.live.is_none()),
-            Action::Cancel { .. } | Action::HandAnswer { .. } | Action::HandSteer { .. } => {
+            Action::HandAnswer { .. } => {
+                let compute = local.live.expect("a live compute");
+                prop_assert!(compute.epoch == epoch && compute.stop.is_none());
+                let current = settings.is_none() || compute.settings == settings;
+                prop_assert!(current, "an answer before the settings that are its later word");
+            }
+            Action::Cancel { .. } | Action::HandSteer { .. } => {
                 prop_assert!(local.live.is_some_and(|live| live.epoch == epoch && live.stop.is_none()));
             }
         }

@@ -163,12 +163,9 @@ impl Agent {
         let mut ask =
             permission_ask(tools::title(&call.tool, &call.input), &call.tool, call.input.clone());
         ask.options = remember::options(&call.tool, self.shim.policies().own.mode);
-        let answer = self.shim.permission(wish, ask).await;
+        let answer = self.shim.permission_for_longer(wish, ask, remember::answer).await;
         match answer.decision {
-            Decision::Allow => {
-                self.shim.remember(|own| remember::answer(own, &call.tool, &answer));
-                Ok(())
-            }
+            Decision::Allow => Ok(()),
             Decision::Deny => {
                 let why = answer.reason.unwrap_or_else(|| "no reason was given".to_owned());
                 Err(format!("this was not allowed: {why}"))

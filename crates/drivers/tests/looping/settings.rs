@@ -85,6 +85,28 @@ async fn an_edit_is_the_later_word_and_a_repetition_is_none() {
     assert!(completed(&up.end().await.0));
 }
 
+/// The agent goes on only once both are there, and the order in which they came counts.
+#[tokio::test]
+async fn of_an_answer_and_an_edit_the_later_one_counts() {
+    let stub = Stub::new(script(&["echo one", "echo two", "echo three"]));
+    let (mut up, ask) = asked(&stub, 3).await;
+    up.answer(&ask, Some("allow_all"));
+    up.settle(approvals(policy(Mode::Strict, &[])));
+    let asked = loop {
+        let line = up.next().await;
+        assert_ne!(line["type"], "ended", "the edit is the later word");
+        if line["type"] == "ask" {
+            break line;
+        }
+    };
+    up.settle(approvals(policy(Mode::Strict, &["fetch"])));
+    up.answer(&asked, Some("allow_tool"));
+    let (outcome, lines) = up.end().await;
+    assert!(completed(&outcome), "{outcome:?}");
+    assert_eq!(of(&lines, "ask").len(), 0, "the answer is the later word: {lines:#?}");
+    assert_eq!(outputs(&lines).len(), 2);
+}
+
 #[tokio::test]
 async fn a_model_counts_from_its_next_call_on() {
     let stub = Stub::new(script(&["echo one"]));

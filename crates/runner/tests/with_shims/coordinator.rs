@@ -34,6 +34,14 @@ pub(crate) struct Inner {
     pub(crate) uploads: HashMap<StreamId, Vec<u8>>,
     pub(crate) answers: HashMap<StreamId, Vec<u8>>,
     pub(crate) enrolled: u32,
+    /// What people have answered to agents, as it is said now.
+    pub(crate) given: HashMap<ApprovalId, approval::Answer>,
+    /// How often one of these was asked for; the first waits while it is held.
+    pub(crate) given_asked: u32,
+    pub(crate) given_held: bool,
+    /// The settings of a compute, as they are said now, and how often they were asked for.
+    pub(crate) settings: HashMap<(SessionUid, Epoch), Settings>,
+    pub(crate) settings_asked: u32,
     /// Sessions it does not know.
     pub(crate) unknown: BTreeSet<SessionUid>,
     /// Answers 503 to records.
@@ -67,6 +75,8 @@ impl Coordinator {
             .route("/v1/link/sync", post(sync))
             .route("/v1/link/records", post(records))
             .route("/v1/link/computes/{uid}/{epoch}", get(compute))
+            .route("/v1/link/computes/{uid}/{epoch}/answers/{id}", get(given))
+            .route("/v1/link/computes/{uid}/{epoch}/settings", get(settings))
             .route("/v1/link/runs/{run}", get(run))
             .route("/v1/link/streams/{id}", get(stream_in).post(stream_out))
             .layer(axum::extract::DefaultBodyLimit::disable())
@@ -305,6 +315,35 @@ async fn compute(
     check(&headers)?;
     let body = c.lock().bodies.get(&(uid, epoch)).cloned();
     body.map(Json).ok_or(Refused(404, "compute_not_found"))
+}
+
+async fn given(
+    State(c): State<Coordinator>,
+    headers: HeaderMap,
+    Path((_, _, id)): Path<(SessionUid, Epoch, ApprovalId)>,
+) -> Answer<AnswerBody> {
+    check(&headers)?;
+    let (answer, first) = c.change(|inner| {
+        inner.given_asked += 1;
+        (inner.given.get(&id).cloned(), inner.given_asked == 1)
+    });
+    if first {
+        c.until("that the first answer is let go", |inner| !inner.given_held).await;
+    }
+    answer.map(|answer| Json(AnswerBody { answer })).ok_or(Refused(404, "approval_not_found"))
+}
+
+async fn settings(
+    State(c): State<Coordinator>,
+    headers: HeaderMap,
+    Path((uid, epoch)): Path<(SessionUid, Epoch)>,
+) -> Answer<SettingsBody> {
+    check(&headers)?;
+    let settings = c.change(|inner| {
+        inner.settings_asked += 1;
+        inner.settings.get(&(uid, epoch)).cloned().unwrap_or_default()
+    });
+    Ok(Json(SettingsBody { settings }))
 }
 
 async fn run(

@@ -1,8 +1,10 @@
 //! The runner with real shims and real agents, and a coordinator of a few lines.
 //!
 //! A runner starts its shims through `/proc/self/exe`, which here is this test: called as
-//! `shim DIR` it is a shim, called as `runner URL DATA` a runner that can be killed.
+//! `shim DIR` it is a shim, called as `runner URL DATA` a runner that can be killed, called as
+//! `drive KIND` a driver.
 
+mod answers;
 mod coordinator;
 mod ends;
 mod fixture;
@@ -55,6 +57,7 @@ const TESTS: &[Test] = tests![
     ends::a_receipt_overtakes_records_that_are_not_taken,
     ends::everything_stops_without_a_coordinator,
     transfers::files_of_a_stopped_session,
+    answers::an_answer_that_an_edit_overtakes_is_fetched_anew,
     #[cfg(feature = "failpoints")]
     points::a_runner_may_die_anywhere,
 ];
@@ -63,6 +66,7 @@ fn main() -> ExitCode {
     let args: Vec<String> = std::env::args().skip(1).collect();
     match args.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["shim", dir] => return greenroom_shim::main(Path::new(dir)),
+        ["drive", _] => return answers::drive(),
         ["runner", url, data] => return fixture::be_a_runner(url, Path::new(data)),
         _ => {}
     }
