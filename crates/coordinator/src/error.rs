@@ -30,7 +30,13 @@ impl From<Box<Problem>> for ApiError {
 
 impl From<Refusal> for ApiError {
     fn from(refusal: Refusal) -> Self {
-        Problem::new(409, refusal.code(), refusal.to_string()).into()
+        let problem = Problem::new(409, refusal.code(), refusal.to_string());
+        match refusal {
+            Refusal::SessionBusy { .. } => {
+                problem.hint("send the prompt with mode \"enqueue\" to wait in line").into()
+            }
+            _ => problem.into(),
+        }
     }
 }
 

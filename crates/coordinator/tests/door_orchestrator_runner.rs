@@ -314,7 +314,7 @@ async fn a_runner_of_an_operator_takes_that_operators_sessions() {
 async fn what_was_given_up_is_stopped_when_its_runner_comes_back() {
     let room = Room::with(|config| {
         config.doors = [Door::Orchestrator].into();
-        config.runner_ttl = std::time::Duration::from_millis(300);
+        config.runner_ttl = greenroom_core::Ms(300);
     })
     .await;
     let runner = Runner::register(&room, registration("coder")).await;
@@ -335,8 +335,11 @@ async fn what_was_given_up_is_stopped_when_its_runner_comes_back() {
         if deleted {
             room.get(&path).await.expect(200);
             assert_eq!(runner.wait("stop_sessions").await["stop_sessions"], json!([id]));
-            let gone = eventually(async || (room.get(&path).await.status == 404).then_some(()));
-            tokio::join!(runner.poll(), gone);
+            eventually(async || {
+                runner.poll().await;
+                (room.get(&path).await.status == 404).then_some(())
+            })
+            .await;
         } else {
             // What it has next is another compute, and is not stopped for that.
             let more = json!({"type": "resume_session", "session_id": id,

@@ -216,3 +216,24 @@ async fn an_answer_that_comes_after_an_edit_is_good_for_once() {
     let (before, once) = &on_their_way[0];
     assert_eq!(runner.get(before).await.expect(200)["answer"], *once);
 }
+
+/// An agent goes by the option, so a person's no must never carry a yes.
+#[tokio::test]
+async fn an_option_cannot_mean_the_opposite_of_the_decision() {
+    let room = room().await;
+    let mut runner = room.runner().await;
+    let made = room.create(json!({ "agent": "careful", "id": "one", "prompt": "x" })).await;
+    let uid = uid(&made);
+    let (epoch, run) = runner.wait_run(uid).await;
+    runner.tell(uid, epoch, vec![RecordBody::Ready, RecordBody::RunStarted { run }]).await;
+    let ask = question(&OFFERED);
+    let path = format!("/v1/sessions/one/approvals/{}", ask.id);
+    runner.tell(uid, epoch, vec![RecordBody::Asked { run, ask: Box::new(ask) }]).await;
+    for (decision, option) in [("deny", "this"), ("deny", "all"), ("allow", "never")] {
+        let answer = json!({ "decision": decision, "option": option });
+        let refused = room.post(&path, answer).await.expect(422);
+        assert_eq!(refused["path"], "/option", "{refused:#}");
+    }
+    assert_eq!(room.get(&path).await.expect(200)["status"], "pending");
+    room.post(&path, json!({ "decision": "deny", "option": "never" })).await.expect(200);
+}

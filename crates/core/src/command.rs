@@ -382,9 +382,7 @@ pub struct Now(pub Timestamp);
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Refusal {
     /// A prompt of mode `reject` met a busy session.
-    #[error(
-        "the session is busy ({status}); send the prompt with mode \"enqueue\" to wait in line"
-    )]
+    #[error("the session is busy ({status})")]
     SessionBusy {
         /// How it stands.
         status: &'static str,

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use greenroom_core::approval::{Answer, AskKind};
+use greenroom_core::approval::{Answer, AskKind, Decision};
 use greenroom_core::session::{AskState, Asked};
 use greenroom_core::{
     ApprovalId, Command, Epoch, Event, Fact, RunnerId, Seq, Session, SessionUid, Status,
@@ -141,11 +141,20 @@ fn check(ask: &v1::Approval, request: &v1::AnswerRequest) -> ApiResult<()> {
     if request.reason.as_ref().is_some_and(|reason| reason.chars().count() > LONGEST_REASON) {
         return wrong("/reason", format!("has {LONGEST_REASON} characters at most"));
     }
-    if let Some(option) = &request.option
-        && ask.options.iter().all(|offered| offered.id != *option)
-    {
-        let offered: Vec<_> = ask.options.iter().map(|offered| offered.id.as_str()).collect();
-        return wrong("/option", format!("is not offered; there is {}", offered.join(", ")));
+    if let Some(id) = &request.option {
+        let Some(option) = ask.options.iter().find(|offered| offered.id == *id) else {
+            let offered: Vec<_> = ask.options.iter().map(|offered| offered.id.as_str()).collect();
+            return wrong("/option", format!("is not offered; there is {}", offered.join(", ")));
+        };
+        // Its agent goes by the option alone.
+        let other = match request.decision {
+            Decision::Allow => "reject_",
+            Decision::Deny => "allow_",
+        };
+        if option.kind.starts_with(other) {
+            let text = format!("is of kind {}, which is not what /decision says", option.kind);
+            return wrong("/option", text);
+        }
     }
     if request.content.is_some() && ask.kind != AskKind::Form {
         return wrong("/content", "answers a question of kind form only".to_owned());

@@ -105,6 +105,9 @@ pub(super) fn refusal(problem: &Problem) -> Response {
         "agent_ambiguous" | "agent_not_found" if !problem.detail.starts_with("agent not found") => {
             format!("agent not found: {}", problem.detail)
         }
+        "session_busy" => {
+            format!("{}: wait for its turn to end, or POST to its /followup", problem.detail)
+        }
         _ => problem.detail.clone(),
     };
     if !problem.candidates.is_empty() && !text.contains("candidates: ") {
