@@ -329,7 +329,7 @@ async fn what_was_given_up_is_stopped_when_its_runner_comes_back() {
             .await
             .expect(200);
         if deleted {
-            room.delete(&path).await.expect(202);
+            room.delete(&format!("{path}?wait=0s")).await.expect(202);
         }
         assert_eq!(runner.wait("stop_sessions").await["stop_sessions"], json!([id]));
         if deleted {
