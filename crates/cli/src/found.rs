@@ -70,7 +70,7 @@ const KNOWN: [Known; 8] = [
         preset: Preset::DockerAgent,
         about: "docker-agent's own agent",
         keys: &["ANTHROPIC_API_KEY", "OPENAI_API_KEY", "GOOGLE_API_KEY", "MISTRAL_API_KEY"],
-        install: "docker-agent comes with Docker Desktop, and as a binary of its releases",
+        install: "part of Docker Desktop, or a binary of its releases",
     },
 ];
 
