@@ -42,6 +42,10 @@ fn of<'a>(events: &'a [Value], kind: &str) -> Vec<&'a Value> {
     events.iter().filter(|event| event["type"] == kind).collect()
 }
 
+fn types(events: &[Value]) -> Vec<&str> {
+    events.iter().map(|event| event["type"].as_str().expect("a type")).collect()
+}
+
 fn made(room: &Greenroom) -> String {
     let request = room.api.request("POST", "/docker-agent/api/sessions");
     let reply = request.json(&json!({})).send();
@@ -73,13 +77,18 @@ fn p10_docker_agent_as_a_child_says_its_events_unchanged() {
     let [used] = of(&events, "token_usage")[..] else { panic!("{events:#?}") };
     assert_eq!(used["usage"]["context_limit"], 100);
     assert_eq!(used["session_id"], id.as_str());
-    // Its pairs are nested in ours, which are of the session.
+    // The whole in its order, and its pairs nested in ours, which are of the session.
+    let first = types(&events).iter().position(|kind| *kind == "agent_choice");
+    let team = events.iter().position(|event| event["available_agents"] == members);
+    assert!(team < first, "{events:#?}");
     let pairs: Vec<_> = events
         .iter()
         .filter(|event| event["type"].as_str().expect("a type").starts_with("stream_st"))
         .map(|event| event["session_id"].as_str().expect("a session"))
         .collect();
     assert_eq!(pairs, [&id, "child", "child", &id]);
+
+    assert_eq!(types(&events).last(), Some(&"stream_stopped"));
 
     // It remembers, across a stop.
     assert_eq!(room.api.stop(&id)["receipt"]["survivors"], 0);
@@ -104,6 +113,31 @@ fn p10_docker_agent_as_a_child_says_its_events_unchanged() {
             .any(|one| one["message"].as_str().expect("words").contains("new conversation")),
         "{events:#?}"
     );
+    room.api.check(&id);
+}
+
+#[test]
+fn p10_docker_agent_as_a_child_that_breaks_off_leaves_no_stream_open() {
+    let room = room();
+    let id = made(&room);
+    let events = turn(&room, &id, "HELP and BREAK");
+    let streams: Vec<(&str, &str)> = events
+        .iter()
+        .map(|event| (event["type"].as_str().expect("a type"), event))
+        .filter(|(kind, _)| kind.starts_with("stream_st"))
+        .map(|(kind, event)| (kind, event["session_id"].as_str().expect("a session")))
+        .collect();
+    let expected = [
+        ("stream_started", id.as_str()),
+        ("stream_started", "child"),
+        ("stream_stopped", "child"),
+        ("stream_stopped", id.as_str()),
+    ];
+    assert_eq!(streams, expected);
+    let helped = of(&events, "agent_choice").into_iter().find(|one| one["agent_name"] == "helper");
+    assert_eq!(helped.expect("what it said is there")["content"], "I help.");
+    let [error] = of(&events, "error")[..] else { panic!("{events:#?}") };
+    assert!(error["error"].as_str().expect("words").contains("all models failed"), "{error}");
     room.api.check(&id);
 }
 

@@ -37,6 +37,7 @@ fn p7_an_alias_of_docker_agents_configuration_names_a_source() {
         "two": {"path": "second.yaml"},
         "gone": {"path": "~/gone.yaml"},
         "url": {"path": "https://ann:secret@example.com/a.yaml"},
+        "open": {"path": "http://ann:secret@example.com/a.yaml"},
     });
     configure(&room, "config.yaml", &json!({"aliases": aliases}).to_string());
 
@@ -61,10 +62,10 @@ fn p7_an_alias_of_docker_agents_configuration_names_a_source() {
     works(&room, "second");
 
     // What is no alias gets the error it always got, and what there is instead.
-    let hint = "docker-agent's configuration has aliases: gone, one, two, url";
+    let hint = "docker-agent's configuration has aliases: gone, one, open, two, url";
     room.cli(&["agents", "add", "three"]).exits(1).says("no file or folder").says(hint);
     room.cli(&["agents", "check", "three"]).exits(1).says("cannot read three").says(hint);
-    let ran = room.cli(&["agents", "add", "alias:three"]).exits(1).says("gone, one, two, url");
+    let ran = room.cli(&["agents", "add", "alias:three"]).exits(1).says("gone, one, open, two, url");
     assert!(ran.err.contains("no alias \"three\" in") && ran.err.contains("cagent/config.yaml"));
     let gone = room.root.join("home/gone.yaml");
     let ran = room.cli(&["agents", "add", "gone"]).exits(1).says("no file or folder");
@@ -73,6 +74,10 @@ fn p7_an_alias_of_docker_agents_configuration_names_a_source() {
 
     let ran = room.cli(&["agents", "check", "url"]).exits(1).says("https://***@example.com/a.yaml");
     assert!(!ran.err.contains("secret"), "{}", ran.err);
+    for verb in ["check", "add"] {
+        let ran = room.cli(&["agents", verb, "open"]).exits(1);
+        assert!(!ran.err.contains("secret"), "{}", ran.err);
+    }
 
     // The server's own command line.
     room.kill9_server();

@@ -318,36 +318,37 @@ async fn what_was_given_up_is_stopped_when_its_runner_comes_back() {
     })
     .await;
     let runner = Runner::register(&room, registration("coder")).await;
-    for deleted in [true, false] {
+    let given_up = async || {
         let (id, _) = room.o_start(json!({})).await;
         let given = runner.wait_run().await;
         runner.started(&given).await;
         // Its machine is away, and a person vouches for its end.
         let path = format!("/v1/sessions/{id}");
         room.wait_status(&id, "unreachable").await;
-        room.post(&format!("{path}/abandon"), json!({"reason": "the machine is gone"}))
-            .await
-            .expect(200);
-        if deleted {
-            room.delete(&format!("{path}?wait=0s")).await.expect(202);
-        }
+        let why = json!({"reason": "the machine is gone"});
+        room.post(&format!("{path}/abandon"), why).await.expect(200);
+        (id, path)
+    };
+    // A session that goes does not wait for its runner, which is told all the same.
+    let (id, path) = given_up().await;
+    room.delete(&path).await;
+    eventually(async || (room.get(&path).await.status == 404).then_some(())).await;
+    for _ in 0..2 {
         assert_eq!(runner.wait("stop_sessions").await["stop_sessions"], json!([id]));
-        if deleted {
-            room.get(&path).await.expect(200);
-            assert_eq!(runner.wait("stop_sessions").await["stop_sessions"], json!([id]));
-            eventually(async || {
-                runner.poll().await;
-                (room.get(&path).await.status == 404).then_some(())
-            })
-            .await;
-        } else {
-            // What it has next is another compute, and is not stopped for that.
-            let more = json!({"type": "resume_session", "session_id": id,
-                "parameters": {"prompt": "more"}});
-            room.o_post("/runs", more).await.expect(201);
-            let given = runner.wait_run().await;
-            runner.answers(&given, "afresh", "finished").await;
-            assert_eq!(room.o_session(&id).await["status"], "finished");
-        }
     }
+    // What it is to have next waits until that was said: it would be stopped for it, or be
+    // taken for what ends then.
+    let (id, _) = given_up().await;
+    let more =
+        json!({"type": "resume_session", "session_id": id, "parameters": {"prompt": "more"}});
+    room.o_post("/runs", more).await.expect(201);
+    let told = std::time::Instant::now();
+    assert_eq!(runner.wait("stop_sessions").await["stop_sessions"], json!([id]));
+    let ended = json!({"runner_id": runner.id, "status": "stopped"});
+    runner.post(&format!("/runner/sessions/{id}/status"), ended).await.expect(200);
+    let given = runner.wait_run().await;
+    assert!(told.elapsed() > std::time::Duration::from_secs(5), "{:?}", told.elapsed());
+    assert_eq!(given["type"], "start_session");
+    runner.answers(&given, "afresh", "finished").await;
+    assert_eq!(room.o_session(&id).await["status"], "finished");
 }

@@ -315,7 +315,7 @@ impl Session {
         self.effort(compute.efforts.clone(), async move {
             let fetch = async || match host.api.answer(uid, epoch, id).await {
                 // The agent has it by now, or waits no longer.
-                Err(error) if error.status() == Some(404) => Ok(None),
+                Err(error) if error.is("approval_not_found") => Ok(None),
                 other => other.map(Some),
             };
             if let Some(body) = retried(fetch, "an answer").await {
@@ -379,7 +379,7 @@ impl Session {
         self.effort(self.computes[&epoch].efforts.clone(), async move {
             let fetch = async || match host.api.run(run).await {
                 // It came too late, and is not for this compute any more.
-                Err(error) if error.status() == Some(404) => Ok(None),
+                Err(error) if error.is("run_not_found") => Ok(None),
                 other => other.map(Some),
             };
             if let Some(body) = retried(fetch, "the body of a run").await {

@@ -37,6 +37,12 @@ impl CallError {
             Self::Unreachable(_) | Self::NotJoined => None,
         }
     }
+
+    /// Whether the coordinator itself has answered with this code: what stands between may
+    /// answer with any status.
+    pub(crate) fn is(&self, code: &str) -> bool {
+        matches!(self, Self::Refused(problem) if problem.code == code)
+    }
 }
 
 type Call<T> = Result<T, CallError>;

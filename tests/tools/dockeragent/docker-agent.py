@@ -1,7 +1,7 @@
 """Stands where docker-agent would: its command line of `run --exec --json`, its events, a
 database of conversations in HOME, and a shell tool whose processes outlive it. What it says is
-fixed by the prompt: HOLD waits in a tool, HELP has a helper work, ASK asks what nobody can
-answer, FAIL is refused by the model."""
+fixed by the prompt: HOLD waits in a tool, HELP has a helper work, BREAK breaks that off, ASK
+asks what nobody can answer, FAIL is refused by the model."""
 
 import argparse
 import json
@@ -79,6 +79,9 @@ if "HELP" in prompt:
     say("stream_started", session_id="child", agent_name="helper")
     for piece in ["I ", "help."]:
         say("agent_choice", content=piece, agent_name="helper", session_id="child")
+    if "BREAK" in prompt:
+        # As on an error of the model: nothing more is printed, of no stream.
+        sys.exit("Error: all models failed: 500 Internal Server Error")
     say("stream_stopped", session_id="child", agent_name="helper")
     say("agent_switching", switching=False, from_agent="helper", to_agent="root")
     say(

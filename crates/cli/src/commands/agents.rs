@@ -6,7 +6,7 @@ use clap::Subcommand;
 use greenroom_client::{Answer, ClientError};
 use greenroom_coordinator::sources::{Reference, agent_file};
 use greenroom_core::AgentSpec;
-use greenroom_core::source_key::redacted;
+use greenroom_core::source_key::{is_url, redacted};
 use greenroom_protocol::v1::Agent;
 
 use crate::alias::{self, Meant};
@@ -244,8 +244,14 @@ fn read(context: &Context, file: &Path) -> Result<(String, AgentSpec), CliError>
         None => (file, None),
     };
     let reference = meant.as_ref().and_then(|meant| Reference::parse(&meant.source).ok());
-    if let Some(elsewhere) = reference.filter(|reference| reference.path().is_none()) {
-        let message = format!("{} is no file, and files are checked", elsewhere.shown());
+    let elsewhere = match (&meant, reference) {
+        (_, Some(reference)) => reference.path().is_none().then(|| reference.shown()),
+        // One that is refused, and may have a password all the same.
+        (Some(meant), None) if is_url(meant.source.as_bytes()) => Some(redacted(&meant.source)),
+        _ => None,
+    };
+    if let Some(elsewhere) = elsewhere {
+        let message = format!("{} is no file, and files are checked", clean(&elsewhere));
         return Err(
             CliError::failed(message).hint("`greenroom agents add` says what is wrong with it")
         );

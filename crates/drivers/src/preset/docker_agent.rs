@@ -28,7 +28,7 @@ pub(super) const PRESET: Preset = Preset {
     files: &[],
     feed: Feed::Prompt,
     cancel: Cancel::Signal(rustix::process::Signal::INT),
-    unknown: &["loading session", "resolving session"],
+    unknown: &["session not found"],
     stream: || Box::new(DockerAgent::default()),
 };
 
@@ -62,11 +62,18 @@ impl Pending {
     }
 
     fn said(mut self) -> Said {
-        if self.helper {
-            self.head["content"] = self.text.into();
-            return own(&self.kind, self.head);
+        let said = match self.kind.as_str() {
+            "agent_choice" => {
+                let data = json!({ "stream": "agent", "text": self.text });
+                Said::Event(OutputKind::Log, data)
+            }
+            _ => Said::Event(OutputKind::Thought, json!({ "text": self.text })),
+        };
+        if !self.helper {
+            return said;
         }
-        Said::Event(OutputKind::Thought, json!({ "text": self.text }))
+        self.head["content"] = self.text.into();
+        both(said, self.head)
     }
 }
 
@@ -84,6 +91,11 @@ fn both(said: Said, origin: Value) -> Said {
         }
         other => other,
     }
+}
+
+/// A line for people, and as it was said.
+fn logged(text: &str, origin: Value) -> Vec<Said> {
+    log(text).into_iter().map(|said| both(said, origin.clone())).collect()
 }
 
 fn arguments(line: &Value) -> Value {
@@ -104,10 +116,12 @@ impl DockerAgent {
     /// one to those who read it here.
     fn origin(&self, line: &Value) -> Value {
         let mut origin = line.clone();
-        if str_at(line, "/session_id") == self.root
-            && let Some(fields) = origin.as_object_mut()
-        {
-            fields.remove("session_id");
+        if let Some(fields) = origin.as_object_mut() {
+            for key in ["session_id", "parent_session_id"] {
+                if fields.get(key).and_then(Value::as_str) == Some(&self.root) {
+                    fields.remove(key);
+                }
+            }
         }
         origin
     }
@@ -163,7 +177,7 @@ impl DockerAgent {
         let mut origin = self.origin(line);
         let helper = self.session(line) != self.root;
         match kind {
-            "user_message" | "stream_started" if !helper => Vec::new(),
+            "stream_started" if !helper => Vec::new(),
             "stream_stopped" if !helper => vec![Said::Done],
             "tool_call" => {
                 let name = str_at(line, "/tool_call/function/name");
@@ -194,17 +208,15 @@ impl DockerAgent {
                 vec![Said::Event(OutputKind::Decided, data)]
             }
             "token_usage" => vec![self.usage(line)],
-            "warning" => log(str_at(line, "/message"))
-                .into_iter()
-                .map(|it| both(it, origin.clone()))
-                .collect(),
-            "shell" => log(str_at(line, "/output"))
-                .into_iter()
-                .map(|it| both(it, origin.clone()))
-                .collect(),
+            "warning" => logged(str_at(line, "/message"), origin),
+            "shell" | "tool_call_output" => logged(str_at(line, "/output"), origin),
+            "rag_indexing_started" | "rag_indexing_progress" | "rag_indexing_completed" => {
+                let [name, of] = ["/rag_name", "/strategy_name"].map(|at| str_at(line, at));
+                logged(&format!("{kind} {name} {of}"), origin)
+            }
             "max_iterations_reached" => {
                 let most = tokens(line, "/max_iterations");
-                log(&format!("docker-agent has used up its max_iterations, {most}"))
+                log(&format!("docker-agent has come to its max_iterations, {most}"))
             }
             "elicitation_request" => {
                 let text = format!(
@@ -221,26 +233,12 @@ impl DockerAgent {
                 origin["sub_session"] = json!(std::collections::BTreeMap::from(helper));
                 vec![own(kind, origin)]
             }
-            "agent_info"
-            | "team_info"
-            | "toolset_info"
-            | "mcp_init_started"
-            | "mcp_init_finished"
-            | "user_message"
-            | "stream_started"
-            | "stream_stopped"
-            | "hook_blocked"
-            | "hook_started"
-            | "hook_finished"
-            | "session_title"
-            | "session_summary"
-            | "session_compaction"
-            | "agent_switching"
-            | "model_fallback"
-            | "rag_indexing_started"
-            | "rag_indexing_progress"
-            | "rag_indexing_completed"
-            | "tool_call_output" => vec![own(kind, origin)],
+            "agent_info" | "team_info" | "toolset_info" | "mcp_init_started"
+            | "mcp_init_finished" | "stream_started" | "stream_stopped" | "hook_blocked"
+            | "hook_started" | "hook_finished" | "session_title" | "session_summary"
+            | "session_compaction" | "agent_switching" | "model_fallback" => {
+                vec![own(kind, origin)]
+            }
             _ => Vec::new(),
         }
     }
@@ -278,6 +276,10 @@ impl Stream for DockerAgent {
             }
         }
         said
+    }
+
+    fn over(&mut self) -> Vec<Said> {
+        self.flush().into_iter().collect()
     }
 
     fn unsaid(&self) -> Option<RunError> {
@@ -387,12 +389,14 @@ mod tests {
             done,
             choice("So it is.", "root", ROOT),
         ]);
-        let done = json!({ "type": "sub_session_completed", "parent_session_id": ROOT,
+        let done = json!({ "type": "sub_session_completed",
             "sub_session": { "id": "sub", "title": "Transferred task" } });
+        let helped = json!({ "stream": "agent", "text": "helper" });
+        let helped = both(Said::Event(OutputKind::Log, helped), choice("helper", "b", "sub"));
         let expected = [
             own("agent_switching", switch),
             own("stream_started", begun),
-            own("agent_choice", choice("helper", "b", "sub")),
+            helped,
             own("stream_stopped", over),
             own("sub_session_completed", done),
             Said::Text("So it is.".into()),
@@ -413,6 +417,19 @@ mod tests {
         ]);
         let thought = |text: String| Said::Event(OutputKind::Thought, json!({ "text": text }));
         assert_eq!(said, [thought(format!("One thought.{long}")), thought("rest".into())]);
+    }
+
+    #[test]
+    fn what_breaks_off_was_said_as_far_as_it_went() {
+        let mut stream = DockerAgent::default();
+        for line in started() {
+            stream.line(&line.to_string());
+        }
+        let thought =
+            json!({ "type": "agent_choice_reasoning", "content": "But", "session_id": ROOT });
+        assert_eq!(stream.line(&thought.to_string()), []);
+        let but = Said::Event(OutputKind::Thought, json!({ "text": "But" }));
+        assert_eq!((stream.over(), stream.over()), (vec![but], vec![]));
     }
 
     #[test]

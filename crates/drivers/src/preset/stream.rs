@@ -20,7 +20,8 @@ pub enum Said {
     Reply(Value),
     /// The turn has gone wrong. The first word counts.
     Failed(RunError),
-    /// It waits for what nobody can give it. It is told to end, and its turn has gone wrong.
+    /// It asks what nobody can answer. If it says no more after that, it waits for ever: it is
+    /// told to end, and this went wrong.
     Stuck(RunError),
     /// The turn is over.
     Done,
@@ -59,6 +60,11 @@ pub trait Stream: Send {
     /// The line that ends the turn.
     fn interrupt(&mut self) -> Option<Value> {
         None
+    }
+
+    /// What it has kept to itself so far: there are no more lines.
+    fn over(&mut self) -> Vec<Said> {
+        Vec::new()
     }
 
     /// Why it may have ended without a word about the turn.

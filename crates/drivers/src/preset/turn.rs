@@ -7,6 +7,7 @@ use greenroom_core::agent::PresetSpec;
 use greenroom_core::approval::{Answer, Decision};
 use greenroom_core::drive::Open;
 use greenroom_core::record::{Outcome, OutputKind, RunError};
+use rustix::process::Signal;
 use serde_json::Value;
 use tokio::io::{AsyncBufReadExt, AsyncWriteExt, BufReader};
 use tokio::process::{ChildStderr, ChildStdin, ChildStdout};
@@ -25,6 +26,10 @@ use crate::shim::{Input, Shim, Wish, Wishes, permission_ask};
 const SILENCE: Duration = Duration::from_millis(250);
 /// However much is written there, so long after it they are no longer read.
 const LONGEST_TAIL: Duration = Duration::from_secs(2);
+
+/// Who asks what nobody can answer, and says no more for so long, waits for that. Told to
+/// end, it has as long.
+const STUCK: Duration = Duration::from_secs(5);
 
 /// A run to be driven.
 pub(super) struct Turn<'a> {
@@ -96,6 +101,7 @@ impl Turn<'_> {
             cancelled: false,
             done: false,
             failed: None,
+            stuck: None,
             complaints: Vec::new(),
         };
         talk.begin(&input.text());
@@ -112,6 +118,12 @@ impl Turn<'_> {
         all.filter(|(name, _)| std::env::var_os(name).is_none())
             .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
             .collect()
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    if let Some(at) = at {
+        tokio::time::sleep_until(at.into()).await;
     }
 }
 
@@ -144,8 +156,16 @@ struct Talk<'a> {
     cancelled: bool,
     done: bool,
     failed: Option<RunError>,
+    stuck: Option<Stuck>,
     /// The last lines of its standard error.
     complaints: Vec<String>,
+}
+
+/// An agent that asks what nobody can answer.
+struct Stuck {
+    since: Instant,
+    /// What is wrong; none once it was told to end.
+    error: Option<RunError>,
 }
 
 type Ended = Result<(), String>;
@@ -185,6 +205,7 @@ impl Talk<'_> {
         let mut ended_at: Option<Instant> = None;
         while out_open || err_open || ended.is_none() {
             let gone = ended.is_some();
+            let stuck = self.stuck.as_ref().map(|stuck| stuck.since + STUCK);
             if ended_at.is_some_and(|at| at.elapsed() > LONGEST_TAIL) {
                 break;
             }
@@ -218,9 +239,12 @@ impl Talk<'_> {
                     ended_at = Some(Instant::now());
                 }
                 () = tokio::time::sleep(SILENCE), if gone => break,
+                () = sleep_until(stuck), if stuck.is_some() && !gone => self.give_up(),
             }
         }
         self.asking.abort_all();
+        let rest = self.stream.over();
+        rest.into_iter().for_each(|said| self.act_on(said));
         Ok(match (told_to_end, ended) {
             (true, _) => Attempt::Ended,
             (false, how) => self.conclude(how.unwrap_or(Ok(()))),
@@ -238,8 +262,23 @@ impl Talk<'_> {
         if let Some(id) = chosen {
             self.converses(id);
         }
+        // What goes on does not wait.
+        self.stuck = self.stuck.take().filter(|stuck| stuck.error.is_none());
         for said in self.stream.line(&line) {
             self.act_on(said);
+        }
+    }
+
+    /// It waits for what nobody can give it.
+    fn give_up(&mut self) {
+        let Some(stuck) = &mut self.stuck else { return };
+        stuck.since = Instant::now();
+        match stuck.error.take() {
+            Some(error) => {
+                self.failed.get_or_insert(error);
+                self.agent.terminate();
+            }
+            None => self.agent.signal(Signal::KILL),
         }
     }
 
@@ -266,8 +305,7 @@ impl Talk<'_> {
                 self.failed.get_or_insert(error);
             }
             Said::Stuck(error) => {
-                self.failed.get_or_insert(error);
-                self.agent.terminate();
+                self.stuck = Some(Stuck { since: Instant::now(), error: Some(error) });
             }
             Said::Done => {
                 self.done = true;

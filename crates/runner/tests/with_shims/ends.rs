@@ -168,7 +168,9 @@ pub(crate) async fn what_was_abandoned_and_deleted_ends_before_its_files_go() {
     // An epoch that never came here is closed all the same, so that it never starts.
     let unseen = f.session("echo never");
     unseen.order(1, 2, Order::Gone { stop: Some(stop(0)) });
-    unseen.receipt(1).await;
+    // Its receipt goes with the session: whether it is sent before that is open.
+    let removed = |sync: &SyncRequest| sync.removed.contains(&unseen.uid);
+    f.coordinator.until("the removal to be said", |inner| inner.syncs.iter().any(removed)).await;
     assert_eq!(f.floor(unseen.uid), 1);
     runner.shutdown().await;
 }

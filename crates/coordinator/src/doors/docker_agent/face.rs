@@ -1,6 +1,7 @@
 //! What a client is told of an agent when a turn begins.
 
 use greenroom_core::Session;
+use greenroom_core::agent::{Driver, Preset};
 use serde_json::{Value, json};
 
 use super::agents::{head, looping, tool_count};
@@ -33,6 +34,8 @@ pub(super) struct Face {
     pub(super) max_iterations: u32,
     /// Whether it says what it is going to do before it asks whether it may.
     pub(super) calls_then_asks: bool,
+    /// Whether it is docker-agent itself, whose events go on as they were said.
+    pub(super) is_docker_agent: bool,
 }
 
 impl Face {
@@ -52,6 +55,10 @@ impl Face {
             has_servers: false,
             max_iterations: 0,
             calls_then_asks: false,
+            is_docker_agent: matches!(
+                &spec.driver,
+                Driver::Preset(preset) if preset.preset == Preset::DockerAgent
+            ),
         };
         let entry = |name: &str, description: &str, model: &str| {
             let (provider, model) = model.split_once('/').unwrap_or(("", model));

@@ -9,7 +9,7 @@ use serde_json::{Value, json};
 
 use super::call::{bounded, definition, pieces};
 use super::face::Face;
-use super::foreign;
+use super::foreign::Own;
 use super::live::Live;
 use super::transcript::{asked, call, output, tool};
 use crate::service::forks;
@@ -22,8 +22,8 @@ pub(super) struct Frames {
     prompts: HashMap<String, String>,
     /// Uses of tools that have not come to their end.
     calls: Vec<Use>,
-    /// Who of docker-agent's own team speaks, where it is the agent.
-    speaker: Option<String>,
+    /// What docker-agent itself says, where it is the agent.
+    own: Own,
     /// The child session that works on a task.
     child: Option<Value>,
     /// Whether the run in progress has said anything.
@@ -67,7 +67,7 @@ impl Frames {
             live: Live::default(),
             prompts: HashMap::new(),
             calls: Vec::new(),
-            speaker: None,
+            own: Own::default(),
             child: None,
             said: false,
             context: 0,
@@ -89,7 +89,7 @@ impl Frames {
     }
 
     fn say(&self, kind: &str, at: Timestamp, more: Value) -> Value {
-        let agent = self.speaker.as_ref().unwrap_or(&self.face.agent);
+        let agent = self.own.speaker().unwrap_or(&self.face.agent);
         let mut event = json!({ "type": kind, "agent_name": agent, "timestamp": at });
         if let (Value::Object(event), Value::Object(more)) = (&mut event, more) {
             event.extend(more);
@@ -114,6 +114,10 @@ impl Frames {
 
     /// Text as it comes.
     pub(super) fn delta(&mut self, delta: &Delta, at: Timestamp) -> Vec<Value> {
+        if self.face.is_docker_agent {
+            // Who says it is in the log, before it.
+            return Vec::new();
+        }
         match self.live.delta(delta) {
             Some(text) if !text.is_empty() => {
                 self.said = true;
@@ -142,9 +146,10 @@ impl Frames {
         }
         // What was said live after this event in the log goes behind it.
         let mut now = self.translated(&event);
-        if let Some(own) = foreign::said(&event, &self.face.session) {
-            self.speaker = foreign::speaker(&own).or(self.speaker.take());
-            now = vec![own];
+        if self.face.is_docker_agent
+            && let Some(said) = self.own.said(&event, &self.face.session)
+        {
+            now = said;
         }
         now.append(&mut all);
         now
@@ -247,7 +252,7 @@ impl Frames {
     fn begin(&mut self, event: &Event) -> Vec<Value> {
         let at = event.at;
         self.said = false;
-        self.speaker = None;
+        self.own = Own::begun();
         self.calls.clear();
         let face = &self.face;
         let mut all = vec![
@@ -473,6 +478,7 @@ impl Frames {
             all = self.choice("agent_choice", at, &words);
         }
         self.calls.clear();
+        all.extend(self.own.over(at));
         let error = data.get("error").filter(|error| !error.is_null());
         let (code, message) =
             error.map_or(("", ""), |error| (text(error, "code"), text(error, "message")));
@@ -496,11 +502,11 @@ impl Frames {
     }
 
     /// The stream ends though the turn goes on.
-    pub(super) fn broken_off(&self, at: Timestamp, why: &str) -> Vec<Value> {
-        vec![
-            self.say("error", at, json!({ "error": why })),
-            self.of_session("stream_stopped", at, json!({})),
-        ]
+    pub(super) fn broken_off(&mut self, at: Timestamp, why: &str) -> Vec<Value> {
+        let mut all = self.own.over(at);
+        all.push(self.say("error", at, json!({ "error": why })));
+        all.push(self.of_session("stream_stopped", at, json!({})));
+        all
     }
 }
 

@@ -19,6 +19,8 @@ pub(super) struct Live {
     run: Option<RunId>,
     /// The part that is being said.
     part: u64,
+    /// Whether the log has something of it, too.
+    in_log: bool,
     /// How much of each part was said.
     said: BTreeMap<u64, u64>,
     ahead: VecDeque<(u64, u64, String)>,
@@ -59,6 +61,7 @@ impl Live {
             return text.to_owned();
         };
         self.of(run);
+        self.in_log |= part >= self.part;
         self.part = self.part.max(part);
         let said = self.said(part);
         if to <= said {
@@ -71,10 +74,10 @@ impl Live {
         rest
     }
 
-    /// Something else than text is in the log: the part has ended. Live pieces of the next one
-    /// may be there already.
+    /// Something else than text is in the log: the part has ended, if it had begun there. Live
+    /// pieces of the next one may be there already.
     pub(super) fn boundary(&mut self, run: Option<RunId>) -> String {
-        if self.run != run || self.said(self.part) == 0 {
+        if self.run != run || !std::mem::take(&mut self.in_log) {
             return String::new();
         }
         self.part += 1;
@@ -131,6 +134,16 @@ mod tests {
         assert_eq!(live.delta(&delta(1, 2, "xt")).as_deref(), Some("xt"));
         assert_eq!(live.message(Some(RUN), &logged(1, 0, "Next")), "");
         assert_eq!(live.message(Some(RUN), &json!({ "text": "plain" })), "plain");
+    }
+
+    #[test]
+    fn what_the_log_has_before_a_text_does_not_end_it() {
+        let mut live = Live::default();
+        assert_eq!(live.delta(&delta(0, 0, "One.")).as_deref(), Some("One."));
+        assert_eq!(live.delta(&delta(1, 0, "Two.")), None);
+        assert_eq!(live.boundary(Some(RUN)), "", "the text comes after it");
+        assert_eq!(live.message(Some(RUN), &logged(0, 0, "One.")), "");
+        assert_eq!(live.boundary(Some(RUN)), "Two.");
     }
 
     proptest! {

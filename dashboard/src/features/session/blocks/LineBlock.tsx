@@ -23,13 +23,6 @@ const errorOf = (data: Data): string => {
   return error === undefined ? "" : `: ${error.message ?? error.code ?? ""}`;
 };
 
-/** What one of docker-agent's helpers said, where the event has that. */
-const helperSays = (data: Data): ReactNode | undefined => {
-  const origin = data.origin as { agent_name?: string; content?: string } | undefined;
-  if (data.about !== "agent_choice" || !origin?.content) return undefined;
-  return `${s(origin.agent_name)}: ${origin.content}`;
-};
-
 const child = (data: Data): ReactNode => (
   <Link
     to="/sessions/$id"
@@ -79,7 +72,7 @@ const LINES: Readonly<Record<string, (data: Data) => Said>> = {
           text: "The agent had answered already: what it kept of its answer was taken up",
           tone: "warn",
         }
-      : { icon: "agents", text: helperSays(d) ?? `The agent says: ${s(d.about)}` },
+      : { icon: "agents", text: `The agent says: ${s(d.about)}` },
   "session.busy": (d) =>
     d.busy === true
       ? { icon: "play", text: "The agent works, without a run" }

@@ -8,12 +8,12 @@ mod reconcile;
 mod register;
 mod reports;
 
-use std::collections::{BTreeSet, HashMap};
+use std::collections::{BTreeSet, HashMap, VecDeque};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use axum::Router;
-use greenroom_core::{Epoch, RunId, RunnerId, SessionUid};
+use greenroom_core::{Epoch, RunId, RunnerId, Session, SessionId, SessionUid};
 use greenroom_protocol::link::ForeignRunner;
 use greenroom_protocol::token::Role;
 
@@ -31,9 +31,22 @@ use crate::presence::Runner;
 const SAY_AGAIN: Duration = Duration::from_secs(5);
 /// What nobody waits for any more is said so often: no report of it is owed.
 const SAY_IN_ALL: u32 = 2;
+/// And may be said again after this time: it is forgotten that it was said.
+const SAID_LONG_AGO: Duration = Duration::from_secs(3600);
+/// So many removed sessions are remembered for that.
+const MOST_OWED: usize = 256;
 
 pub(super) fn routes() -> Router<Arc<App>> {
     Router::new().merge(register::routes()).merge(poll::routes()).merge(reports::routes())
+}
+
+/// A removed session, of which its runner may still have a process.
+#[derive(Debug, Clone)]
+struct Owed {
+    runner: RunnerId,
+    id: SessionId,
+    uid: SessionUid,
+    epoch: Epoch,
 }
 
 /// How a thing stands that is said several times.
@@ -49,6 +62,7 @@ enum Said {
 pub(crate) struct Told {
     stops: Mutex<HashMap<(RunnerId, SessionUid, Epoch), Instant>>,
     given_up: Mutex<HashMap<(RunnerId, SessionUid, Epoch), (u32, Instant)>>,
+    owed: Mutex<VecDeque<Owed>>,
     timeouts: Mutex<BTreeSet<(i64, RunId)>>,
 }
 
@@ -65,23 +79,50 @@ impl Told {
         due
     }
 
-    /// The same for a compute that a person has given up, and whether that was said often
-    /// enough.
+    /// The same for what a person has given up, and whether that was said often enough.
     fn is_due_once_more(&self, runner: RunnerId, uid: SessionUid, epoch: Epoch) -> Said {
         let mut given_up = lock(&self.given_up);
         let now = Instant::now();
-        match given_up.get_mut(&(runner, uid, epoch)) {
-            Some((_, said)) if now - *said < SAY_AGAIN => Said::Lately,
-            Some((times, _)) if *times >= SAY_IN_ALL => Said::Enough,
-            Some((times, said)) => {
-                (*times, *said) = (*times + 1, now);
-                Said::Due
-            }
-            None => {
-                given_up.insert((runner, uid, epoch), (1, now));
-                Said::Due
-            }
+        given_up.retain(|_, (_, said)| now - *said < SAID_LONG_AGO);
+        let (times, said) = given_up.entry((runner, uid, epoch)).or_insert((0, now));
+        if *times > 0 && now - *said < SAY_AGAIN {
+            return Said::Lately;
         }
+        if *times >= SAY_IN_ALL {
+            return Said::Enough;
+        }
+        (*times, *said) = (*times + 1, now);
+        Said::Due
+    }
+
+    /// A session is removed of which this runner may still have a process: what is said of
+    /// that is kept here, since the session is not.
+    fn owes(&self, runner: RunnerId, session: &Session) {
+        let mut owed = lock(&self.owed);
+        if owed.iter().any(|owed| owed.uid == session.uid) {
+            return;
+        }
+        if owed.len() == MOST_OWED {
+            owed.pop_front();
+        }
+        let (id, uid, epoch) = (session.id.clone(), session.uid, session.last_epoch);
+        owed.push_back(Owed { runner, id, uid, epoch });
+    }
+
+    /// What is to be said of removed sessions now, each with whose it was.
+    fn owed(&self, runner: RunnerId) -> Vec<Owed> {
+        let mut due = Vec::new();
+        lock(&self.owed).retain(|owed| {
+            if owed.runner != runner {
+                return true;
+            }
+            let said = self.is_due_once_more(runner, owed.uid, owed.epoch);
+            if said == Said::Due {
+                due.push(owed.clone());
+            }
+            said != Said::Enough
+        });
+        due
     }
 
     /// A run fails at this time, if nobody has taken it by then.

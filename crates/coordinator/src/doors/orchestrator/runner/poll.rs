@@ -1,5 +1,6 @@
 //! The long poll: what a runner has to do, as soon as there is something.
 
+use std::collections::{BTreeSet, HashSet};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -11,7 +12,7 @@ use greenroom_core::command::Command;
 use greenroom_core::receipt::EndReason;
 use greenroom_core::record::{OutputKind, RecordBody, RunError};
 use greenroom_core::run::HeadState;
-use greenroom_core::session::{Life, Wanted};
+use greenroom_core::session::Wanted;
 use greenroom_core::{Epoch, Order, RunId, Session, SessionId, SessionUid};
 use greenroom_protocol::link::ForeignRunner;
 use http::StatusCode;
@@ -23,7 +24,7 @@ use super::super::fault::{Done, stored};
 use super::super::kept::{Claim, KeptRun, KeptSession};
 use super::super::registry::scripts;
 use super::super::{agents, view, words};
-use super::{Adapter, Said, register, registered, seen};
+use super::{Adapter, SAY_AGAIN, Said, register, registered, seen};
 use crate::app::App;
 use crate::auth::Caller;
 use crate::extract::Query;
@@ -69,7 +70,7 @@ async fn poll(
             return Ok(StatusCode::NO_CONTENT.into_response());
         }
         // Who waits here lives.
-        let look = Instant::now() + app.runner_ttl / 2;
+        let look = Instant::now() + SAY_AGAIN.min(app.runner_ttl / 2);
         tokio::select! {
             _ = wakes.changed() => {}
             () = sleep_until(deadline.min(look)) => {}
@@ -88,10 +89,9 @@ async fn next(app: &App, runner: &Runner, foreign: &ForeignRunner) -> Done<Optio
         app.orchestrator.told.is_due(runner.id, session.uid, session.last_epoch)
     };
     let stops: Vec<(Arc<Session>, Epoch)> = todo.stops.into_iter().filter(due).collect();
-    let given_up = given_up(app, runner, todo.given_up).await?;
-    if !stops.is_empty() || !given_up.is_empty() {
-        let mut sessions: Vec<_> = stops.iter().map(|(session, _)| session.id.clone()).collect();
-        sessions.extend(given_up);
+    let GivenUp { mut sessions, wait } = given_up(app, runner, &adapter, todo.given_up).await?;
+    sessions.extend(stops.iter().map(|(session, _)| session.id.clone()));
+    if !sessions.is_empty() {
         let runs: Vec<String> = stops
             .iter()
             .filter_map(|(session, _)| session.compute.as_ref()?.head.as_ref())
@@ -112,6 +112,9 @@ async fn next(app: &App, runner: &Runner, foreign: &ForeignRunner) -> Done<Optio
         return Ok(Some(json!({ "deregistered": true })));
     }
     for (uid, epoch, run) in todo.runs {
+        if wait.contains(&uid) {
+            continue;
+        }
         if let Some(sent) = send(app, &adapter, uid, epoch, run).await? {
             return Ok(Some(json!({ "run": sent })));
         }
@@ -119,24 +122,48 @@ async fn next(app: &App, runner: &Runner, foreign: &ForeignRunner) -> Done<Optio
     Ok(None)
 }
 
-/// Sessions whose compute a person has given up, and which this runner may still have: it has
-/// come back, and is told to stop them. They have no other compute by now, so their name says
-/// which is meant. Those that are removed go once that was said.
+/// What a person has given up and this runner may still have: it has come back, and is told
+/// to stop it.
+#[derive(Default)]
+struct GivenUp {
+    /// To be told now.
+    sessions: BTreeSet<SessionId>,
+    /// Told lately: its process may be ending, and another one is not started beside it.
+    wait: HashSet<SessionUid>,
+}
+
+/// Its protocol names sessions, not computes: only what has nothing newer at the runner can be
+/// told.
 async fn given_up(
     app: &App,
     runner: &Runner,
+    adapter: &Adapter<'_>,
     all: Vec<(Arc<Session>, Epoch)>,
-) -> Done<Vec<SessionId>> {
-    let mut due = Vec::new();
+) -> Done<GivenUp> {
+    let mut found = GivenUp::default();
     for (session, epoch) in all {
+        if adapter.was_sent(&session).await? {
+            continue;
+        }
         match app.orchestrator.told.is_due_once_more(runner.id, session.uid, epoch) {
-            Said::Due => due.push(session.id.clone()),
-            Said::Lately => {}
-            Said::Enough if session.life == Life::Deleting => files_gone(app, session.uid).await?,
+            Said::Due => {
+                found.sessions.insert(session.id.clone());
+                found.wait.insert(session.uid);
+            }
+            Said::Lately => {
+                found.wait.insert(session.uid);
+            }
             Said::Enough => {}
         }
     }
-    Ok(due)
+    for owed in app.orchestrator.told.owed(runner.id) {
+        // Its name may be another one's by now.
+        let now = stored(app.store.session_named(&owed.id).await)?;
+        if now.is_none_or(|now| now.uid == owed.uid) {
+            found.sessions.insert(owed.id);
+        }
+    }
+    Ok(found)
 }
 
 async fn files_gone(app: &App, uid: SessionUid) -> Done<()> {
@@ -151,7 +178,7 @@ async fn files_gone(app: &App, uid: SessionUid) -> Done<()> {
 #[derive(Default)]
 pub(super) struct Todo {
     stops: Vec<(Arc<Session>, Epoch)>,
-    /// Computes that a person has given up, of sessions that have no other now.
+    /// Computes that a person has given up.
     given_up: Vec<(Arc<Session>, Epoch)>,
     runs: Vec<(SessionUid, Epoch, RunId)>,
 }
@@ -166,10 +193,17 @@ pub(super) async fn settle(app: &App, adapter: &Adapter<'_>) -> Done<Todo> {
         let (uid, epoch) = (assignment.uid, assignment.epoch);
         match assignment.order {
             Order::Closed => closed = true,
-            Order::Gone { stop: None } => files_gone(app, uid).await?,
-            Order::Gone { stop: Some(_) } | Order::Down { .. } => {
+            Order::Gone { .. } => {
+                if let Some(session) = stored(app.store.session(uid).await)?
+                    && !session.abandoned.is_empty()
+                {
+                    app.orchestrator.told.owes(adapter.runner, &session);
+                }
+                files_gone(app, uid).await?;
+            }
+            Order::Down { .. } => {
                 let Some(session) = stored(app.store.session(uid).await)? else { continue };
-                if session.compute.is_none() {
+                if session.abandoned.contains(&epoch) {
                     todo.given_up.push((session, epoch));
                 } else if let Some(session) = still_ending(app, adapter, session, epoch).await? {
                     todo.stops.push((session, epoch));
@@ -205,7 +239,6 @@ async fn still_ending(
     epoch: Epoch,
 ) -> Done<Option<Arc<Session>>> {
     let Some(compute) = session.compute.as_ref().filter(|compute| compute.epoch == epoch) else {
-        // A person's word has closed it, and the session has another one now.
         return Ok(None);
     };
     let Wanted::Down(stopping) = &compute.wanted else { return Ok(None) };
