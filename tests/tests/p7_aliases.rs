@@ -65,7 +65,8 @@ fn p7_an_alias_of_docker_agents_configuration_names_a_source() {
     let hint = "docker-agent's configuration has aliases: gone, one, open, two, url";
     room.cli(&["agents", "add", "three"]).exits(1).says("no file or folder").says(hint);
     room.cli(&["agents", "check", "three"]).exits(1).says("cannot read three").says(hint);
-    let ran = room.cli(&["agents", "add", "alias:three"]).exits(1).says("gone, one, open, two, url");
+    let ran =
+        room.cli(&["agents", "add", "alias:three"]).exits(1).says("gone, one, open, two, url");
     assert!(ran.err.contains("no alias \"three\" in") && ran.err.contains("cagent/config.yaml"));
     let gone = room.root.join("home/gone.yaml");
     let ran = room.cli(&["agents", "add", "gone"]).exits(1).says("no file or folder");

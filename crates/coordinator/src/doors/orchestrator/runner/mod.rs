@@ -49,6 +49,9 @@ struct Owed {
     epoch: Epoch,
 }
 
+/// A compute, at the runner that has it.
+type Which = (RunnerId, SessionUid, Epoch);
+
 /// How a thing stands that is said several times.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Said {
@@ -60,8 +63,9 @@ enum Said {
 /// What runners were told, and what is to be looked at later. None of it is the only copy.
 #[derive(Default)]
 pub(crate) struct Told {
-    stops: Mutex<HashMap<(RunnerId, SessionUid, Epoch), Instant>>,
-    given_up: Mutex<HashMap<(RunnerId, SessionUid, Epoch), (u32, Instant)>>,
+    stops: Mutex<HashMap<Which, Instant>>,
+    /// How often, and when last.
+    given_up: Mutex<HashMap<Which, (u32, Instant)>>,
     owed: Mutex<VecDeque<Owed>>,
     timeouts: Mutex<BTreeSet<(i64, RunId)>>,
 }
