@@ -246,4 +246,29 @@ export async function person(chrome, server, { signedIn = true, ...options } = {
   return page;
 }
 
-export const badge = (page, status) => page.locator(`[data-part=status] [data-status=${status}]`);
+/** The badge of a session's own page. Where it does not come, the error says what there is instead. */
+export function badge(page, status) {
+  const one = page.locator(`[data-part=status] [data-status=${status}]`);
+  const waitFor = one.waitFor.bind(one);
+  one.waitFor = async (options) => {
+    try {
+      await waitFor(options);
+    } catch (error) {
+      const said = await page.evaluate(async () => {
+        const texts = (query) => [...document.querySelectorAll(query)].map((e) => e.innerText);
+        const id = location.pathname.split("/")[2] ?? "";
+        const answer = await fetch(`/v1/sessions/${id}`).then((reply) => reply.json());
+        return {
+          page: location.pathname,
+          badges: texts("[data-part=status]"),
+          dialogs: texts("[role=dialog]"),
+          notes: texts("[role=status], [role=alert]"),
+          coordinator: [answer.status, answer.version, answer.last_seq, answer.receipt?.survivors],
+        };
+      });
+      error.message += `\n${JSON.stringify({ ...said, faults: page.faults }, null, 1)}`;
+      throw error;
+    }
+  };
+  return one;
+}
