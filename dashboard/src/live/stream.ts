@@ -10,11 +10,25 @@ const SILENCE_MS = 40_000;
 /** Sessions one stream may watch. */
 const MOST_WATCHED = 50;
 const LONGEST_PAUSE_MS = 8_000;
+/** What was said to a stream before the next one began has come by then. */
+const LINGERS_MS = 1_000;
 
 interface StreamEvents {
   frames(frames: LiveFrame[]): void;
   status(status: LinkStatus): void;
   gone(id: string): void;
+}
+
+/** What of a frame is no session's own: logs go on in the stream that has come after. */
+function changeIn(frame: SseFrame): LiveFrame[] {
+  try {
+    const data = JSON.parse(frame.data) as Record<string, unknown>;
+    if (typeof data.session_id === "string") return [];
+    if (frame.event === "resync") return [{ kind: "behind" }];
+    return typeof data.of === "string" ? [{ kind: "change", change: data as Change }] : [];
+  } catch {
+    return [];
+  }
 }
 
 export class LiveStream {
@@ -83,7 +97,10 @@ export class LiveStream {
     return url(["v1", "events"], watch.length === 0 ? {} : { watch: watch.join(",") });
   }
 
-  /** Opens a stream beside the one there is, which ends when the new one has begun. */
+  /**
+   * Opens a stream beside the one there is, which ends a moment after the new one has begun:
+   * changes that are still on their way to it are told to no other.
+   */
   private async open(): Promise<void> {
     const before = this.current;
     const mine = new AbortController();
@@ -92,7 +109,7 @@ export class LiveStream {
     try {
       const headers = { accept: "text/event-stream" };
       const response = await send(this.address(), { headers, signal: mine.signal, quiet: false });
-      before?.abort();
+      setTimeout(() => before?.abort(), LINGERS_MS);
       if (mine.signal.aborted || this.current !== mine) return;
       this.carried = carried;
       this.failures = 0;
@@ -150,7 +167,8 @@ export class LiveStream {
         if (done || mine.signal.aborted) return;
         heard();
         const frames = parser.push(decoder.decode(value, { stream: true }));
-        const live = frames.flatMap((frame) => this.understand(frame));
+        const isLast = this.current === mine;
+        const live = frames.flatMap((frame) => (isLast ? this.understand(frame) : changeIn(frame)));
         if (live.length > 0) this.events.frames(live);
       }
     } finally {
