@@ -46,6 +46,22 @@ fn types(events: &[Value]) -> Vec<&str> {
     events.iter().map(|event| event["type"].as_str().expect("a type")).collect()
 }
 
+/// Beginnings and ends of streams, each with its session.
+fn streams(events: &[Value]) -> Vec<(&str, &str)> {
+    events
+        .iter()
+        .map(|event| (event["type"].as_str().expect("a type"), event))
+        .filter(|(kind, _)| kind.starts_with("stream_st"))
+        .map(|(kind, event)| (kind, event["session_id"].as_str().expect("a session")))
+        .collect()
+}
+
+/// The helper's stream within that of this session.
+fn nested(id: &str) -> [(&str, &str); 4] {
+    let [begun, over] = ["stream_started", "stream_stopped"];
+    [(begun, id), (begun, "child"), (over, "child"), (over, id)]
+}
+
 fn made(room: &Greenroom) -> String {
     let request = room.api.request("POST", "/docker-agent/api/sessions");
     let reply = request.json(&json!({})).send();
@@ -81,12 +97,7 @@ fn p10_docker_agent_as_a_child_says_its_events_unchanged() {
     let first = types(&events).iter().position(|kind| *kind == "agent_choice");
     let team = events.iter().position(|event| event["available_agents"] == members);
     assert!(team < first, "{events:#?}");
-    let pairs: Vec<_> = events
-        .iter()
-        .filter(|event| event["type"].as_str().expect("a type").starts_with("stream_st"))
-        .map(|event| event["session_id"].as_str().expect("a session"))
-        .collect();
-    assert_eq!(pairs, [&id, "child", "child", &id]);
+    assert_eq!(streams(&events), nested(&id));
 
     assert_eq!(types(&events).last(), Some(&"stream_stopped"));
 
@@ -121,19 +132,7 @@ fn p10_docker_agent_as_a_child_that_breaks_off_leaves_no_stream_open() {
     let room = room();
     let id = made(&room);
     let events = turn(&room, &id, "HELP and BREAK");
-    let streams: Vec<(&str, &str)> = events
-        .iter()
-        .map(|event| (event["type"].as_str().expect("a type"), event))
-        .filter(|(kind, _)| kind.starts_with("stream_st"))
-        .map(|(kind, event)| (kind, event["session_id"].as_str().expect("a session")))
-        .collect();
-    let expected = [
-        ("stream_started", id.as_str()),
-        ("stream_started", "child"),
-        ("stream_stopped", "child"),
-        ("stream_stopped", id.as_str()),
-    ];
-    assert_eq!(streams, expected);
+    assert_eq!(streams(&events), nested(&id));
     let helped = of(&events, "agent_choice").into_iter().find(|one| one["agent_name"] == "helper");
     assert_eq!(helped.expect("what it said is there")["content"], "I help.");
     let [error] = of(&events, "error")[..] else { panic!("{events:#?}") };

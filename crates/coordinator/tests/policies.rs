@@ -4,7 +4,7 @@
 mod support;
 
 use greenroom_core::approval::{Ask, AskKind, AskOption};
-use greenroom_core::{ApprovalId, Epoch, RecordBody, SessionUid};
+use greenroom_core::{ApprovalId, Epoch, RecordBody, RunId, SessionUid};
 use reqwest::Method;
 use serde_json::{Value, json};
 use support::*;
@@ -149,6 +149,15 @@ fn question(options: &[(&str, &str)]) -> Ask {
     }
 }
 
+/// The session `one`, with its run begun.
+async fn at_work(room: &Room, runner: &mut FakeRunner) -> (SessionUid, Epoch, RunId) {
+    let made = room.create(json!({ "agent": "careful", "id": "one", "prompt": "x" })).await;
+    let uid = uid(&made);
+    let (epoch, run) = runner.wait_run(uid).await;
+    runner.tell(uid, epoch, vec![RecordBody::Ready, RecordBody::RunStarted { run }]).await;
+    (uid, epoch, run)
+}
+
 const OFFERED: [(&str, &str); 4] = [
     ("this", "allow_once"),
     ("all", "allow_always"),
@@ -161,10 +170,7 @@ const OFFERED: [(&str, &str); 4] = [
 async fn an_answer_that_comes_after_an_edit_is_good_for_once() {
     let room = room().await;
     let mut runner = room.runner().await;
-    let made = room.create(json!({ "agent": "careful", "id": "one", "prompt": "x" })).await;
-    let uid = uid(&made);
-    let (epoch, run) = runner.wait_run(uid).await;
-    runner.tell(uid, epoch, vec![RecordBody::Ready, RecordBody::RunStarted { run }]).await;
+    let (uid, epoch, run) = at_work(&room, &mut runner).await;
     let answered = async |runner: &mut FakeRunner, ask: Ask, answer: Value| {
         let id = ask.id;
         runner.tell(uid, epoch, vec![RecordBody::Asked { run, ask: Box::new(ask) }]).await;
@@ -222,10 +228,7 @@ async fn an_answer_that_comes_after_an_edit_is_good_for_once() {
 async fn an_option_cannot_mean_the_opposite_of_the_decision() {
     let room = room().await;
     let mut runner = room.runner().await;
-    let made = room.create(json!({ "agent": "careful", "id": "one", "prompt": "x" })).await;
-    let uid = uid(&made);
-    let (epoch, run) = runner.wait_run(uid).await;
-    runner.tell(uid, epoch, vec![RecordBody::Ready, RecordBody::RunStarted { run }]).await;
+    let (uid, epoch, run) = at_work(&room, &mut runner).await;
     let ask = question(&OFFERED);
     let path = format!("/v1/sessions/one/approvals/{}", ask.id);
     runner.tell(uid, epoch, vec![RecordBody::Asked { run, ask: Box::new(ask) }]).await;
